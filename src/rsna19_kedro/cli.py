@@ -1,0 +1,113 @@
+"""The project's command line: Kedro's own ``run`` with friendlier ``--params`` and errors."""
+
+import copy
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import _split_params
+from kedro.io import DatasetError
+from kedro.validation.exceptions import ParameterValidationError
+
+from rsna19_kedro.errors import InputError
+
+DEFAULT_RUNNER = "rsna19_kedro.runners.GPURunner"
+
+_KEY = re.compile(r"^\s*[A-Za-z_][\w.\-]*\s*[:=]")
+_COLON_KEY = re.compile(r"^(\s*[A-Za-z_][\w.\-]*)\s*:")
+
+
+def normalise_params(text: str) -> str:
+    """Turn ``fold:2`` into ``fold=2`` and keep lists of values together.
+
+    Args:
+        text: Value of ``--params``: items separated by commas, each ``key:value`` or
+            ``key=value``; an item without a key belongs to the value before it, so that
+            ``models:a,b`` and ``fold:0,2`` are one item each.
+
+    Returns:
+        The items as ``key=value``, separated by newlines.
+    """
+    items: list[str] = []
+    for part in text.split(","):
+        if _KEY.match(part) or not items:
+            items.append(_COLON_KEY.sub(r"\1=", part, count=1).strip())
+        elif part.strip():
+            items[-1] += f",{part.strip()}"
+    return "\n".join(item for item in items if item)
+
+
+def _params_callback(ctx: click.Context, param: click.Parameter, value: Any) -> dict[str, Any]:
+    """Kedro's callback, called item by item because it splits at commas itself."""
+    if isinstance(value, dict):
+        return value
+    merged: dict[str, Any] = {}
+    for item in normalise_params(value or "").split("\n"):
+        key, _, given = item.partition("=")
+        if "," in given:
+            _merge(merged, {key.strip(): given})
+        elif item:
+            _merge(merged, _split_params(ctx, param, item))
+    return merged
+
+
+def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Show what the user can mend as a message, and everything else as the bug that it is."""
+
+    @functools.wraps(callback)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return callback(*args, **kwargs)
+        except (InputError, ParameterValidationError, DatasetError) as error:
+            raise click.ClickException(_message(error)) from error
+
+    return wrapper
+
+
+def _message(error: Exception) -> str:
+    """The message of the innermost error that is meant for the user."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, InputError):
+            return str(cause)
+        cause = cause.__cause__
+    if isinstance(error, DatasetError) and "No such file" in str(error):
+        return (
+            f"{error}\nIt is made by an earlier pipeline: run 'kedro run --only-missing-outputs' "
+            "to make all that is missing."
+        )
+    return str(error)
+
+
+def _project_run() -> click.Command:
+    command = copy.copy(kedro_run)
+    command.params = [copy.copy(parameter) for parameter in kedro_run.params]
+    for parameter in command.params:
+        if parameter.name == "params":
+            parameter.callback = _params_callback
+        elif parameter.name == "runner":
+            parameter.default = DEFAULT_RUNNER
+    command.callback = _with_readable_errors(kedro_run.callback)  # type: ignore[arg-type]
+    return command
+
+
+run = _project_run()
+
+
+@click.group(name="rsna19_kedro")
+def cli() -> None:
+    """Commands of this project."""
+
+
+cli.add_command(run)

@@ -1,0 +1,35 @@
+"""A trained model as a Kedro dataset."""
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro.io import AbstractDataset
+
+from rsna19_kedro.networks.checkpoint import Checkpoint
+
+
+class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
+    """One safetensors file with weights, configuration, look-up table and metadata.
+
+    Args:
+        filepath: The file, on the local disk.
+        metadata: Anything, for plugins such as kedro-viz.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = PurePosixPath(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Checkpoint:
+        """Read the file; torch is imported only now."""
+        return Checkpoint.read(Path(self._filepath))
+
+    def save(self, data: Checkpoint) -> None:
+        """Write the file atomically."""
+        data.write(Path(self._filepath))
+
+    def _exists(self) -> bool:
+        return Path(self._filepath).is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}

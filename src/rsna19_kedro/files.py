@@ -1,0 +1,32 @@
+"""Writing files so that a kill never leaves half a file under the final name."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its name once the block has ended well.
+
+    Args:
+        path: Final name; its folder is made if it is missing.
+
+    Yields:
+        The path to write to (same folder and suffix). On an error it is removed and a file
+        that stood under the final name stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o644)
+        part.replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            part.unlink()
+        raise

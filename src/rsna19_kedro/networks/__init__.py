@@ -1,0 +1,1 @@
+"""Torch modules: encoders and the slice network."""

@@ -1,0 +1,116 @@
+"""Which models and folds the graph holds.
+
+``globals.yml`` names them; the runtime parameters ``models`` and ``fold`` narrow them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from rsna19_kedro.contracts import FOLDS
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.zoo import ZOO, ancestors_of
+
+SCOPE_KEYS = ("fold", "models")
+"""Runtime parameters that narrow the graph."""
+
+GLOBAL_KEYS = ("raw_dir", "seed")
+"""Runtime parameters that stand in for an entry of ``globals.yml``."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The part of all models and folds that a session works on.
+
+    Attributes:
+        models: The models asked for, names from the zoo in its order.
+        folds: Numbers out of 0..4, ascending.
+        ancestors: Models that were not asked for but that one of ``models`` starts from.
+        phantoms: Whether synthetic studies stand in for a download: the environment asks
+            for them and the user gave no ``raw_dir``.
+    """
+
+    models: tuple[str, ...]
+    folds: tuple[int, ...]
+    ancestors: tuple[str, ...] = ()
+    phantoms: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every fold is there, as the second level and the reports need."""
+        return self.folds == FOLDS
+
+
+def resolve_scope(
+    global_config: Mapping[str, Any], runtime_params: Mapping[str, Any] | None = None
+) -> Scope:
+    """Work out the scope of a session.
+
+    Args:
+        global_config: Content of ``globals.yml``: ``models``, ``folds``, ``phantoms``.
+        runtime_params: What came from ``--params``; ``fold`` (``2`` or ``0,2``) and
+            ``models`` (``all`` or ``a,b``) narrow the scope, ``raw_dir`` replaces phantoms.
+
+    Raises:
+        InputError: An unknown model or fold; the message names the valid ones.
+    """
+    runtime = runtime_params or {}
+    models = _models(runtime.get("models", global_config.get("models", ())))
+    folds = _folds(runtime.get("fold", global_config.get("folds", FOLDS)))
+    wants_phantoms = bool(global_config.get("phantoms", False)) and not runtime.get("raw_dir")
+    inherited = {parent for name in models for parent in ancestors_of(name)} - set(models)
+    return Scope(
+        models=models,
+        folds=folds,
+        ancestors=tuple(name for name in ZOO if name in inherited),
+        phantoms=wants_phantoms,
+    )
+
+
+def check_runtime_params(runtime_params: Mapping[str, Any], parameter_keys: Iterable[str]) -> None:
+    """Refuse a misspelt top-level runtime parameter: ``fodl:2`` must not run everything.
+
+    Raises:
+        InputError: A key that is neither a scope key, a global nor a parameter.
+    """
+    known = sorted({*SCOPE_KEYS, *GLOBAL_KEYS, *parameter_keys})
+    for key in runtime_params:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise InputError(
+                f"Unknown parameter {key!r} in --params.{hint} Known: {', '.join(known)}."
+            )
+
+
+def _items(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return [str(item) for item in value] if isinstance(value, Iterable) else [str(value)]
+
+
+def _models(value: Any) -> tuple[str, ...]:
+    names = _items(value)
+    if names == ["all"]:
+        return tuple(ZOO)
+    for name in names:
+        if name not in ZOO:
+            close = get_close_matches(name, ZOO, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise InputError(f"Unknown model {name!r}.{hint} The models are: {', '.join(ZOO)}.")
+    if not names:
+        raise InputError(f"No model is named. The models are: {', '.join(ZOO)}.")
+    return tuple(name for name in ZOO if name in names)
+
+
+def _folds(value: Any) -> tuple[int, ...]:
+    valid = ", ".join(map(str, FOLDS))
+    folds = set()
+    for item in _items(value):
+        if not item.isdigit() or int(item) not in FOLDS:
+            raise InputError(f"There is no fold {item!r}: the folds are {valid}.")
+        folds.add(int(item))
+    if not folds:
+        raise InputError(f"No fold is named: the folds are {valid}.")
+    return tuple(sorted(folds))

@@ -1,0 +1,12 @@
+"""Project settings that Kedro reads."""
+
+from rsna19_kedro.context import ScopedContext
+from rsna19_kedro.hooks import NeedEveryFold, NodeProgress, QuietLogs, ResultSummary
+
+CONTEXT_CLASS = ScopedContext
+HOOKS = (QuietLogs(), NeedEveryFold(), NodeProgress(), ResultSummary())
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+}

@@ -1,0 +1,41 @@
+"""The forms that --params takes."""
+
+import click
+import pytest
+
+from rsna19_kedro.cli import _params_callback, normalise_params, run
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("fold:2", "fold=2"),
+        ("fold=2", "fold=2"),
+        ("fold:0,2", "fold=0,2"),
+        ("models:a,b,fold:2", "models=a,b\nfold=2"),
+        ("raw_dir=C:/data", "raw_dir=C:/data"),
+        ("raw_dir:/data/a:b", "raw_dir=/data/a:b"),
+        ("stacking.window:3, seed=1", "stacking.window=3\nseed=1"),
+        ("", ""),
+    ],
+)
+def test_both_forms_mean_the_same(given: str, expected: str) -> None:
+    assert normalise_params(given) == expected
+
+
+def test_values_are_typed_nested_and_kept_together() -> None:
+    ctx = click.Context(run)
+    option = next(p for p in run.params if p.name == "params")
+    given = "fold:2,models:a,b,stacking.window:3,stacking.rate=0.5"
+    assert _params_callback(ctx, option, given) == {
+        "fold": 2,
+        "models": "a,b",
+        "stacking": {"window": 3, "rate": 0.5},
+    }
+
+
+def test_item_without_a_value_is_refused() -> None:
+    ctx = click.Context(run)
+    option = next(p for p in run.params if p.name == "params")
+    with pytest.raises(click.UsageError, match="fold"):
+        _params_callback(ctx, option, "fold")

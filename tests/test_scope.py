@@ -1,0 +1,61 @@
+"""Which models and folds a session holds."""
+
+import pytest
+
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.scope import check_runtime_params, resolve_scope
+
+GLOBALS = {
+    "models": ["clf2Dc_resnet34_3c", "resnet18_400"],
+    "folds": [0, 1, 2, 3, 4],
+    "phantoms": True,
+}
+
+
+def test_globals_alone_give_everything() -> None:
+    scope = resolve_scope(GLOBALS)
+    assert scope.models == ("resnet18_400", "clf2Dc_resnet34_3c")
+    assert scope.folds == (0, 1, 2, 3, 4)
+    assert scope.complete
+    assert scope.phantoms
+
+
+@pytest.mark.parametrize("given", [2, "2"])
+def test_fold_narrows(given: object) -> None:
+    scope = resolve_scope(GLOBALS, {"fold": given})
+    assert scope.folds == (2,)
+    assert not scope.complete
+
+
+def test_lists_of_folds_and_models() -> None:
+    scope = resolve_scope(GLOBALS, {"fold": "2,0", "models": "resnet18_400"})
+    assert (scope.folds, scope.models) == ((0, 2), ("resnet18_400",))
+
+
+def test_all_models() -> None:
+    assert resolve_scope(GLOBALS, {"models": "all"}).models == tuple(ZOO)
+
+
+def test_a_download_replaces_phantoms() -> None:
+    assert not resolve_scope(GLOBALS, {"raw_dir": "somewhere"}).phantoms
+
+
+@pytest.mark.parametrize("fold", [7, "7", -1, "two", "0,7"])
+def test_unknown_fold_names_the_valid_ones(fold: object) -> None:
+    with pytest.raises(InputError, match="the folds are 0, 1, 2, 3, 4"):
+        resolve_scope(GLOBALS, {"fold": fold})
+
+
+def test_unknown_model_is_told_its_neighbour() -> None:
+    with pytest.raises(InputError, match=r"resnet18_40'\. Did you mean 'resnet18_400'"):
+        resolve_scope(GLOBALS, {"models": "resnet18_40"})
+
+
+def test_misspelt_runtime_parameter_is_told_its_neighbour() -> None:
+    with pytest.raises(InputError, match=r"'fodl'.*Did you mean 'fold'"):
+        check_runtime_params({"fodl": 2}, ["stacking"])
+
+
+def test_known_runtime_parameters_pass() -> None:
+    check_runtime_params({"fold": 2, "raw_dir": "x", "stacking": {"a": 1}}, ["stacking"])
