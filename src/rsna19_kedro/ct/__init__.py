@@ -1,0 +1,1 @@
+"""CT physics and geometry in numpy; knows neither torch nor Kedro."""

@@ -1,0 +1,40 @@
+"""Parameters of the ingestion."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class OwnData(BaseModel):
+    """Folders of DICOM to use instead of Kaggle's layout.
+
+    Relative names start from ``raw_dir``; folders are searched with all their subfolders.
+
+    Attributes:
+        train: Folders of slices to train and validate on.
+        test: Folders of labelled slices that only the ``folds_test`` tables add.
+        test2: Folders of slices to predict.
+        labels_csv: CSV in Kaggle's form (``ID,Label``) or with ``sop_instance_uid`` and a
+            column for each class.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    test2: tuple[str, ...] = ()
+    labels_csv: str | None = None
+
+
+class IngestionParameters(BaseModel):
+    """How the raw data are read.
+
+    Attributes:
+        own_data: Folders of the user's own; None finds Kaggle's layout in ``raw_dir``.
+        workers: Processes that read headers; None takes all cores.
+        chunk_files: Files that a process reads at a time.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    own_data: OwnData | None = None
+    workers: int | None = Field(default=None, ge=1)
+    chunk_files: int = Field(default=256, ge=1)
