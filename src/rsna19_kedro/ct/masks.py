@@ -1,0 +1,259 @@
+"""Segmentation masks in NIfTI, matched to the slices of a study and taken through its alignment.
+
+NIfTI's world is RAS+ (x to the right, y to the front), DICOM's is LPS: x and y change sign.
+Mask values 1..5 are the five types in the order of the classes, 6 is blood of no one type
+(reference, section 3).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.ct.alignment import aligned_grid, place_labels
+from rsna19_kedro.ct.crop import crop_corner
+from rsna19_kedro.ct.geometry import StudyGeometry, study_geometry
+from rsna19_kedro.ct.slice_index import ORIENTATION, POSITION
+from rsna19_kedro.ct.study_volume import ALIGNED, resample, study_frame
+from rsna19_kedro.errors import InputError
+
+TYPES: Final = CLASSES[:-1]
+UNCLASSIFIED: Final = 6
+MASK_LABEL_COLUMNS: Final = ("sop_instance_uid", *CLASSES, "unclassified")
+
+_RAS_TO_LPS: Final = np.diag([-1.0, -1.0, 1.0])
+_PARALLEL: Final = 0.05
+"""Sine of the angle that a mask may be turned against its slices."""
+
+
+@dataclass(frozen=True)
+class StudyMask:
+    """The mask of each slice of a study, in the slice's own pixels.
+
+    Attributes:
+        slices: (H, W) uint8 each, values 0..6; ``None`` for a slice that the mask leaves out.
+        lost_voxels: Labelled voxels on planes of the mask where the study has no slice.
+    """
+
+    slices: list[np.ndarray | None]
+    lost_voxels: int
+
+
+def read_mask(path: Path, slices: pd.DataFrame) -> StudyMask:
+    """Read a mask and find each slice's plane in it by position, not by number.
+
+    Where mask and study have as many slices and the same ends but the distances of the study
+    are uneven, which a NIfTI grid cannot say, planes and slices are paired in their order.
+    In the plane the affine says how the axes run; a mask of the slice's own size covers it
+    pixel by pixel, another one is looked up by the nearest neighbour.
+
+    Args:
+        path: NIfTI file, planes along its third axis.
+        slices: Rows of ``slice_index`` of one study, by ``slice_num``.
+
+    Returns:
+        The mask as the slices see it.
+
+    Raises:
+        InputError: The file cannot be read, holds other values, its planes are not parallel
+            to the slices, or the study lacks a geometry to match it with.
+    """
+    labels, affine = _load(path)
+    alignment = study_frame(slices).alignment
+    if alignment != ALIGNED:
+        raise InputError(
+            f"The mask {path} cannot be matched: study {slices['study_id'].iloc[0]} has no usable "
+            f"geometry ({alignment})."
+        )
+    geometry = study_geometry(
+        slices[POSITION].to_numpy(dtype=float), slices[ORIENTATION].to_numpy(dtype=float)
+    )
+    labels, affine = _along_slices(labels, affine, geometry, path)
+    planes = (affine[:3, 3] + np.arange(labels.shape[0])[:, None] * affine[:3, 2]) @ geometry.normal
+    plane_of_slice = match_planes(planes, geometry.position_mm)
+    sampled: list[np.ndarray | None] = []
+    for number, plane in enumerate(plane_of_slice):
+        if plane < 0:
+            sampled.append(None)
+            continue
+        row = slices.iloc[number]
+        size = (int(row["rows"]), int(row["columns"]))
+        offset = (geometry.col_offset_mm[number], geometry.row_offset_mm[number])
+        spacing = (float(row["row_spacing_mm"]), float(row["col_spacing_mm"]))
+        origin = affine[:3, 3] + plane * affine[:3, 2]
+        axes = (
+            _lookup(size[0], labels.shape[1], offset[0], spacing[0], origin, affine[:3, 1],
+                    geometry.col_direction),
+            _lookup(size[1], labels.shape[2], offset[1], spacing[1], origin, affine[:3, 0],
+                    geometry.row_direction),
+        )  # fmt: skip
+        sampled.append(_take(labels[plane], *axes))
+    used = np.unique(plane_of_slice[plane_of_slice >= 0])
+    lost = int(np.count_nonzero(labels)) - int(np.count_nonzero(labels[used]))
+    return StudyMask(sampled, lost)
+
+
+def match_planes(planes_mm: NDArray[np.float64], slices_mm: NDArray[np.float64]) -> np.ndarray:
+    """Find each slice's plane of a mask.
+
+    Args:
+        planes_mm: (K,) positions of the mask's planes along the normal, evenly spaced.
+        slices_mm: (S,) positions of the slices, ascending.
+
+    Returns:
+        (S,) numbers of planes; -1 for a slice further than half a plane distance from all.
+    """
+    distance = np.abs(planes_mm[None, :] - slices_mm[:, None])
+    nearest = distance.argmin(axis=1)
+    step = abs(planes_mm[-1] - planes_mm[0]) / max(len(planes_mm) - 1, 1)
+    if step == 0:  # a mask of one plane: half the distance to the neighbouring slices
+        step = float(np.median(np.diff(slices_mm))) if len(slices_mm) > 1 else np.inf
+    if len(planes_mm) == len(slices_mm) and len(np.unique(nearest)) < len(nearest):
+        order = np.argsort(planes_mm, kind="stable")
+        ends = np.abs(planes_mm[order] - slices_mm)[[0, -1]]
+        if (ends <= step / 2).all():
+            return order
+    found = distance[np.arange(len(nearest)), nearest] <= step / 2 + 1e-3
+    return np.where(found, nearest, -1)
+
+
+def labels_of_mask(
+    mask: StudyMask, sop_instance_uids: Sequence[str], min_voxels: int
+) -> pd.DataFrame:
+    """Labels of the slices that a mask covers, counted before anything is shifted or cropped.
+
+    Args:
+        mask: Mask of a study.
+        sop_instance_uids: (S,) keys of its slices.
+        min_voxels: A class is present when at least so many voxels carry it (reference: more
+            than 3).
+
+    Returns:
+        ``sop_instance_uid``, six uint8 labels (``any`` is the maximum of the types) and
+        whether unclassified blood is present.
+    """
+    covered = [number for number, labels in enumerate(mask.slices) if labels is not None]
+    counts = np.array(
+        [np.bincount(labels.ravel(), minlength=7) for labels in mask.slices if labels is not None]
+    ).reshape(-1, 7)
+    present = counts >= min_voxels
+    types = present[:, 1:UNCLASSIFIED]
+    values = np.column_stack([types, types.any(axis=1)]).astype(np.uint8)
+    table = pd.DataFrame(values, columns=list(CLASSES))
+    uids = pd.Series([sop_instance_uids[number] for number in covered], dtype="str")
+    table.insert(0, "sop_instance_uid", uids)
+    return table.assign(unclassified=present[:, UNCLASSIFIED])
+
+
+def empty_mask_labels() -> pd.DataFrame:
+    """The table of ``labels_of_mask`` without a row, for data without masks."""
+    return labels_of_mask(StudyMask([], 0), [], 1)
+
+
+def align_mask(
+    mask: StudyMask, slices: pd.DataFrame, record: pd.Series, crop_size_px: int
+) -> np.ndarray:
+    """Take a mask through the alignment and crop of its volume, by the nearest neighbour.
+
+    Args:
+        mask: Mask of a study.
+        slices: Rows of ``slice_index`` of that study, by ``slice_num``.
+        record: Row of ``volume_index`` of that study.
+        crop_size_px: Side of the volume's slices.
+
+    Returns:
+        (S, crop_size_px, crop_size_px) int16, values 0..6; -1 on slices without a mask.
+    """
+    shifts = np.stack([record["row_shifts_px"], record["col_shifts_px"]], axis=1)
+    zoom = study_frame(slices).zoom
+    moved = [
+        labels if labels is None or (z == 1).all() else resample(labels, z, order=0)
+        for labels, z in zip(mask.slices, zoom, strict=True)
+    ]
+    grid = aligned_grid(shifts, [(1, 1) if labels is None else labels.shape for labels in moved])
+    corner = crop_corner((int(record["crop_row"]), int(record["crop_col"])), crop_size_px)
+    volume = np.zeros((len(moved), crop_size_px, crop_size_px), dtype=np.int16)
+    for number, labels in enumerate(moved):
+        if labels is None:
+            volume[number] = -1
+        else:
+            place_labels(labels, grid.placements[number], volume[number], corner)
+    return volume
+
+
+def _load(path: Path) -> tuple[np.ndarray, NDArray[np.float64]]:
+    try:
+        image: Any = nibabel.load(path)
+        values = np.rint(np.asarray(image.dataobj, dtype=np.float32))
+        lps = np.array(image.affine, dtype=np.float64)
+    except Exception as error:  # a damaged file raises what its decompressor likes
+        raise InputError(
+            f"The mask {path} cannot be read as NIfTI: {error}. Remove it or replace it by a "
+            "whole file."
+        ) from error
+    if values.ndim != 3:
+        raise InputError(f"The mask {path} has shape {values.shape}; expected three axes.")
+    found = np.unique(values)
+    if found[0] < 0 or found[-1] > UNCLASSIFIED:
+        raise InputError(
+            f"The mask {path} holds values {found[0]:g}..{found[-1]:g}; expected 0 for none, 1..5 "
+            f"for {', '.join(TYPES)} and 6 for unclassified blood."
+        )
+    lps[:3] = _RAS_TO_LPS @ lps[:3]
+    return values.astype(np.uint8), lps
+
+
+def _along_slices(
+    labels: np.ndarray, affine: NDArray[np.float64], geometry: StudyGeometry, path: Path
+) -> tuple[np.ndarray, NDArray[np.float64]]:
+    """Turn (i, j, k) into (K, J, I) with i along the rows of the slices and j down the columns."""
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if abs(unit[:, 0] @ geometry.row_direction) < abs(unit[:, 1] @ geometry.row_direction):
+        labels = labels.swapaxes(0, 1)
+        affine = affine[:, [1, 0, 2, 3]]
+        unit = unit[:, [1, 0, 2]]
+    off = max(
+        abs(unit[:, 0] @ geometry.normal),
+        abs(unit[:, 1] @ geometry.normal),
+        abs(unit[:, 0] @ geometry.col_direction),
+        abs(unit[:, 1] @ geometry.row_direction),
+    )
+    if off > _PARALLEL:
+        raise InputError(
+            f"The planes of the mask {path} are turned by {np.rad2deg(np.arcsin(min(off, 1))):.0f} "
+            "degrees against the slices of its study; expected a mask drawn on these slices, "
+            "saved with their orientation."
+        )
+    return np.ascontiguousarray(labels.transpose(2, 1, 0)), affine
+
+
+def _lookup(
+    size: int,
+    mask_size: int,
+    offset_mm: float,
+    spacing_mm: float,
+    origin: NDArray[np.float64],
+    step: NDArray[np.float64],
+    direction: NDArray[np.float64],
+) -> NDArray[np.intp]:
+    """Index into the mask's axis for each pixel along the slice's axis; -1 outside."""
+    step_mm = float(step @ direction)
+    if size == mask_size:
+        index = np.arange(size)
+        return index if step_mm > 0 else index[::-1]
+    place = (offset_mm + np.arange(size) * spacing_mm - float(origin @ direction)) / step_mm
+    index = np.floor(place + 0.5).astype(np.intp)
+    return np.where((index >= 0) & (index < mask_size), index, -1)
+
+
+def _take(plane: np.ndarray, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> np.ndarray:
+    values = plane[np.ix_(rows, cols)]
+    values[rows < 0] = 0
+    values[:, cols < 0] = 0
+    return values

@@ -1,0 +1,287 @@
+"""One study, from its DICOM files to an aligned and cropped volume with its record."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from rsna19_kedro.ct.alignment import (
+    AlignedGrid,
+    aligned_grid,
+    empty_volume,
+    place_slice,
+    slice_shifts,
+)
+from rsna19_kedro.ct.crop import centre_of_mass, crop_corner
+from rsna19_kedro.ct.geometry import StudyGeometry, study_geometry, valid_orientation
+from rsna19_kedro.ct.pixels import read_hu
+from rsna19_kedro.ct.slice_index import ORIENTATION, POSITION
+from rsna19_kedro.errors import InputError
+
+ALIGNED: Final = "aligned"
+_SAME_SPACING: Final = 0.01
+_EVEN_DISTANCES: Final = 0.1
+
+
+@dataclass(frozen=True)
+class VolumeRecord:
+    """What is known of a prepared volume; a row of ``volume_index``.
+
+    Attributes:
+        study_id: StudyInstanceUID.
+        slices: Number of slices S.
+        rows: Height in pixels of the aligned grid, before the crop.
+        cols: Width in pixels of the aligned grid, before the crop.
+        row_spacing_mm: Distance of rows; NaN where unknown.
+        col_spacing_mm: Distance of columns; NaN where unknown.
+        slice_distance_mm: Median distance of neighbouring slices along their normal.
+        distances_uneven: Whether a distance differs from the median by more than a tenth.
+        tilt_deg: Gantry tilt; NaN where there is no axial geometry.
+        crop_row: Row of the aligned grid that is the crop's centre.
+        crop_col: Column of the aligned grid that is the crop's centre.
+        alignment: ``aligned``, or ``plain stack:`` and why.
+        row_shifts_px: (S,) shift of each slice across the rows, against the middle slice.
+        col_shifts_px: (S,) shift of each slice across the columns.
+        repaired: Numbers of the slices whose place a neighbour took.
+        repairs: How the repairs came about, one text a repaired slice.
+        slice_checksums: (S,) of each file's decoded pixels; empty for a repaired slice.
+        checksum: Of all voxels of the volume.
+    """
+
+    study_id: str
+    slices: int
+    rows: int
+    cols: int
+    row_spacing_mm: float
+    col_spacing_mm: float
+    slice_distance_mm: float
+    distances_uneven: bool
+    tilt_deg: float
+    crop_row: int
+    crop_col: int
+    alignment: str
+    row_shifts_px: list[float]
+    col_shifts_px: list[float]
+    repaired: list[int]
+    repairs: list[str]
+    slice_checksums: list[str]
+    checksum: str
+
+    def as_dict(self) -> dict[str, object]:
+        """The record as plain values, for JSON or a table."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class StudyFrame:
+    """How the slices of a study are to be put together.
+
+    Attributes:
+        alignment: See ``VolumeRecord``.
+        shifts: (S, 2) rows and columns, see ``slice_shifts``; zeros for a plain stack.
+        row_spacing_mm: Common distance of rows; NaN where unknown.
+        col_spacing_mm: Common distance of columns; NaN where unknown.
+        zoom: (S, 2) own spacing of each slice over the common one; 1 where unknown.
+        tilt_deg: See ``VolumeRecord``.
+        position_mm: (S,) along the normal; NaN where there is no geometry.
+    """
+
+    alignment: str
+    shifts: NDArray[np.float64]
+    row_spacing_mm: float
+    col_spacing_mm: float
+    zoom: NDArray[np.float64]
+    tilt_deg: float
+    position_mm: NDArray[np.float64]
+
+
+def study_frame(slices: pd.DataFrame) -> StudyFrame:
+    """Work out how a study's slices lie to each other.
+
+    Args:
+        slices: Rows of ``slice_index`` of one study, by ``slice_num``.
+
+    Returns:
+        The frame; a plain stack where positions, orientations or spacing are missing, the
+        slices are not axial or not parallel (such studies are kept as they come).
+    """
+    spacing = slices[["row_spacing_mm", "col_spacing_mm"]].to_numpy(dtype=float)
+    known = np.isfinite(spacing).all(axis=1) & (spacing > 0).all(axis=1)
+    common = _most_common(spacing[known]) if known.any() else np.full(2, np.nan)
+    row_mm, col_mm = float(common[0]), float(common[1])
+    zoom = np.where(known[:, None], spacing / common, 1.0)
+    zoom[np.abs(zoom - 1) < _SAME_SPACING] = 1.0
+    geometry, reason = _geometry(slices, bool(known.all()))
+    if geometry is None:
+        alignment, tilt, shifts = f"plain stack: {reason}", float("nan"), np.zeros((len(slices), 2))
+        position = slices["position_mm"].to_numpy(dtype=float)
+    else:
+        alignment, tilt, position = ALIGNED, geometry.tilt_deg, geometry.position_mm
+        shifts = slice_shifts(geometry.row_offset_mm, geometry.col_offset_mm, row_mm, col_mm)
+    return StudyFrame(alignment, shifts, row_mm, col_mm, zoom, tilt, position)
+
+
+def prepare_study(
+    slices: pd.DataFrame, root: Path, crop_size_px: int
+) -> tuple[np.ndarray, VolumeRecord]:
+    """Decode, align and crop a study.
+
+    A slice that cannot be decoded keeps its number: the nearest one that can takes its place.
+    Slices of other sizes are placed by their position like all others; slices of another
+    pixel spacing are first resampled to the study's most common one.
+
+    Args:
+        slices: Rows of ``slice_index`` of one study, by ``slice_num`` from 0.
+        root: Folder that ``path`` is relative to.
+        crop_size_px: Side of the square that is kept, round the centre of mass.
+
+    Returns:
+        Volume (S, crop_size_px, crop_size_px) int16 HU, at least -1024 where something was
+        measured and ``PADDING_HU`` elsewhere; and its record.
+
+    Raises:
+        InputError: No slice of the study can be decoded.
+    """
+    study_id = str(slices["study_id"].iloc[0])
+    frame = study_frame(slices)
+    decoded, repairs = _decode(root, slices["path"].tolist())
+    if len(repairs) == len(decoded):
+        raise InputError(f"Study {study_id}: none of its slices can be read. {repairs[0]}")
+    checksums = ["" if hu is None else checksum(hu) for hu in decoded]
+    decoded = [
+        hu if hu is None or (zoom == 1).all() else resample(hu, zoom)
+        for hu, zoom in zip(decoded, frame.zoom, strict=True)
+    ]
+    sizes = [(0, 0) if hu is None else (hu.shape[0], hu.shape[1]) for hu in decoded]
+    grid = aligned_grid(frame.shifts, _fill_sizes(sizes))
+    centre = centre_of_mass(decoded, grid)
+    volume = assemble(decoded, grid, centre, crop_size_px)
+    distances = np.diff(frame.position_mm)
+    median = float(np.median(distances)) if len(distances) else float("nan")
+    record = VolumeRecord(
+        study_id=study_id,
+        slices=len(volume),
+        rows=grid.rows,
+        cols=grid.cols,
+        row_spacing_mm=frame.row_spacing_mm,
+        col_spacing_mm=frame.col_spacing_mm,
+        slice_distance_mm=median,
+        distances_uneven=bool((np.abs(distances - median) > _EVEN_DISTANCES * abs(median)).any()),
+        tilt_deg=frame.tilt_deg,
+        crop_row=centre[0],
+        crop_col=centre[1],
+        alignment=frame.alignment,
+        row_shifts_px=[float(shift) for shift in frame.shifts[:, 0]],
+        col_shifts_px=[float(shift) for shift in frame.shifts[:, 1]],
+        repaired=sorted(repairs),
+        repairs=[repairs[number] for number in sorted(repairs)],
+        slice_checksums=checksums,
+        checksum=checksum(volume),
+    )
+    return volume, record
+
+
+def assemble(
+    slices: Sequence[np.ndarray | None],
+    grid: AlignedGrid,
+    centre: tuple[int, int],
+    size_px: int,
+) -> np.ndarray:
+    """Put slices into one aligned and cropped volume.
+
+    Args:
+        slices: (H, W) int16 HU of each slice; for ``None`` the nearest other one is copied,
+            of two equally near ones that towards the feet.
+        grid: Where the slices lie.
+        centre: Row and column of the grid to crop round.
+        size_px: Side of the crop.
+
+    Returns:
+        (S, size_px, size_px) int16 HU.
+    """
+    volume = empty_volume(len(slices), size_px)
+    corner = crop_corner(centre, size_px)
+    readable = np.array([number for number, hu in enumerate(slices) if hu is not None])
+    for number, hu in enumerate(slices):
+        if hu is not None:
+            place_slice(hu, grid.placements[number], volume[number], corner)
+    for number, hu in enumerate(slices):
+        if hu is None:
+            volume[number] = volume[readable[np.abs(readable - number).argmin()]]
+    return volume
+
+
+def resample(hu: np.ndarray, zoom: NDArray[np.float64], order: int = 1) -> np.ndarray:
+    """Give a slice another pixel spacing; the centre of its first pixel stays where it is.
+
+    Args:
+        hu: (H, W) int16 HU.
+        zoom: Its spacing over the wanted one, for rows and columns.
+        order: 1 interpolates linearly, 0 takes the nearest neighbour (for labels).
+
+    Returns:
+        int16, so large that no pixel centre of the slice lies beyond it.
+    """
+    size = [
+        max(int(np.floor((n - 1) * z + 1e-6)) + 1, 1) for n, z in zip(hu.shape, zoom, strict=True)
+    ]
+    moved = ndimage.affine_transform(
+        hu.astype(np.float32), 1.0 / zoom, output_shape=size, order=order, mode="nearest"
+    )
+    return np.asarray(np.rint(moved), dtype=np.int16)
+
+
+def checksum(pixels: np.ndarray) -> str:
+    """80 bits of the SHA-1 of the pixels in HU, as 20 hexadecimal digits.
+
+    Equal for equal pixels wherever they stand, so that the same slice under two patients is
+    found; long enough that among a million slices no two others meet.
+    """
+    digest = hashlib.sha1(np.ascontiguousarray(pixels).data, usedforsecurity=False)
+    return digest.hexdigest()[:20]
+
+
+def _decode(root: Path, paths: Sequence[str]) -> tuple[list[np.ndarray | None], dict[int, str]]:
+    decoded: list[np.ndarray | None] = []
+    repairs: dict[int, str] = {}
+    for number, path in enumerate(paths):
+        try:
+            decoded.append(read_hu(root / path))
+        except InputError as error:
+            decoded.append(None)
+            repairs[number] = str(error).replace(f"{root}/", "")
+    return decoded, repairs
+
+
+def _fill_sizes(sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    known = np.array([size for size in sizes if size != (0, 0)])
+    rows, cols = _most_common(known)
+    return [(int(rows), int(cols)) if size == (0, 0) else size for size in sizes]
+
+
+def _geometry(slices: pd.DataFrame, spacing_known: bool) -> tuple[StudyGeometry | None, str]:
+    position = slices[POSITION].to_numpy(dtype=float)
+    orientation = slices[ORIENTATION].to_numpy(dtype=float)
+    if not np.isfinite(position).all():
+        return None, "ImagePositionPatient is missing"
+    if not valid_orientation(orientation).all():
+        return None, "ImageOrientationPatient is missing or invalid"
+    if not spacing_known:
+        return None, "PixelSpacing is missing"
+    geometry = study_geometry(position, orientation)
+    if not geometry.axial:
+        return None, "the slices are not axial"
+    if not geometry.parallel:
+        return None, "the slices are not parallel"
+    return geometry, ""
+
+
+def _most_common(rows: np.ndarray) -> np.ndarray:
+    _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+    return np.asarray(rows[first[counts.argmax()]])

@@ -1,0 +1,5 @@
+"""Slices to aligned, cropped volumes in HU, the look-up table, previews and masks."""
+
+from .pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,43 @@
+"""Three small studies and their way through the preparation of volumes."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from dicom_factory import write_study
+from rsna19_kedro.ct.headers import read_headers
+from rsna19_kedro.ct.slice_index import headers_table, number_slices
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.pipelines.volume_prep.nodes import prepare_volumes
+from rsna19_kedro.pipelines.volume_prep.parameters import VolumePrepParameters
+
+PARAMS = VolumePrepParameters(crop_size_px=32, workers=1)
+
+
+def index_of(raw: Path) -> pd.DataFrame:
+    """Slice index; studies whose name begins with t are for testing."""
+    files = sorted(str(path.relative_to(raw)) for path in raw.rglob("*.dcm"))
+    table = number_slices(
+        headers_table([{**row, "subset": "train"} for row in read_headers(raw, files)])
+    )
+    test = table["study_id"].str.startswith("t")
+    return table.assign(subset=table["subset"].mask(test, "test2"))
+
+
+def prepare(
+    raw: Path, params: VolumePrepParameters = PARAMS
+) -> tuple[VolumeStore, pd.DataFrame, pd.DataFrame]:
+    index = index_of(raw)
+    folder = raw.parent / "volumes"
+    folder.mkdir(exist_ok=True)
+    store, manifest = prepare_volumes(index, raw, folder, params)
+    return store, manifest, index
+
+
+def write_three_studies(folder: Path) -> Path:
+    """A level study ``a``, a tilted one ``b`` and one for testing ``t``; gives their folder."""
+    raw = folder / "raw"
+    write_study(raw, "a", z_mm=(0, 5, 10, 15))
+    write_study(raw, "b", z_mm=(0, 5, 10), tilt_deg=-24)
+    write_study(raw, "t", z_mm=(0, 2.4, 7.4))
+    return raw
