@@ -1,0 +1,107 @@
+"""A trained model as it is stored: weights, configuration and look-up table in one file.
+
+Torch is imported when a file is read or written, so that nodes can name the type for free.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.files import atomic_path
+from rsna19_kedro.networks.zoo import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rsna19_kedro.networks.slice_network import SliceNetwork
+
+FORMAT = "rsna19_kedro checkpoint 1"
+_LUT = "hu_lut"
+_WEIGHTS = "network."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that prediction needs; nothing in it is pickled.
+
+    Attributes:
+        spec: What the network is made of.
+        weights: Its ``state_dict``, on the CPU.
+        hu_lut: ``(1401,)`` float32, network input of HU -400..1000.
+        crop_px: Side of the square that the network sees, in pixels of the prepared volume.
+        resize_px: Side that this square is reduced to; equal to ``crop_px`` for none.
+        metadata: Fold, number of optimiser steps, validation loss, versions: for people.
+    """
+
+    spec: ModelSpec
+    weights: "dict[str, Tensor]"
+    hu_lut: "Tensor"
+    crop_px: int
+    resize_px: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def network(self) -> "SliceNetwork":
+        """Build the network with these weights, in evaluation mode, on the CPU."""
+        from rsna19_kedro.networks.slice_network import SliceNetwork
+
+        network = SliceNetwork(self.spec)
+        network.load_state_dict(self.weights)
+        return network.eval()
+
+    def write(self, path: Path) -> None:
+        """Write one safetensors file, atomically."""
+        from safetensors.torch import save_file
+
+        tensors = {f"{_WEIGHTS}{name}": value.contiguous() for name, value in self.weights.items()}
+        tensors[_LUT] = self.hu_lut.contiguous()
+        header = {
+            "format": FORMAT,
+            "spec": json.dumps(asdict(self.spec)),
+            "input": json.dumps({"crop_px": self.crop_px, "resize_px": self.resize_px}),
+            "metadata": json.dumps(self.metadata),
+        }
+        with atomic_path(path) as part:
+            save_file(tensors, part, metadata=header)
+
+    @classmethod
+    def read(cls, path: Path) -> "Checkpoint":
+        """Read a file that ``write`` made.
+
+        Raises:
+            InputError: The file is missing, damaged or not such a checkpoint.
+        """
+        if not path.is_file():
+            raise InputError(
+                f"There is no checkpoint {path}. Train it first: "
+                "kedro run --pipelines cnn_training --only-missing-outputs"
+            )
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise InputError(
+                f"The checkpoint {path} is damaged ({error}). Delete it and train it again."
+            ) from error
+        if header.get("format") != FORMAT:
+            raise InputError(
+                f"{path} is not a checkpoint of this version: its format is "
+                f"{header.get('format')!r}, expected {FORMAT!r}. Train the model again."
+            )
+        size = json.loads(header["input"])
+        return cls(
+            spec=ModelSpec(**json.loads(header["spec"])),
+            weights={
+                name.removeprefix(_WEIGHTS): value
+                for name, value in tensors.items()
+                if name.startswith(_WEIGHTS)
+            },
+            hu_lut=tensors[_LUT].float(),
+            crop_px=size["crop_px"],
+            resize_px=size["resize_px"],
+            metadata=json.loads(header["metadata"]),
+        )

@@ -1,0 +1,5 @@
+"""Prediction of the held-out folds and of the test slices, with all test-time variants."""
+
+from .pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

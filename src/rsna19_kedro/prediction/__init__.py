@@ -1,0 +1,1 @@
+"""Whole-study prediction and test-time variants."""

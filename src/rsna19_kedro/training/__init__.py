@@ -1,0 +1,1 @@
+"""Recipes, data on the device and the Lightning module."""

@@ -1,0 +1,158 @@
+"""Look-up table, random changes and crop on the training device, as one resampling a batch."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rsna19_kedro.training.recipe import Augmentation, InputSize
+
+LUT_MIN_HU = -400
+LUT_MAX_HU = 1000
+
+
+def apply_lut(hu: Tensor, lut: Tensor) -> Tensor:
+    """Network input of HU.
+
+    Args:
+        hu: int16, any shape.
+        lut: ``(1401,)`` float32, the values of HU -400..1000.
+
+    Returns:
+        float32 of the same shape; HU outside the table take its end values.
+    """
+    index = hu.clamp(LUT_MIN_HU, LUT_MAX_HU).int().sub_(LUT_MIN_HU)
+    return lut[index]
+
+
+def centre_crop(slices: Tensor, crop_px: int) -> Tensor:
+    """The central square of ``(..., H, W)``; of an odd rest the smaller half is on top/left."""
+    height, width = slices.shape[-2:]
+    top, left = (height - crop_px) // 2, (width - crop_px) // 2
+    return slices[..., top : top + crop_px, left : left + crop_px]
+
+
+def reduce(slices: Tensor, side_px: int) -> Tensor:
+    """Reduce ``(..., H, W)`` to a square of ``side_px`` by averaging over areas."""
+    if slices.shape[-1] == side_px and slices.shape[-2] == side_px:
+        return slices
+    flat = slices.reshape(-1, 1, *slices.shape[-2:])
+    small = nn.functional.interpolate(flat, size=(side_px, side_px), mode="area")
+    return small.reshape(*slices.shape[:-2], side_px, side_px)
+
+
+def network_input(hu: Tensor, lut: Tensor, crop_px: int, side_px: int) -> Tensor:
+    """What the network sees without any random change: table, centre crop, reduction.
+
+    Args:
+        hu: ``(..., H, W)`` int16.
+        lut: See ``apply_lut``.
+        crop_px: Side of the central square, in pixels.
+        side_px: Side that it is reduced to.
+    """
+    return reduce(apply_lut(centre_crop(hu, crop_px), lut), side_px)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of a batch of N samples.
+
+    Attributes:
+        angle_deg: ``(N,)`` rotation, counter-clockwise, quarter turns included.
+        scale: ``(N,)`` magnification.
+        shift: ``(N, 2)`` of x and y, in shares of the side.
+        flip: ``(N, 2)`` of x and y, +1 or -1.
+    """
+
+    angle_deg: Tensor
+    scale: Tensor
+    shift: Tensor
+    flip: Tensor
+
+
+def draw(
+    count: int, recipe: Augmentation, crop: InputSize, side_px: int, generator: torch.Generator
+) -> Draws:
+    """Draw the changes of ``count`` samples.
+
+    Args:
+        count: N.
+        recipe: Their probabilities and ranges.
+        crop: Its ``random_crop`` adds a shift by up to half of what the crop leaves over.
+        side_px: Side of the prepared slices, in pixels.
+        generator: On the CPU, so that every device sees the same draws.
+    """
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    def happens(probability: float, *shape: int) -> Tensor:
+        return uniform(*shape) < probability
+
+    turns = torch.randint(0, 4, (count,), generator=generator) * happens(
+        recipe.quarter_turns, count
+    )
+    affine = happens(recipe.affine, count).float()
+    angle = (2 * uniform(count) - 1) * recipe.rotate_deg * affine
+    scale = 1 + (2 * uniform(count) - 1) * recipe.scale * affine
+    shift = (2 * uniform(count, 2) - 1) * recipe.shift * affine[:, None]
+    room = (side_px - crop.crop_px) / 2 / side_px if crop.random_crop else 0.0
+    shift = shift + (2 * uniform(count, 2) - 1) * room
+    odds = torch.tensor([recipe.flip_horizontal, recipe.flip_vertical])
+    flip = 1.0 - 2.0 * (uniform(count, 2) < odds).float()
+    return Draws(angle + 90.0 * turns, scale, shift, flip)
+
+
+def sampling_matrices(draws: Draws, crop_share: float) -> Tensor:
+    """Matrices ``(N, 2, 3)`` from output to input coordinates, both -1..1 over their squares.
+
+    The image is mirrored, magnified, turned, shifted and then cut; the matrix undoes that
+    from the last step to the first.
+
+    Args:
+        draws: The random numbers.
+        crop_share: Side of the crop as a share of the slice's side.
+    """
+    radians = draws.angle_deg * (math.pi / 180)
+    cos, sin = torch.cos(radians) / draws.scale, torch.sin(radians) / draws.scale
+    # Image axes: x to the right, y down; a positive angle turns counter-clockwise on screen.
+    rows_x = torch.stack([cos, -sin], dim=1) * draws.flip[:, :1]
+    rows_y = torch.stack([sin, cos], dim=1) * draws.flip[:, 1:]
+    turn = torch.stack([rows_x, rows_y], dim=1)
+    offset = -(turn @ (2 * draws.shift)[:, :, None])
+    return torch.cat([turn * crop_share, offset], dim=2)
+
+
+def augmented_input(hu: Tensor, lut: Tensor, draws: Draws, border: str, crop: InputSize) -> Tensor:
+    """Network input with random changes: one table look-up, one bilinear resampling.
+
+    Args:
+        hu: ``(N, S, H, W)`` int16; all slices of a sample are changed alike.
+        lut: See ``apply_lut``.
+        draws: Random numbers of the N samples.
+        border: ``edge`` repeats the outermost pixels, ``air`` has the table's lowest value.
+        crop: Size of the square that is kept and what it is reduced to.
+
+    Returns:
+        ``(N, S, side, side)`` float32.
+    """
+    side = hu.shape[-1]
+    image = apply_lut(hu, lut)
+    # A reduced input is averaged first: resampling from the full grid would skip pixels.
+    reduction = crop.crop_px // crop.network_px
+    if reduction > 1:
+        image = reduce(image, side // reduction)
+    matrices = sampling_matrices(draws, crop.crop_px / side).to(image.device)
+    grid = nn.functional.affine_grid(
+        matrices, [image.shape[0], 1, crop.network_px, crop.network_px], align_corners=False
+    )
+    if border == "edge":
+        return _sample(image, grid, "border")
+    return _sample(image - lut[0], grid, "zeros") + lut[0]
+
+
+def _sample(image: Tensor, grid: Tensor, padding: str) -> Tensor:
+    return nn.functional.grid_sample(
+        image, grid, mode="bilinear", padding_mode=padding, align_corners=False
+    )

@@ -1,0 +1,83 @@
+"""What a validation reports, per class. Reference, section 7."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    MultilabelAccuracy,
+    MultilabelAUROC,
+    MultilabelF1Score,
+    MultilabelRecall,
+    MultilabelSpecificity,
+)
+
+from rsna19_kedro.contracts import CLASS_WEIGHTS, CLASSES
+
+_EPS = 1e-6
+
+
+def class_weights() -> Tensor:
+    """The six class weights, scaled to a sum of 1."""
+    weights = torch.tensor(CLASS_WEIGHTS)
+    return weights / weights.sum()
+
+
+def weighted_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Class-weighted binary cross-entropy, a mean over samples.
+
+    Args:
+        logits: ``(N, 6)``.
+        labels: ``(N, 6)`` in 0..1.
+        weights: ``(6,)``, see ``class_weights``.
+    """
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits.float(), labels, reduction="none"
+    )
+    return (losses @ weights).mean()
+
+
+class ValidationMetrics:
+    """Collects logits and labels of a validation and gives one flat row of numbers."""
+
+    def __init__(self) -> None:
+        options: dict[str, Any] = {"num_labels": len(CLASSES), "average": None}
+        self._metrics = MetricCollection(
+            {
+                "accuracy": MultilabelAccuracy(**options),
+                "f1": MultilabelF1Score(**options),
+                "sensitivity": MultilabelRecall(**options),
+                "specificity": MultilabelSpecificity(**options),
+                "auc": MultilabelAUROC(**options),
+            },
+            compute_groups=False,
+        )
+        self._logits: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add ``(n, 6)`` logits and labels."""
+        self._logits.append(logits.float().cpu())
+        self._labels.append(labels.cpu())
+
+    def compute(self) -> dict[str, float]:
+        """Give ``val_loss`` and ``val_<metric>_<class>``, thresholds at 0.5, and start anew.
+
+        The AUC of a class with positives or negatives only is NaN.
+        """
+        logits, labels = torch.cat(self._logits), torch.cat(self._labels)
+        self._logits, self._labels = [], []
+        probabilities = torch.sigmoid(logits)
+        clipped = probabilities.clamp(_EPS, 1 - _EPS)
+        losses = torch.nn.functional.binary_cross_entropy(clipped, labels, reduction="none").mean(0)
+        row = {"val_loss": float(losses @ class_weights())}
+        row |= {f"val_loss_{name}": float(loss) for name, loss in zip(CLASSES, losses, strict=True)}
+        positives = labels.sum(0)
+        undefined = (positives == 0) | (positives == len(labels))
+        for metric, values in self._metrics(probabilities, labels.int()).items():
+            for name, value, no_auc in zip(CLASSES, values, undefined, strict=True):
+                known = metric != "auc" or not bool(no_auc)
+                row[f"val_{metric}_{name}"] = float(value) if known else float("nan")
+        self._metrics.reset()
+        return row

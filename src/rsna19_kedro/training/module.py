@@ -1,0 +1,185 @@
+"""The Lightning module: one phase of a recipe on one network."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.encoders import ENCODERS, trainable
+from rsna19_kedro.networks.slice_network import SliceNetwork
+from rsna19_kedro.prediction.study import study_logits
+from rsna19_kedro.training.augmentation import augmented_input, draw, network_input
+from rsna19_kedro.training.metrics import ValidationMetrics, class_weights, weighted_bce
+from rsna19_kedro.training.plan import Unit, is_frozen, learning_rate
+from rsna19_kedro.training.recipe import Phase, Recipe
+
+
+class PhaseModule(L.LightningModule):
+    """Trains a network through one phase.
+
+    A Lightning epoch is a unit of the plan. What is random in a batch is drawn from the seed
+    and the batch's place in the plan, so that a resumed run repeats an undisturbed one.
+
+    Args:
+        network: The network, changed in place.
+        recipe: The model's recipe.
+        phase: The phase of it.
+        units: The phase's plan.
+        hu_lut: ``(1401,)`` float32.
+        seed: Identifies training and phase.
+        history: Rows of the validations so far; each validation adds one.
+    """
+
+    hu_lut: Tensor
+    class_weights: Tensor
+
+    def __init__(
+        self,
+        network: SliceNetwork,
+        recipe: Recipe,
+        phase: Phase,
+        units: list[Unit],
+        hu_lut: Tensor,
+        seed: tuple[int, ...],
+        history: list[dict[str, Any]],
+    ) -> None:
+        super().__init__()
+        self.network, self.recipe, self.phase, self.units = network, recipe, phase, units
+        self.seed, self.history = seed, history
+        self.best_loss, self.best_weights = math.inf, dict[str, Tensor]()
+        self.register_buffer("hu_lut", hu_lut, persistent=False)
+        self.register_buffer("class_weights", class_weights(), persistent=False)
+        self._metrics = ValidationMetrics()
+        self._frozen: bool | None = None
+        self._train_losses: list[Tensor] = []
+
+    @property
+    def unit(self) -> Unit:
+        """The unit that is being trained."""
+        return self.units[min(self.current_epoch, len(self.units) - 1)]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Make the phase's optimiser; its rate is set batch by batch."""
+        phase = self.phase
+        weights = self.network.parameters()
+        rate, decay = phase.learning_rate, phase.weight_decay
+        match phase.optimizer:
+            case "adam":
+                return torch.optim.Adam(
+                    weights, lr=rate, weight_decay=decay, decoupled_weight_decay=True
+                )
+            case "radam":
+                return torch.optim.RAdam(
+                    weights, lr=rate, weight_decay=decay, decoupled_weight_decay=True
+                )
+            case "adamw":
+                return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the unit's account."""
+        self._train_losses = []
+        self._frozen = None
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the rate, freeze or thaw the encoder, seed what draws globally (dropout)."""
+        torch.manual_seed(self._batch_seed(batch_idx))
+        step = self.unit.first_step + batch_idx
+        total = self.units[-1].first_step + self.units[-1].batches
+        rate = learning_rate(self.phase, step, self.unit.epoch, total)
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        for group in optimizer.param_groups:  # type: ignore[union-attr]
+            group["lr"] = rate
+        frozen = is_frozen(self.phase, step)
+        if frozen != self._frozen:
+            self._freeze(frozen)
+
+    def _batch_seed(self, batch_idx: int) -> int:
+        """A number of the batch's own; a tuple of integers has the same hash in every process."""
+        return hash((*self.seed, self.unit.index, batch_idx)) & 0x7FFFFFFF
+
+    def _freeze(self, frozen: bool) -> None:
+        """Freeze the encoder but for a new stem; its batch norm then uses its running values."""
+        self._frozen = frozen
+        encoder = self.network.encoder
+        trainable(encoder, not frozen)
+        encoder.train(not frozen)
+        if frozen and self.network.spec.new_stem:
+            for name in ENCODERS[self.network.spec.encoder].stem:
+                trainable(encoder.get_submodule(name), True)
+                encoder.get_submodule(name).train()
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss of a batch of windows.
+
+        Raises:
+            InputError: The loss is not finite.
+        """
+        hu, labels, samples = batch
+        crop = self.recipe.input
+        generator = torch.Generator().manual_seed(self._batch_seed(batch_idx))
+        draws = draw(len(hu), self.recipe.augmentation, crop, hu.shape[-1], generator)
+        slices = augmented_input(hu, self.hu_lut, draws, self.recipe.augmentation.border, crop)
+        loss = weighted_bce(self.network(slices)[:, 0], labels, self.class_weights)
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"The loss became {loss.item()} in phase {self.phase.name!r}, batch "
+                f"{self.unit.first_step + batch_idx}, samples {samples.tolist()[:8]}... "
+                "Lower learning_rate, set gradient_clip, or use precision 32-true."
+            )
+        self._train_losses.append(loss.detach())
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        """Predict one study whole."""
+        hu, slice_nums, labels = batch
+        size = self.recipe.input
+        slices = network_input(hu, self.hu_lut, size.crop_px, size.network_px)
+        logits = study_logits(
+            self.network,
+            slices[None],
+            float(self.hu_lut[0]),
+            centre_only=self.unit.single_slice,
+        )
+        self._metrics.update(logits[0, slice_nums], labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Add a row to the history and keep the weights if they are the best."""
+        unit = self.unit
+        losses = self._train_losses
+        row: dict[str, Any] = {
+            "phase": self.phase.name,
+            "epoch": unit.epoch_end,
+            "step": unit.first_step + unit.batches,
+            "learning_rate": float(self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]),  # type: ignore[union-attr]
+            "train_loss": float(torch.stack(losses).mean()) if losses else math.nan,
+            **self._metrics.compute(),
+        }
+        self.history.append(row)
+        if self.recipe.keep == "best" and row["val_loss"] < self.best_loss:
+            self.best_loss = row["val_loss"]
+            self.best_weights = _cpu_copy(self.network.state_dict())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the history and the best weights with the resume state."""
+        checkpoint["history"] = list(self.history)
+        checkpoint["best"] = {"loss": self.best_loss, "weights": self.best_weights}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the history and the best weights."""
+        self.history[:] = checkpoint["history"]
+        self.best_loss = checkpoint["best"]["loss"]
+        self.best_weights = checkpoint["best"]["weights"]
+
+    def kept_weights(self) -> dict[str, Tensor]:
+        """The weights that the recipe wants to keep, on the CPU."""
+        if self.recipe.keep == "best" and self.best_weights:
+            return self.best_weights
+        return _cpu_copy(self.network.state_dict())
+
+
+def _cpu_copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}

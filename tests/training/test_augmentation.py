@@ -1,0 +1,108 @@
+"""The fused resampling against the same steps done one after the other by torchvision."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as tv
+
+from rsna19_kedro.training.augmentation import (
+    Draws,
+    apply_lut,
+    augmented_input,
+    draw,
+    network_input,
+)
+from rsna19_kedro.training.recipe import Augmentation, InputSize
+
+LUT = torch.linspace(-1, 1, 1401)
+SIDE = 64
+
+
+def _draws(angle=0.0, scale=1.0, shift=(0.0, 0.0), flip=(1.0, 1.0)) -> Draws:
+    return Draws(
+        torch.tensor([angle]), torch.tensor([scale]), torch.tensor([shift]), torch.tensor([flip])
+    )
+
+
+def _smooth_hu() -> torch.Tensor:
+    y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
+    hu = 600 * np.sin(5 * x + 1) * np.cos(4 * y) + 300 * x - 100 * y
+    return torch.from_numpy(hu.astype(np.int16))[None, None]
+
+
+def test_lut_clips_at_both_ends() -> None:
+    hu = torch.tensor([-2000, -400, 0, 1000, 3000], dtype=torch.int16)
+    assert apply_lut(hu, LUT).tolist() == pytest.approx([-1, -1, LUT[400].item(), 1, 1])
+
+
+def test_nothing_drawn_is_the_plain_input() -> None:
+    hu = _smooth_hu()
+    size = InputSize(crop_px=48)
+    plain = network_input(hu, LUT, 48, 48)
+    assert torch.allclose(augmented_input(hu, LUT, _draws(), "edge", size), plain, atol=1e-5)
+
+
+def test_nothing_drawn_with_a_reduction_is_the_plain_input() -> None:
+    hu = _smooth_hu()
+    size = InputSize(crop_px=48, resize_px=12)
+    plain = network_input(hu, LUT, 48, 12)
+    assert torch.allclose(augmented_input(hu, LUT, _draws(), "edge", size), plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("flip", [(-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)])
+def test_flips_are_exact(flip: tuple[float, float]) -> None:
+    hu = _smooth_hu()
+    got = augmented_input(hu, LUT, _draws(flip=flip), "edge", InputSize(crop_px=SIDE))
+    axes = [axis for axis, sign in zip((-1, -2), flip, strict=True) if sign < 0]
+    assert torch.allclose(got, apply_lut(hu, LUT).flip(axes), atol=1e-5)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_quarter_turns_are_exact(turns: int) -> None:
+    hu = _smooth_hu()
+    got = augmented_input(hu, LUT, _draws(angle=90.0 * turns), "edge", InputSize(crop_px=SIDE))
+    assert torch.allclose(got, apply_lut(hu, LUT).rot90(turns, (-2, -1)), atol=1e-4)
+
+
+def test_all_at_once_equals_torchvision_step_by_step() -> None:
+    hu = _smooth_hu()
+    draws = _draws(angle=20.0, scale=1.1, shift=(4 / SIDE, -2 / SIDE), flip=(-1.0, 1.0))
+    got = augmented_input(hu, LUT, draws, "edge", InputSize(crop_px=40))
+    image = tv.horizontal_flip(apply_lut(hu, LUT))
+    image = tv.affine(
+        image,
+        angle=-20.0,  # torchvision turns clockwise.
+        translate=[4, -2],
+        scale=1.1,
+        shear=[0.0, 0.0],
+        interpolation=tv.InterpolationMode.BILINEAR,
+    )
+    expected = tv.center_crop(image, [40, 40])
+    assert (got - expected).abs().max() < 0.01
+
+
+def test_borders_are_edge_or_air() -> None:
+    hu = torch.full((1, 1, SIDE, SIDE), 500, dtype=torch.int16)
+    far = _draws(shift=(0.5, 0.0))
+    air = augmented_input(hu, LUT, far, "air", InputSize(crop_px=SIDE))
+    edge = augmented_input(hu, LUT, far, "edge", InputSize(crop_px=SIDE))
+    assert air[0, 0, :, 0].max() == pytest.approx(-1.0)
+    assert edge.min() == pytest.approx(LUT[900].item())
+
+
+def test_draws_stay_in_their_ranges_and_repeat_under_a_seed() -> None:
+    recipe = Augmentation(
+        flip_horizontal=0.5, quarter_turns=0.5, affine=0.8, shift=0.0625, scale=0.05, rotate_deg=30
+    )
+    size = InputSize(crop_px=384, random_crop=True)
+    a, b = (draw(4000, recipe, size, 400, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(a.angle_deg, b.angle_deg)
+    rest = torch.remainder(a.angle_deg + 45, 90) - 45
+    assert rest.abs().max() <= 30
+    assert 0.94 < a.scale.min() < a.scale.max() < 1.06
+    assert a.shift.abs().max() <= 0.0625 + 8 / 400
+    assert (a.flip[:, 1] == 1).all()
+    assert math.isclose((a.flip[:, 0] < 0).float().mean(), 0.5, abs_tol=0.05)
+    assert math.isclose((a.scale == 1).float().mean(), 0.2, abs_tol=0.03)

@@ -1,0 +1,79 @@
+"""Plans, rates and frozen states against tables worked out by hand."""
+
+import numpy as np
+import pytest
+
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.training.plan import is_frozen, learning_rate, plan_phase, unit_samples
+from rsna19_kedro.training.recipe import Phase
+
+
+def test_curriculum_doubles_the_batch_of_single_slices() -> None:
+    phase = Phase(name="main", learning_rate=1e-4, epochs=3, batch=4, single_slice_epochs=2)
+    units = plan_phase(phase, samples=20)
+    assert [(u.single_slice, u.batch, u.batches, u.first_step) for u in units] == [
+        (True, 8, 2, 0),
+        (True, 8, 2, 2),
+        (False, 4, 5, 4),
+    ]
+    assert [u.epoch_end for u in units] == [1, 2, 3]
+
+
+def test_four_validations_share_an_epoch() -> None:
+    phase = Phase(name="main", learning_rate=1, epochs=2, batch=2, validations_per_epoch=4)
+    units = plan_phase(phase, samples=21)
+    assert [u.batches for u in units] == [2, 3, 3, 2] * 2
+    assert [u.epoch_end for u in units[:4]] == [0.2, 0.5, 0.8, 1.0]
+
+
+def test_steps_end_a_phase_within_an_epoch() -> None:
+    phase = Phase(name="prefit", learning_rate=1, steps=7, batch=2, frozen_steps="all")
+    units = plan_phase(phase, samples=10)
+    assert [(u.epoch, u.batches) for u in units] == [(0, 5), (1, 2)]
+
+
+def test_an_epoch_shows_every_sample_once_in_an_order_of_its_own() -> None:
+    phase = Phase(name="main", learning_rate=1, epochs=2, batch=5, validations_per_epoch=2)
+    units = plan_phase(phase, samples=30)
+    seen = [unit_samples(u, 30, (1, 2)) for u in units]
+    first, second = np.concatenate(seen[:2]), np.concatenate(seen[2:])
+    assert sorted(first) == sorted(second) == list(range(30))
+    assert list(first) != list(second)
+    assert list(seen[1]) == list(unit_samples(units[1], 30, (1, 2)))
+
+
+def test_batch_larger_than_the_fold_is_refused() -> None:
+    with pytest.raises(InputError, match="only 7 training slices"):
+        plan_phase(Phase(name="main", learning_rate=1, epochs=1, batch=8), samples=7)
+
+
+def test_step_decay_of_the_planes_family() -> None:
+    # Reference, section 4a: full rate in epochs 0 to 5, a fifth from 6, again from 11 and 17.
+    schedule = {"kind": "steps", "from_epochs": (6, 11, 17), "factor": 0.2}
+    phase = Phase(name="main", learning_rate=1e-4, schedule=schedule, epochs=20, batch=1)
+    rates = [learning_rate(phase, 0, epoch, 0) for epoch in (0, 5, 6, 10, 11, 16, 17, 19)]
+    assert rates == pytest.approx([1e-4, 1e-4, 2e-5, 2e-5, 4e-6, 4e-6, 8e-7, 8e-7])
+
+
+def test_flat_then_cosine_of_the_channels_family() -> None:
+    schedule = {"kind": "flat_cosine", "flat_steps": 8000, "cosine_steps": 12000, "min_lr": 1e-7}
+    phase = Phase(name="main", learning_rate=1e-4, schedule=schedule, steps=20000, batch=1)
+    rates = [learning_rate(phase, step, 0, 20000) for step in (0, 8000, 14000, 20000)]
+    assert rates == pytest.approx([1e-4, 1e-4, (1e-4 + 1e-7) / 2, 1e-7])
+
+
+def test_one_cycle_rises_and_falls() -> None:
+    phase = Phase(name="m", learning_rate=1.0, schedule={"kind": "one_cycle"}, steps=10, batch=1)
+    rates = [learning_rate(phase, step, 0, 10) for step in range(10)]
+    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert all(a > b for a, b in zip(rates[3:-1], rates[4:], strict=True))
+
+
+def test_frozen_steps_are_counted_in_batches() -> None:
+    phase = Phase(name="main", learning_rate=1, epochs=1, batch=1, frozen_steps=2000)
+    assert (is_frozen(phase, 1999), is_frozen(phase, 2000)) == (True, False)
+
+
+def test_a_phase_needs_a_length() -> None:
+    with pytest.raises(ValueError, match="needs epochs, steps or both"):
+        Phase(name="main", learning_rate=1, batch=1)
