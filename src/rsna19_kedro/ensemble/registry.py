@@ -1,0 +1,29 @@
+"""All kinds of second-level models, and reading any of them back."""
+
+from pathlib import Path
+from typing import Final
+
+from rsna19_kedro.ensemble.boosting import CatBoostCandidate
+from rsna19_kedro.ensemble.candidate import Candidate, read_description
+from rsna19_kedro.ensemble.combination import MeanCandidate, SimplexCandidate
+from rsna19_kedro.errors import InputError
+
+KINDS: Final[dict[str, type[Candidate]]] = {
+    kind.kind: kind for kind in (MeanCandidate, SimplexCandidate, CatBoostCandidate)
+}
+
+
+def load_candidate(folder: Path) -> Candidate:
+    """Read a saved second-level model of whatever kind it is.
+
+    Raises:
+        InputError: The folder holds none, or one of an unknown kind.
+    """
+    kind = read_description(folder)["kind"]
+    if kind not in KINDS:
+        raise InputError(
+            f"The second-level model in {folder} is of kind {kind!r}; known are "
+            f"{', '.join(KINDS)}. It was written by another version: run the pipeline "
+            "stacking again."
+        )
+    return KINDS[kind].load(folder)

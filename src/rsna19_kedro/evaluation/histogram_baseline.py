@@ -1,0 +1,113 @@
+"""How far counting bright pixels gets: logistic regression on each slice's HU histogram.
+
+A benchmark for honesty. If this came close to the networks, the data would be too easy, as
+phantoms without noise would be.
+"""
+
+import logging
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.parallel import map_in_processes
+
+logger = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float64]
+
+HU_EDGES: Floats = np.array(
+    [-200.0, -50.0, *range(0, 100, 5), 100.0, 150.0, 200.0, 300.0, 1000.0, 3100.0]
+)
+"""Bin edges in HU: 5 HU wide where brain (20 to 45) and blood (50 to 80) lie. Air, most of
+every slice, is left out; what lies beyond is counted in no bin."""
+
+
+def hu_histograms(volumes: VolumeStore, study_id: str) -> Floats:
+    """Histogram of each slice of a study.
+
+    Args:
+        volumes: Store of int16 volumes in HU.
+        study_id: A study of the store.
+
+    Returns:
+        ``(S, B)`` logarithm of 1 + the number of pixels in each bin of ``HU_EDGES``.
+    """
+    volume = volumes.read(study_id)
+    edges = np.ceil(HU_EDGES).astype(np.int64)
+    low, high = int(edges[0]), int(edges[-1])
+    counts = np.empty((len(volume), len(edges) - 1))
+    for number, pixels in enumerate(volume):
+        kept = pixels[(pixels >= low) & (pixels < high)].astype(np.int64) - low
+        each_hu = np.bincount(kept, minlength=high - low)
+        counts[number] = np.add.reduceat(each_hu, edges[:-1] - low)
+    return np.log1p(counts)
+
+
+def slice_histograms(
+    volumes: VolumeStore, slices: pd.DataFrame, workers: int | None = None
+) -> Floats:
+    """Histograms of labelled slices, study by study in parallel.
+
+    Args:
+        volumes: Store of int16 volumes in HU.
+        slices: ``study_id`` and ``slice_num`` of N slices, in any order.
+        workers: Processes; ``None`` takes all cores.
+
+    Returns:
+        ``(N, B)``, in the order of the slices.
+
+    Raises:
+        InputError: A slice number that its volume does not have.
+    """
+    features = np.empty((len(slices), len(HU_EDGES) - 1))
+    numbers = slices["slice_num"].to_numpy()
+    rows_of = slices.reset_index(drop=True).groupby("study_id", sort=True).indices
+    studies = [str(study) for study in rows_of]
+    results = map_in_processes(
+        partial(hu_histograms, volumes), studies, description="HU histograms", workers=workers
+    )
+    for study, counts in zip(studies, results, strict=True):
+        rows = rows_of[study]
+        if numbers[rows].max() >= len(counts):
+            raise InputError(
+                f"Study {study} has slice_num {numbers[rows].max()} in folds, but its volume "
+                f"has {len(counts)} slices. Run the pipelines volume_prep and folds again."
+            )
+        features[rows] = counts[numbers[rows]]
+    return features
+
+
+def nested_histogram_predictions(
+    features: Floats, labels: npt.NDArray[np.integer], folds: npt.NDArray[np.integer]
+) -> Floats:
+    """Predict each fold by regressions fitted on the others, one a class.
+
+    Args:
+        features: ``(N, B)`` from ``slice_histograms``.
+        labels: ``(N, 6)`` zeros and ones.
+        folds: ``(N,)`` folds by patient.
+
+    Returns:
+        ``(N, 6)`` probabilities; a class that the other folds do not show (or show on every
+        slice) gets ``(positives + 1) / (slices + 2)``.
+    """
+    result = np.empty((len(features), len(CLASSES)))
+    for fold in np.unique(folds):
+        scored = folds == fold
+        for place in range(len(CLASSES)):
+            target = labels[~scored, place]
+            if target.min() == target.max():
+                result[scored, place] = (target.sum() + 1) / (len(target) + 2)
+                continue
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+            model.fit(features[~scored], target)
+            result[scored, place] = model.predict_proba(features[scored])[:, 1]
+    return result

@@ -1,0 +1,234 @@
+"""The competition's weighted log loss, metrics per class, and intervals by patient.
+
+Arrays everywhere are ``(N, 6)`` with the classes in the order of ``contracts.CLASSES``.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_auc_score
+
+from rsna19_kedro.contracts import CLASS_WEIGHTS, CLASSES
+from rsna19_kedro.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+
+_WEIGHTS: Floats = np.asarray(CLASS_WEIGHTS) / sum(CLASS_WEIGHTS)
+_GATHER_LIMIT = 4_000_000
+"""Patients times resamples that are drawn in one go, so that memory stays below 100 MB."""
+
+
+class Interval(NamedTuple):
+    """An estimate and the ends of its bootstrap interval.
+
+    Attributes:
+        value: The estimate on all the data.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def slice_log_losses(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, eps: float = 1e-6
+) -> Floats:
+    """Log loss of every slice and class.
+
+    Args:
+        labels: ``(N, 6)`` zeros and ones.
+        predictions: ``(N, 6)`` probabilities; clipped to ``[eps, 1 - eps]``.
+        eps: Clipping limit (reference, section 6: 1e-6 for the plain average).
+
+    Returns:
+        ``(N, 6)`` float64.
+
+    Raises:
+        InputError: Other shapes, no slice at all, or a prediction that is not a number.
+    """
+    truth, probability = _checked(labels, predictions)
+    probability = np.clip(probability, eps, 1.0 - eps)
+    return -np.where(truth > 0.5, np.log(probability), np.log1p(-probability))
+
+
+def class_log_losses(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, eps: float = 1e-6
+) -> Floats:
+    """Mean log loss of each class, ``(6,)``; arguments as in ``slice_log_losses``."""
+    return slice_log_losses(labels, predictions, eps).mean(axis=0)
+
+
+def weighted_log_loss(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, eps: float = 1e-6
+) -> float:
+    """The competition's score: log losses weighted 1, 1, 1, 1, 1, 2 over 7; lower is better.
+
+    Arguments and errors as in ``slice_log_losses``.
+    """
+    return float(class_log_losses(labels, predictions, eps) @ _WEIGHTS)
+
+
+def prevalence_loss(
+    labels: npt.ArrayLike, training_labels: npt.ArrayLike | None = None, eps: float = 1e-6
+) -> float:
+    """Weighted log loss of predicting each class's prevalence for every slice.
+
+    Args:
+        labels: ``(N, 6)`` labels to be scored on.
+        training_labels: ``(M, 6)`` labels whose prevalence is predicted; the scored ones
+            themselves when left out (the entropy, which no constant goes below).
+        eps: Clipping limit.
+    """
+    truth = np.asarray(labels, dtype=np.float64)
+    source = truth if training_labels is None else np.asarray(training_labels, dtype=np.float64)
+    return weighted_log_loss(truth, np.broadcast_to(source.mean(axis=0), truth.shape), eps)
+
+
+def roc_auc(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
+    """Area under the ROC curve of one class; nan where the labels hold a single value.
+
+    Args:
+        labels: ``(N,)`` zeros and ones.
+        predictions: ``(N,)`` scores of any scale.
+    """
+    truth = np.asarray(labels) > 0.5
+    if truth.all() or not truth.any():
+        return float("nan")
+    return float(roc_auc_score(truth, np.asarray(predictions)))
+
+
+def class_metrics(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, threshold: float = 0.5
+) -> dict[str, Floats]:
+    """Metrics of each class at a threshold (reference, section 7: 0.5).
+
+    Args:
+        labels: ``(N, 6)`` zeros and ones.
+        predictions: ``(N, 6)`` probabilities; a slice counts as positive at ``>= threshold``.
+        threshold: Decision threshold.
+
+    Returns:
+        ``accuracy, f1, specificity, sensitivity, roc_auc, log_loss`` and the share of
+        positives ``prevalence``, each ``(6,)``. What is not defined is nan: sensitivity
+        without positives, specificity without negatives, F1 without either positives or
+        positive predictions, the area under the curve with a single class present.
+    """
+    truth, probability = _checked(labels, predictions)
+    positive, called = truth > 0.5, probability >= threshold
+    hits = (positive & called).sum(axis=0)
+    right_negatives = (~positive & ~called).sum(axis=0)
+    misses = (positive & ~called).sum(axis=0)
+    alarms = (~positive & called).sum(axis=0)
+    areas = [roc_auc(positive[:, k], probability[:, k]) for k in range(len(CLASSES))]
+    return {
+        "accuracy": (hits + right_negatives) / len(truth),
+        "f1": _ratio(2 * hits, 2 * hits + misses + alarms),
+        "specificity": _ratio(right_negatives, right_negatives + alarms),
+        "sensitivity": _ratio(hits, hits + misses),
+        "roc_auc": np.asarray(areas),
+        "log_loss": class_log_losses(truth, probability),
+        "prevalence": positive.mean(axis=0),
+    }
+
+
+def bootstrap_loss(
+    labels: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    patients: npt.ArrayLike,
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Weighted log loss with an interval from resampling whole patients.
+
+    Slices of one head are nearly copies of each other; resampling slices would make the
+    interval several times too narrow.
+
+    Args:
+        labels: ``(N, 6)`` zeros and ones.
+        predictions: ``(N, 6)`` probabilities.
+        patients: ``(N,)`` whose slice it is.
+        resamples: Number of bootstrap samples.
+        confidence: Share of the bootstrap distribution between the ends (percentiles).
+        seed: Seed of the resampling; the same seed draws the same patients.
+    """
+    loss = slice_log_losses(labels, predictions) @ _WEIGHTS
+    return _bootstrap_mean(loss, patients, resamples, confidence, seed)
+
+
+def bootstrap_difference(
+    labels: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    reference: npt.ArrayLike,
+    patients: npt.ArrayLike,
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Paired difference of two weighted log losses, with an interval by patient.
+
+    Both are scored on the same resampled patients, so what makes a patient hard for both
+    cancels out. Negative values say that ``predictions`` is better than ``reference``.
+
+    Args:
+        labels: ``(N, 6)`` zeros and ones.
+        predictions: ``(N, 6)`` probabilities.
+        reference: ``(N, 6)`` probabilities to compare with.
+        patients: ``(N,)`` whose slice it is.
+        resamples: Number of bootstrap samples.
+        confidence: Share of the bootstrap distribution between the ends (percentiles).
+        seed: Seed of the resampling; the same seed draws the same patients.
+    """
+    change = slice_log_losses(labels, predictions) - slice_log_losses(labels, reference)
+    return _bootstrap_mean(change @ _WEIGHTS, patients, resamples, confidence, seed)
+
+
+def _bootstrap_mean(
+    values: Floats, patients: npt.ArrayLike, resamples: int, confidence: float, seed: int
+) -> Interval:
+    names, codes = np.unique(np.asarray(patients), return_inverse=True)
+    if codes.shape != values.shape:
+        raise InputError(
+            f"The bootstrap got {codes.size} patient ids for {values.size} slices; "
+            "expected one id a slice."
+        )
+    sums = np.bincount(codes, weights=values)
+    counts = np.bincount(codes).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    step = max(1, _GATHER_LIMIT // len(names))
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        drawn = rng.integers(len(names), size=(size, len(names)))
+        means[start : start + size] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(means, (tail, 1.0 - tail))
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Floats:
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def _checked(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> tuple[Floats, Floats]:
+    truth = np.asarray(labels, dtype=np.float64)
+    probability = np.asarray(predictions, dtype=np.float64)
+    if truth.shape != probability.shape or truth.ndim != 2 or truth.shape[1] != len(CLASSES):
+        raise InputError(
+            f"Metrics got labels of shape {truth.shape} and predictions of shape "
+            f"{probability.shape}; expected (N, {len(CLASSES)}) for both."
+        )
+    if not len(truth):
+        raise InputError("Metrics got no slice at all; expected at least one labelled slice.")
+    missing = np.flatnonzero(np.isnan(probability).any(axis=1) | np.isnan(truth).any(axis=1))
+    if len(missing):
+        raise InputError(
+            f"Metrics got {len(missing)} rows that are not numbers, the first is row {missing[0]}; "
+            "expected a label and a probability for every slice and class."
+        )
+    return truth, probability

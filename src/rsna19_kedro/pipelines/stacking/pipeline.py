@@ -1,0 +1,60 @@
+"""Wiring of the second level."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from rsna19_kedro.scope import Scope
+
+from . import nodes
+
+PARAMETERS = "params:stacking"
+
+
+def create_pipeline(scope: Scope) -> Pipeline:
+    """Build the graph from first-level tables to submissions, for the scope's models and folds."""
+    pairs = [(model, fold) for model in scope.models for fold in scope.folds]
+    oof = {f"oof_{model}_fold_{fold}": f"{model}.fold_{fold}.oof" for model, fold in pairs}
+    test = {f"test_{model}_fold_{fold}": f"{model}.fold_{fold}.test" for model, fold in pairs}
+    plain = Pipeline([*_judged([*oof]), *_predicted([*test])])
+    given = {
+        name: name
+        for name in plain.inputs()
+        if name not in {*oof, *test} and not name.startswith("params:")
+    }
+    return Pipeline(
+        plain,
+        namespace="stacking",
+        inputs={**given, **oof, **test},
+        outputs={name: name for name in plain.all_outputs()},
+        parameters={PARAMETERS: PARAMETERS},
+    )
+
+
+def _node(function: Callable[..., Any], inputs: list[str], outputs: str | list[str]) -> Node:
+    return Node(function, inputs, outputs, name=function.__name__)
+
+
+def _judged(oof: list[str]) -> list[Node]:
+    histogram = ["volumes", "volume_index", "folds", PARAMETERS]
+    scored = ["level1_oof", "level2_oof", "histogram_oof", PARAMETERS]
+    return [
+        _node(nodes.collect_oof, ["folds", *oof], "level1_oof"),
+        _node(nodes.judge_histogram, histogram, "histogram_oof"),
+        _node(nodes.judge_candidates, ["level1_oof", PARAMETERS], "level2_oof"),
+        _node(nodes.score_candidates, scored, ["level2_scores", "level2_choice"]),
+        _node(nodes.fit_final, ["level1_oof", "level2_choice", PARAMETERS], "level2_model"),
+        _node(nodes.simplex_weights, ["level1_oof", PARAMETERS], "level2_weights"),
+    ]
+
+
+def _predicted(test: list[str]) -> list[Node]:
+    averaged = ["level1_test", "raw_download", PARAMETERS]
+    stacked = ["level2_test", "raw_download", PARAMETERS]
+    return [
+        _node(nodes.collect_test, ["test_slices", *test], "level1_test"),
+        _node(nodes.predict_test, ["level2_model", "level1_test"], "level2_test"),
+        _node(nodes.average_submission, averaged, "submission_average"),
+        _node(nodes.stacked_submission, stacked, "submission_stacked"),
+    ]

@@ -1,0 +1,159 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from first_level_factory import simulate
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.ensemble import FirstLevel, combine_oof, load_candidate
+from rsna19_kedro.ensemble.boosting import BoostingSettings, CatBoostCandidate, inner_folds
+from rsna19_kedro.ensemble.combination import MeanCandidate, SimplexCandidate
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.evaluation.metrics import weighted_log_loss
+
+QUICK = BoostingSettings(iterations=40, threads=1)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    simulation = simulate(patients=25)
+    wide = combine_oof(simulation.folds, list(simulation.oof.values()))
+    labels = wide[list(CLASSES)].to_numpy(np.uint8)
+    return FirstLevel.from_table(wide), labels, wide["patient_id"].to_numpy()
+
+
+def build(kind):
+    if kind == "catboost":
+        return CatBoostCandidate(QUICK)
+    return {"mean": MeanCandidate, "simplex": SimplexCandidate}[kind]()
+
+
+@pytest.mark.parametrize("kind", ["mean", "simplex", "catboost"])
+def test_a_saved_candidate_predicts_the_same_and_is_not_pickled(problem, kind, tmp_path):
+    features, labels, patients = problem
+    candidate = build(kind)
+    candidate.fit(features, labels, patients)
+    before = candidate.predict(features)
+    assert before.shape == labels.shape
+    assert ((before >= 0) & (before <= 1)).all()
+    candidate.save(tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".cbm"}
+    loaded = load_candidate(tmp_path)
+    assert loaded.kind == kind
+    np.testing.assert_allclose(loaded.predict(features), before, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["mean", "simplex", "catboost"])
+def test_the_order_of_rows_and_models_does_not_matter(problem, kind):
+    features, labels, patients = problem
+    candidate = build(kind)
+    candidate.fit(features, labels, patients)
+    order = np.random.default_rng(0).permutation(len(features))
+    turned = FirstLevel(
+        features.models[::-1],
+        features.predictions[order][:, ::-1],
+        features.study[order],
+        features.slice_num[order],
+    )
+    np.testing.assert_allclose(
+        candidate.predict(turned), candidate.predict(features)[order], atol=1e-12
+    )
+
+
+def test_the_mean_is_the_mean(problem):
+    features, labels, patients = problem
+    candidate = MeanCandidate()
+    candidate.fit(features, labels, patients)
+    expected = (features.predictions[:, 0].astype(float) + features.predictions[:, 1]) / 2
+    np.testing.assert_allclose(candidate.predict(features), expected)
+
+
+def test_the_simplex_is_never_worse_than_the_mean_where_it_was_fitted(problem):
+    features, labels, patients = problem
+    simplex, mean = SimplexCandidate(), MeanCandidate()
+    for candidate in (simplex, mean):
+        candidate.fit(features, labels, patients)
+    fitted = weighted_log_loss(labels, simplex.predict(features), eps=1e-5)
+    assert fitted < weighted_log_loss(labels, mean.predict(features), eps=1e-5)
+    assert simplex.weights.shape == (60, 6)
+    assert simplex.weights.min() >= 0
+    np.testing.assert_allclose(simplex.weights.sum(axis=0), 1)
+    assert max(part["gap"] for part in simplex.certificates.values()) < 1e-6
+
+
+def test_boosting_finds_what_a_convex_combination_cannot(problem):
+    """The truth is the neighbour above, turned round: no weights >= 0 can say so."""
+    features, _, patients = problem
+    above = np.roll(features.predictions[:, 0], -1, axis=0)
+    labels = (above < 0.2).astype(np.uint8)
+    boosting, simplex = CatBoostCandidate(QUICK), SimplexCandidate()
+    for candidate in (boosting, simplex):
+        candidate.fit(features, labels, patients)
+    assert weighted_log_loss(labels, boosting.predict(features)) < 0.5 * weighted_log_loss(
+        labels, simplex.predict(features)
+    )
+
+
+def test_boosting_is_repeatable(problem):
+    features, labels, patients = problem
+    results = []
+    for _ in range(2):
+        candidate = CatBoostCandidate(QUICK)
+        candidate.fit(features, labels, patients)
+        results.append(candidate.predict(features))
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("left", [1, 0])
+def test_classes_of_one_value_are_predicted_as_a_constant(problem, left, tmp_path, caplog):
+    features, labels, patients = problem
+    rare = np.zeros_like(labels)
+    rare[:, :left] = labels[:, -1:]
+    candidate = CatBoostCandidate(QUICK)
+    candidate.fit(features, rare, patients)
+    prediction = candidate.predict(features)
+    assert (prediction[:, left:] < 2 / (0.5 * len(labels))).all()
+    assert (prediction[:, left:] > 0).all()
+    if left:
+        assert prediction[labels[:, -1] == 1, 0].mean() > 0.5
+    assert "3 of 3 inner models saw any on no slice" in caplog.text
+    candidate.save(tmp_path)
+    np.testing.assert_allclose(load_candidate(tmp_path).predict(features), prediction)
+
+
+def test_a_single_patient_can_be_fitted(problem, caplog):
+    features, labels, patients = problem
+    candidate = CatBoostCandidate(QUICK)
+    candidate.fit(features, labels, np.full(len(patients), "P"))
+    assert "a single patient" in caplog.text
+    assert np.isfinite(candidate.predict(features)).all()
+
+
+@given(seed=st.integers(0, 1000), folds=st.integers(2, 6))
+@settings(max_examples=30, deadline=None)
+def test_inner_folds_never_cut_through_a_patient(seed, folds):
+    groups = np.random.default_rng(seed).integers(0, 9, 60)
+    part = inner_folds(groups, folds, seed)
+    assert all(len(np.unique(part[groups == patient])) == 1 for patient in np.unique(groups))
+    sizes = [len(np.unique(groups[part == k])) for k in np.unique(part)]
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == min(folds, len(np.unique(groups)))
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"candidate\.json is missing"):
+        load_candidate(tmp_path)
+    (tmp_path / "candidate.json").write_text(json.dumps({"kind": "oracle"}))
+    with pytest.raises(InputError, match="kind 'oracle'; known are mean, simplex, catboost"):
+        load_candidate(tmp_path)
+
+
+def test_a_model_that_was_not_fitted_on_is_named(problem):
+    features, labels, patients = problem
+    candidate = MeanCandidate()
+    candidate.fit(features, labels, patients)
+    fewer = FirstLevel(("one",), features.predictions[:, :1], features.study, features.slice_num)
+    with pytest.raises(InputError, match=r"lack \['two'\]"):
+        candidate.predict(fewer)

@@ -1,0 +1,139 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score, log_loss
+
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.evaluation.metrics import (
+    bootstrap_difference,
+    bootstrap_loss,
+    class_log_losses,
+    class_metrics,
+    prevalence_loss,
+    roc_auc,
+    weighted_log_loss,
+)
+
+
+def random_case(seed=0, count=200):
+    rng = np.random.default_rng(seed)
+    return (rng.random((count, 6)) < 0.3).astype(np.uint8), rng.random((count, 6))
+
+
+def test_one_half_everywhere_costs_the_logarithm_of_two():
+    labels, _ = random_case()
+    assert weighted_log_loss(labels, np.full(labels.shape, 0.5)) == pytest.approx(math.log(2))
+
+
+def test_any_counts_twice():
+    labels = np.ones((1, 6))
+    wrong_any = np.array([[1, 1, 1, 1, 1, 0.5]])
+    wrong_type = np.array([[0.5, 1, 1, 1, 1, 1]])
+    assert weighted_log_loss(labels, wrong_any) == pytest.approx(2 / 7 * math.log(2), rel=1e-4)
+    assert weighted_log_loss(labels, wrong_type) == pytest.approx(1 / 7 * math.log(2), rel=1e-4)
+
+
+def test_certain_and_wrong_is_clipped():
+    loss = weighted_log_loss(np.ones((1, 6)), np.zeros((1, 6)), eps=1e-6)
+    assert loss == pytest.approx(-math.log(1e-6))
+
+
+def test_class_losses_are_those_of_scikit_learn():
+    labels, predictions = random_case()
+    expected = [log_loss(labels[:, k], predictions[:, k]) for k in range(6)]
+    np.testing.assert_allclose(class_log_losses(labels, predictions), expected, rtol=1e-9)
+
+
+def test_prevalence_loss_is_the_entropy():
+    labels = np.zeros((4, 6))
+    labels[0] = 1
+    entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert prevalence_loss(labels) == pytest.approx(entropy)
+    assert prevalence_loss(labels, np.eye(6)[:2].repeat(6, axis=0)) > entropy
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_no_constant_beats_the_prevalence(seed):
+    labels, predictions = random_case(seed, 50)
+    constant = np.broadcast_to(predictions[0], labels.shape)
+    assert weighted_log_loss(labels, constant) >= prevalence_loss(labels) - 1e-12
+
+
+def test_metrics_of_a_table_counted_by_hand():
+    labels = np.tile(np.array([[1], [1], [1], [0], [0]]), (1, 6))
+    predictions = np.tile(np.array([[0.9], [0.5], [0.4], [0.6], [0.1]]), (1, 6))
+    metrics = class_metrics(labels, predictions)
+    for name, value in {
+        "accuracy": 3 / 5,
+        "sensitivity": 2 / 3,
+        "specificity": 1 / 2,
+        "f1": 2 / 3,
+        "roc_auc": 4 / 6,
+        "prevalence": 3 / 5,
+    }.items():
+        np.testing.assert_allclose(metrics[name], value, err_msg=name)
+    assert metrics["f1"][0] == pytest.approx(f1_score(labels[:, 0], predictions[:, 0] >= 0.5))
+
+
+def test_what_is_not_defined_is_nan():
+    metrics = class_metrics(np.zeros((3, 6)), np.full((3, 6), 0.2))
+    for name in ("roc_auc", "sensitivity", "f1"):
+        assert np.isnan(metrics[name]).all()
+    assert (metrics["specificity"] == 1).all()
+    assert math.isnan(roc_auc([1, 1], [0.2, 0.3]))
+
+
+def test_interval_with_one_slice_a_patient_is_that_of_the_mean():
+    labels, predictions = random_case(count=2000)
+    per_slice = [weighted_log_loss(labels[i : i + 1], predictions[i : i + 1]) for i in range(2000)]
+    error = np.std(per_slice) / math.sqrt(2000)
+    found = bootstrap_loss(labels, predictions, np.arange(2000), resamples=2000)
+    assert found.value == pytest.approx(weighted_log_loss(labels, predictions))
+    assert (found.high - found.low) / (2 * 1.96) == pytest.approx(error, rel=0.1)
+
+
+def test_copies_of_a_patients_slice_do_not_narrow_the_interval():
+    labels, predictions = random_case(count=100)
+    once = bootstrap_loss(labels, predictions, np.arange(100), seed=3)
+    copied = bootstrap_loss(
+        labels.repeat(30, axis=0), predictions.repeat(30, axis=0), np.arange(100).repeat(30), seed=3
+    )
+    np.testing.assert_allclose(copied, once, rtol=1e-9)
+
+
+def test_paired_difference_cancels_what_is_common():
+    labels, predictions = random_case(count=300)
+    patients = np.arange(300) // 3
+    nothing = bootstrap_difference(labels, predictions, predictions, patients)
+    assert nothing == (0, 0, 0)
+    better = np.where(labels > 0, predictions**0.5, predictions**2)
+    gain = bootstrap_difference(labels, better, predictions, patients)
+    alone = bootstrap_loss(labels, better, patients)
+    assert gain.high < 0
+    assert gain.value == pytest.approx(
+        weighted_log_loss(labels, better) - weighted_log_loss(labels, predictions)
+    )
+    assert bootstrap_loss(labels, better, patients) == alone
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "message"),
+    [
+        (np.zeros((3, 5)), np.zeros((3, 5)), "expected \\(N, 6\\)"),
+        (np.zeros((3, 6)), np.zeros((4, 6)), "expected \\(N, 6\\)"),
+        (np.zeros((0, 6)), np.zeros((0, 6)), "no slice"),
+        (np.zeros((2, 6)), np.array([[0.5] * 6, [np.nan] * 6]), "row 1"),
+    ],
+)
+def test_bad_arrays_are_refused(labels, predictions, message):
+    with pytest.raises(InputError, match=message):
+        weighted_log_loss(labels, predictions)
+
+
+def test_one_patient_id_a_slice_is_expected():
+    with pytest.raises(InputError, match="2 patient ids for 3 slices"):
+        bootstrap_loss(np.zeros((3, 6)), np.full((3, 6), 0.1), ["a", "b"])

@@ -1,0 +1,191 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from pydantic import ValidationError
+
+from first_level_factory import simulate
+from rsna19_kedro.contracts import CLASSES, FOLDS, KEYS, PREDICTIONS
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.datasets.level2_model import Level2ModelDataset
+from rsna19_kedro.ensemble.combination import MeanCandidate, SimplexCandidate
+from rsna19_kedro.pipelines.stacking import create_pipeline, nodes
+from rsna19_kedro.pipelines.stacking.parameters import StackingParameters
+from rsna19_kedro.scope import Scope
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "base"
+MODELS = ("resnet18_400", "clf2Dc_resnet34_3c")
+
+
+def yaml_parameters():
+    text = (CONF / "parameters" / "stacking.yml").read_text()
+    return yaml.safe_load(text.replace("${runtime_params:seed, ${globals:seed}}", "7"))["stacking"]
+
+
+def catalog_entries(folder):
+    """The project's own entries, with their files under another folder."""
+    entries = yaml.safe_load((CONF / "catalog" / "stacking.yml").read_text())
+    for entry in entries.values():
+        entry["filepath"] = str(folder / entry["filepath"])
+    return entries
+
+
+def quick_parameters():
+    content = yaml_parameters()
+    content["candidates"]["catboost"].update(iterations=30, threads=1)
+    return StackingParameters(**{**content, "resamples": 100, "workers": 1})
+
+
+def write_volumes(store, folds):
+    rng = np.random.default_rng(0)
+    for study, slices in folds.groupby("study_id"):
+        volume = rng.normal(30, 10, (len(slices), 16, 16)).astype(np.int16)
+        store.write(str(study), volume, {})
+
+
+@pytest.fixture(scope="module", params=[MODELS, MODELS[:1]], ids=["two models", "one model"])
+def run(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stacking")
+    simulation = simulate(request.param)
+    store = VolumeStore(folder / "volumes")
+    write_volumes(store, simulation.folds)
+    given = {f"{m}.fold_{k}.oof": table for (m, k), table in simulation.oof.items()}
+    given |= {f"{m}.fold_{k}.test": table for (m, k), table in simulation.test.items()}
+    given |= {
+        "folds": simulation.folds,
+        "test_slices": simulation.test_slices,
+        "volumes": store,
+        "volume_index": pd.DataFrame(),
+        "raw_download": folder,
+        "params:stacking": quick_parameters(),
+    }
+    pipeline = create_pipeline(Scope(models=request.param, folds=FOLDS))
+    assert pipeline.inputs() == set(given)
+    catalog = DataCatalog.from_config(catalog_entries(folder))
+    for name, data in given.items():
+        catalog[name] = MemoryDataset(data, copy_mode="assign")
+    SequentialRunner().run(pipeline, catalog)
+    return simulation, {name: catalog[name].load() for name in pipeline.all_outputs()}, folder
+
+
+def test_every_output_is_in_the_catalog_file():
+    pipeline = create_pipeline(Scope(models=MODELS, folds=FOLDS))
+    entries = catalog_entries(CONF)
+    assert pipeline.all_outputs() == set(entries)
+    assert all(entry["metadata"]["kedro-viz"]["layer"] for entry in entries.values())
+    assert {node.namespace for node in pipeline.nodes} == {"stacking"}
+
+
+def test_scores_hold_candidates_and_what_they_are_compared_with(run):
+    _, results, _ = run
+    scores = results["level2_scores"].set_index("candidate")
+    assert set(scores.index) == {"mean", "simplex", "catboost", "prevalence", "hu_histogram"}
+    assert scores.loc["mean", "loss"] < scores.loc["prevalence", "loss"]
+    assert scores.loc["mean", "auc_any"] > 0.7
+    assert scores.loc["hu_histogram", "auc_any"] < 0.65  # the volumes are noise
+
+
+def test_the_choice_is_readable_json(run):
+    _, results, folder = run
+    choice = json.loads((folder / "data" / "06_models" / "level2_choice.json").read_text())
+    candidates = (
+        results["level2_scores"].set_index("candidate").loc[["mean", "simplex", "catboost"]]
+    )
+    assert choice["chosen"] == candidates["loss"].idxmin()
+    assert choice["parameters"]["kind"] == choice["kind"]
+    assert choice["seed"] == 7
+    assert results["level2_model"].kind == choice["kind"]
+
+
+def test_nested_predictions_hold_every_slice_once_a_candidate(run):
+    simulation, results, _ = run
+    table = results["level2_oof"]
+    assert list(table.columns) == [*KEYS, "patient_id", "fold", "candidate", *PREDICTIONS]
+    for _, part in table.groupby("candidate"):
+        assert set(part["sop_instance_uid"]) == set(simulation.folds["sop_instance_uid"])
+        assert part["sop_instance_uid"].is_unique
+
+
+def test_submissions_are_in_kaggles_format(run):
+    simulation, _, folder = run
+    submissions = folder / "data" / "07_model_output" / "submissions"
+    for name, low in (("submission_average", 1e-6), ("submission_stacked", 1e-5)):
+        lines = (submissions / f"{name}.csv").read_text().splitlines()
+        assert lines[0] == "ID,Label"
+        assert len(lines) == 1 + 6 * len(simulation.test_slices)
+        ids = [line.split(",")[0] for line in lines[1:]]
+        assert ids == sorted(ids)
+        assert all(len(line.split(",")[1].split(".")[1]) == 8 for line in lines[1:])
+        values = [float(line.split(",")[1]) for line in lines[1:]]
+        assert low <= min(values)
+        assert max(values) <= 1 - low
+
+
+def test_the_average_is_over_models_folds_and_variants(run):
+    simulation, results, _ = run
+    uid = simulation.test_slices["sop_instance_uid"].iloc[5]
+    rows = pd.concat(list(simulation.test.values()))
+    expected = rows.loc[rows["sop_instance_uid"] == uid, "pred_subdural"].mean()
+    submitted = results["submission_average"].set_index("ID")["Label"]
+    assert submitted[f"{uid}_subdural"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_weights_say_model_source_and_offset(run):
+    _, results, _ = run
+    weights = results["level2_weights"]
+    models = weights["model"].nunique()
+    assert len(weights) == 30 * models
+    assert sorted(weights["offset"].unique()) == [-2, -1, 0, 1, 2]
+    np.testing.assert_allclose(weights[list(CLASSES)].sum(), 1)
+    assert weights.index[0] == f"{weights['model'].iloc[0]}|epidural|-2"
+
+
+def test_no_test_slices_give_empty_submissions(tmp_path):
+    nothing = pd.DataFrame({"sop_instance_uid": ["a"], "study_id": ["s"], "slice_num": [0]}).iloc[
+        :0
+    ]
+    level1 = nodes.collect_test(nothing)
+    level2 = nodes.predict_test(MeanCandidate(("one",)), level1)
+    parameters = quick_parameters()
+    assert nodes.average_submission(level1, tmp_path, parameters).empty
+    assert nodes.stacked_submission(level2, tmp_path, parameters).empty
+
+
+def test_saving_a_model_replaces_the_folder_as_a_whole(tmp_path):
+    dataset = Level2ModelDataset(filepath=str(tmp_path / "level2"))
+    assert not dataset.exists()
+    (tmp_path / "level2").mkdir()
+    (tmp_path / "level2" / "member_9.cbm").write_text("left over")
+    dataset.save(SimplexCandidate(radius=0, models=("one",), weights=np.full((6, 6), 1 / 6)))
+    assert dataset.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["level2"]
+    assert [path.name for path in (tmp_path / "level2").iterdir()] == ["candidate.json"]
+    np.testing.assert_array_equal(dataset.load().weights, np.full((6, 6), 1 / 6))
+
+
+def _misspelt(content):
+    content["candidates"]["simplex"]["radios"] = 3
+
+
+def _unknown_kind(content):
+    content["candidates"]["simplex"]["kind"] = "median"
+
+
+def _no_mean(content):
+    del content["candidates"]["mean"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(_misspelt, "radios"), (_unknown_kind, "median"), (_no_mean, "needs an entry 'mean'")],
+)
+def test_wrong_parameters_are_named(change, message):
+    content = yaml_parameters()
+    change(content)
+    with pytest.raises(ValidationError, match=message):
+        StackingParameters(**content)
