@@ -1,0 +1,181 @@
+"""ROC curves and calibration of the first level and of the stacked predictions."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.evaluation.style import (
+    INK,
+    MUTED,
+    line_style,
+    new_figure,
+    note,
+    report_style,
+)
+
+STACKED = "second level"
+"""Name of the stacked predictions among those of the models; drawn black and thick."""
+
+_MANY = 6
+"""With more models than this, each is a thin grey line: the tables say which is which."""
+
+_PALE = "#98a3aa"
+
+_Z95 = 1.959964
+"""Quantile of the normal distribution for 95 % intervals."""
+
+
+class Reliability(NamedTuple):
+    """A calibration curve: one entry a bin that is not empty.
+
+    Attributes:
+        predicted: Mean predicted probability.
+        observed: Share of positive slices.
+        low: Lower end of the 95 % interval of that share (Wilson).
+        high: Upper end.
+        slices: Number of slices in the bin.
+    """
+
+    predicted: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    slices: NDArray[np.int64]
+
+    @property
+    def expected_error(self) -> float:
+        """Mean distance of predicted and observed over all slices (Guo et al. 2017)."""
+        distance = np.abs(self.predicted - self.observed)
+        return float(np.average(distance, weights=self.slices))
+
+
+def reliability(
+    labels: NDArray[np.number], probability: NDArray[np.number], bins: int
+) -> Reliability:
+    """Compare predicted probabilities with shares, in bins of equal width.
+
+    Args:
+        labels: Zeros and ones, ``(n,)``.
+        probability: Predictions in 0..1, ``(n,)``.
+        bins: Number of bins; empty ones are left out.
+
+    Returns:
+        The curve. The interval is Wilson's, which stays inside 0..1 and is honest for bins
+        of a few slices (it takes slices as independent, so it is rather too narrow).
+    """
+    place = np.clip((np.asarray(probability, float) * bins).astype(int), 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    filled = count > 0
+    n = count[filled]
+    predicted = np.bincount(place, probability, bins)[filled] / n
+    observed = np.bincount(place, labels, bins)[filled] / n
+    centre = (observed + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
+    half = np.sqrt(observed * (1 - observed) / n + (_Z95 / (2 * n)) ** 2) * _Z95 / (1 + _Z95**2 / n)
+    return Reliability(predicted, observed, centre - half, centre + half, n)
+
+
+def draw_roc(labels: NDArray[np.number], predictions: Mapping[str, NDArray[np.floating]]) -> Figure:
+    """Draw one ROC panel a class with a curve for each set of predictions.
+
+    Args:
+        labels: Zeros and ones, ``(n, 6)``.
+        predictions: Probabilities ``(n, 6)`` by name; :data:`STACKED` is drawn in black.
+
+    Returns:
+        Six panels; one without positives (or negatives) says so.
+    """
+    looks = _looks(predictions)
+    with report_style():
+        figure, panels = new_figure(2, 3, (10.5, 7.2), share_x=True, share_y=True)
+        for column, (panel, name) in enumerate(zip(panels, CLASSES, strict=True)):
+            panel.set_title(name)
+            panel.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=":")
+            truth = labels[:, column]
+            if truth.min() == truth.max():
+                note(panel, "no positive slices" if truth.max() == 0 else "no negative slices")
+                continue
+            for probability, look in zip(predictions.values(), looks, strict=True):
+                false_rate, true_rate, _ = roc_curve(truth, probability[:, column])
+                panel.plot(false_rate, true_rate, **look)
+        for panel in panels:
+            panel.set_aspect("equal")
+            panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        figure.supxlabel("1 \N{MINUS SIGN} specificity", fontsize=11)
+        figure.supylabel("sensitivity", fontsize=11)
+        _legend(figure, predictions)
+    return figure
+
+
+def draw_calibration(
+    labels: NDArray[np.number], predictions: Mapping[str, NDArray[np.floating]], bins: int
+) -> Figure:
+    """Draw how often a class is there against how probable it was called.
+
+    Args:
+        labels: Zeros and ones, ``(n, 6)``.
+        predictions: Probabilities ``(n, 6)`` by name. Intervals and the expected calibration
+            error are those of :data:`STACKED` (of the first entry where it is missing).
+        bins: Bins of equal width.
+
+    Returns:
+        Six panels with the diagonal of perfect calibration.
+    """
+    main = STACKED if STACKED in predictions else next(iter(predictions))
+    looks = _looks(predictions)
+    with report_style():
+        figure, panels = new_figure(2, 3, (10.5, 7.2), share_x=True, share_y=True)
+        for column, (panel, name) in enumerate(zip(panels, CLASSES, strict=True)):
+            panel.set_title(name)
+            panel.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=":")
+            if labels[:, column].max() == 0:
+                note(panel, "no positive slices")
+                continue
+            for (who, probability), look in zip(predictions.items(), looks, strict=True):
+                curve = reliability(labels[:, column], probability[:, column], bins)
+                if who == main:
+                    _draw_intervals(panel, curve)
+                    panel.set_title(f"{name}, error {curve.expected_error:.3f}")
+                panel.plot(curve.predicted, curve.observed, **look)
+            panel.set_aspect("equal")
+            panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        figure.supxlabel("predicted probability", fontsize=11)
+        figure.supylabel("share of positive slices", fontsize=11)
+        _legend(figure, predictions)
+    return figure
+
+
+def _draw_intervals(panel: Axes, curve: Reliability) -> None:
+    panel.vlines(curve.predicted, curve.low, curve.high, color=INK, lw=1.0)
+    panel.plot(curve.predicted, curve.observed, ls="", marker="o", color=INK, ms=4)
+
+
+def _looks(names: Iterable[str]) -> list[dict[str, Any]]:
+    """Line style of each name, in their order."""
+    listed = list(names)
+    many = len(listed) > _MANY + 1
+    thin = {"color": _PALE, "linestyle": "-", "lw": 0.9}
+    thick = {"color": INK, "linestyle": "-", "lw": 2.2, "zorder": 5}
+    return [
+        thick if name == STACKED else thin if many else {**line_style(index), "lw": 1.5}
+        for index, name in enumerate(listed)
+    ]
+
+
+def _legend(figure: Figure, names: Iterable[str]) -> None:
+    listed = list(names)
+    keys = [
+        Line2D([], [], label=name, **look)
+        for name, look in zip(listed, _looks(listed), strict=True)
+    ]
+    if len(listed) > _MANY + 1:
+        others = [key for key in keys if key.get_label() != STACKED]
+        others[0].set_label(f"the {len(others)} models")
+        keys = [key for key in keys if key not in others[1:]]
+    figure.legend(handles=keys, loc="outside upper left", ncols=3, handlelength=3.0)

@@ -1,0 +1,206 @@
+"""The report page: tables brought into the form that the templates walk through."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.evaluation.formatting import FILTERS
+from rsna19_kedro.evaluation.scores import SHOWN_METRICS, WEIGHTED
+from rsna19_kedro.evaluation.worst_slices import FALSE_ALARM, HIGHEST_LOSS, MISSED
+
+Rows = list[dict[str, Any]]
+
+_PACKAGES = (
+    "rsna19_kedro",
+    "kedro",
+    "torch",
+    "lightning",
+    "timm",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "catboost",
+    "pydicom",
+    "blosc2",
+    "matplotlib",
+)
+
+_METRIC_TITLES = {
+    "log_loss": "Log loss",
+    "roc_auc": "ROC AUC",
+    "sensitivity": "Sensitivity at 0.5",
+    "specificity": "Specificity at 0.5",
+    "f1": "F1 at 0.5",
+    "accuracy": "Accuracy at 0.5",
+}
+
+_GROUP_TEXTS = {
+    MISSED: (
+        "Missed: a haemorrhage that was called improbable",
+        "None: every slice with a haemorrhage was called at a probability of 0.5.",
+    ),
+    FALSE_ALARM: (
+        "False alarms: no haemorrhage by the labels, but called",
+        "None: no slice without a haemorrhage was called at a probability of 0.5.",
+    ),
+    HIGHEST_LOSS: ("Highest loss over all classes, of what is not shown above", "None is left."),
+}
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """All that the page shows; names are those of the template.
+
+    Attributes:
+        summary: Main numbers, as the report's summary JSON holds them.
+        submissions: Name to path of the files for Kaggle.
+        windows: Name to (centre, width) in HU of the pictures.
+        fold_statistics: One row a fold and one of all.
+        tag_statistics: Header tags (title, rows).
+        training: Lowest validation losses.
+        metrics: One table a metric.
+        scores: Candidates of the second level and references.
+        worst_groups: Pictured slices by group.
+        worst_studies: Studies with the highest loss.
+        error_bands: Errors of any by how wrong they are.
+        figures: PNG bytes by name.
+        versions: Software and its versions.
+    """
+
+    summary: Mapping[str, Any]
+    submissions: Mapping[str, str]
+    windows: Mapping[str, tuple[float, float]]
+    fold_statistics: Rows
+    tag_statistics: list[tuple[str, Rows]]
+    training: dict[str, Any]
+    metrics: Rows
+    scores: dict[str, Rows]
+    worst_groups: Rows
+    worst_studies: Rows
+    error_bands: Rows
+    figures: Mapping[str, bytes]
+    versions: Mapping[str, str]
+
+
+def render_page(content: PageContent) -> str:
+    """Write the page as one HTML text that refers to nothing outside itself."""
+    environment = Environment(
+        loader=PackageLoader("rsna19_kedro.evaluation", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(FILTERS)
+    fields = {name: getattr(content, name) for name in content.__dataclass_fields__}
+    return environment.get_template("report.html.j2").render(classes=CLASSES, **fields)
+
+
+def tag_tables(tag_statistics: pd.DataFrame, longest: int = 12) -> list[tuple[str, Rows]]:
+    """Split the tag table by tag; rare values beyond ``longest`` become one row."""
+    tables = []
+    for tag, rows in tag_statistics.groupby("tag", sort=False):
+        found = records(rows)
+        if len(found) > longest:
+            rest = found[longest - 1 :]
+            other = {
+                "value": f"{len(rest)} other values",
+                "slices": sum(row["slices"] for row in rest),
+                "studies": None,
+            }
+            found = [*found[: longest - 1], other]
+        tables.append((str(tag), found))
+    return tables
+
+
+def training_table(histories: pd.DataFrame) -> dict[str, Any]:
+    """Lowest validation loss of each model (rows) and fold (columns), and the mean."""
+    best = histories.groupby(["model", "fold"], sort=False)["val_loss"].min().unstack("fold")
+    best = best.loc[list(dict.fromkeys(histories["model"])), sorted(best.columns)]
+    rows = [
+        {"model": model, "losses": values.tolist(), "mean": float(values.mean())}
+        for model, values in best.iterrows()
+    ]
+    return {"folds": [int(fold) for fold in best.columns], "rows": rows}
+
+
+def metric_tables(metrics: pd.DataFrame) -> Rows:
+    """Turn the long metrics table into one wide table a metric, best values marked.
+
+    Args:
+        metrics: As :func:`rsna19_kedro.evaluation.scores.metrics_table` makes it.
+    """
+    tables = []
+    for metric in SHOWN_METRICS:
+        weighted = metric == "log_loss"
+        columns = [*CLASSES, WEIGHTED] if weighted else list(CLASSES)
+        wide = metrics.pivot(index="predictor", columns="class", values=metric)
+        wide = wide.loc[list(dict.fromkeys(metrics["predictor"])), columns]
+        values = wide.to_numpy(float)
+        best = np.fmin.reduce(values) if weighted else np.fmax.reduce(values)
+        mark = (values == best) & (len(values) > 1)
+        rows = [
+            {
+                "name": name,
+                "last": place == len(wide) - 1 and place > 0,
+                "cells": [
+                    {"value": value, "best": bool(flag)}
+                    for value, flag in zip(values[place], mark[place], strict=True)
+                ],
+            }
+            for place, name in enumerate(wide.index)
+        ]
+        tables.append(
+            {
+                "title": _METRIC_TITLES[metric],
+                "digits": 4 if weighted else 3,
+                "weighted": weighted,
+                "rows": rows,
+            }
+        )
+    return tables
+
+
+def worst_groups(worst: pd.DataFrame, pictures: pd.DataFrame) -> Rows:
+    """Join the worst slices with their pictures, group by group."""
+    shown = worst.merge(pictures, on=["study_id", "slice_num"], how="left", validate="m:1")
+    groups = []
+    for group, (title, empty) in _GROUP_TEXTS.items():
+        slices = [_slice(row) for row in records(shown[shown["group"] == group])]
+        groups.append({"title": title, "empty": empty, "slices": slices})
+    return groups
+
+
+def _slice(row: Mapping[str, Any]) -> dict[str, Any]:
+    classes = [
+        {"name": name, "label": bool(row[name]), "probability": float(row[f"pred_{name}"])}
+        for name in CLASSES
+    ]
+    kept = {key: row[key] for key in ("study_id", "slice_num", "loss", "picture")}
+    return {**kept, "classes": classes}
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of what the run's numbers depend on."""
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    versions = {"page made": made, "Python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def records(table: pd.DataFrame) -> Rows:
+    """Rows of a table as dicts, for a template to walk through."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

@@ -1,0 +1,93 @@
+"""Counts of slices, studies and tags: what the data and its folds consist of."""
+
+import pandas as pd
+from pydicom.uid import UID
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.evaluation.formatting import MINUS
+
+ALL_FOLDS = "all"
+"""The row of :func:`fold_statistics` that stands for the folds together."""
+
+
+def fold_statistics(folds: pd.DataFrame) -> pd.DataFrame:
+    """Count what each fold holds (reference, section 7).
+
+    Args:
+        folds: One row a slice: keys, ``patient_id``, ``fold``, six labels.
+
+    Returns:
+        One row a fold and a last one, ``all``: ``fold`` (text), ``slices``, ``studies``,
+        ``patients``, and for each class ``slices_<class>`` and ``studies_<class>``, the
+        number of slices that carry it and of studies with at least one such slice.
+    """
+    parts = [(str(fold), part) for fold, part in folds.groupby("fold", sort=True)]
+    rows = [_counts(name, part) for name, part in [*parts, (ALL_FOLDS, folds)]]
+    return pd.DataFrame(rows)
+
+
+def _counts(name: str, slices: pd.DataFrame) -> dict[str, object]:
+    labels = slices[list(CLASSES)]
+    per_study = labels.groupby(slices["study_id"]).max()
+    return {
+        "fold": name,
+        "slices": len(slices),
+        "studies": len(per_study),
+        "patients": slices["patient_id"].nunique(),
+        **{f"slices_{c}": int(labels[c].sum()) for c in CLASSES},
+        **{f"studies_{c}": int(per_study[c].sum()) for c in CLASSES},
+    }
+
+
+def tag_statistics(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> pd.DataFrame:
+    """Count the values of the header tags that decide how a file has to be read.
+
+    Args:
+        slice_index: One row a DICOM file, as the ingestion writes it.
+        volume_index: One row a prepared study: ``slices``, ``alignment``.
+
+    Returns:
+        ``tag`` (in words), ``value`` (in words), ``slices``, ``studies``; tags in a fixed
+        order, values by falling number of slices.
+    """
+    described = pd.DataFrame(
+        {
+            "Subset": slice_index["subset"].astype("string"),
+            "Rows \N{MULTIPLICATION SIGN} columns": _pairs(
+                slice_index["rows"], slice_index["columns"]
+            ),
+            "Pixel format": _pixel_format(slice_index),
+            "Rescale intercept": slice_index["rescale_intercept"].map(
+                lambda value: "not given" if pd.isna(value) else f"{value:g} HU".replace("-", MINUS)
+            ),
+            "Transfer syntax": slice_index["transfer_syntax_uid"].map(_syntax_name),
+            "Problem": slice_index["problem"].astype("string").fillna("none"),
+        }
+    )
+    parts = []
+    for tag in described.columns:
+        groups = slice_index["study_id"].groupby(described[tag].astype(object))
+        counts = groups.agg(slices="size", studies="nunique").sort_values(
+            "slices", ascending=False, kind="stable"
+        )
+        parts.append(counts.rename_axis("value").reset_index().assign(tag=tag))
+    aligned = volume_index.groupby("alignment")["slices"].agg(slices="sum", studies="size")
+    parts.append(aligned.rename_axis("value").reset_index().assign(tag="Alignment"))
+    table = pd.concat(parts, ignore_index=True)[["tag", "value", "slices", "studies"]]
+    return table.astype({"tag": "string", "value": "string"})
+
+
+def _pairs(first: pd.Series, second: pd.Series) -> pd.Series:
+    numbers = [part.astype("Int64").astype("string").fillna("?") for part in (first, second)]
+    return numbers[0] + " \N{MULTIPLICATION SIGN} " + numbers[1]
+
+
+def _pixel_format(slice_index: pd.DataFrame) -> pd.Series:
+    bits = slice_index["bits_stored"].astype("Int64").astype("string").fillna("?")
+    sign = slice_index["pixel_representation"].map({0: "unsigned", 1: "signed"})
+    return bits + " bits, " + sign.astype("string").fillna("sign not given")
+
+
+def _syntax_name(uid: object) -> str:
+    """Name of a transfer syntax (0002,0010) without its brackets; the UID where it has none."""
+    return "not given" if not isinstance(uid, str) or not uid else UID(uid).name.split(" (")[0]

@@ -1,0 +1,134 @@
+"""The main numbers of a run, and the second level's candidates as the page lists them."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rsna19_kedro.contracts import CLASSES, PREDICTIONS
+from rsna19_kedro.evaluation.metrics import prevalence_loss
+from rsna19_kedro.evaluation.scores import bootstrap_auc
+
+PREVALENCE = "prevalence"
+HISTOGRAM = "hu_histogram"
+AVERAGE = "mean"
+REFERENCES = (PREVALENCE, HISTOGRAM)
+"""Rows of the scores that no network took part in."""
+
+
+_NONE: dict[str, float | None] = {"value": None, "low": None, "high": None}
+
+
+def main_numbers(
+    stacked_oof: pd.DataFrame,
+    scores: pd.DataFrame,
+    *,
+    chosen: str,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Work out the numbers that the page starts with.
+
+    Args:
+        stacked_oof: Predictions of the chosen candidate: keys, ``patient_id``, ``fold``,
+            labels, ``pred_*``.
+        scores: Scores of candidates and references; the row ``hu_histogram`` may be missing.
+        chosen: Name of the chosen candidate.
+        resamples: Resamples of patients for the intervals.
+        seed: Seed of the resampling.
+
+    Returns:
+        ``folds``, ``studies``, ``slices``, ``patients``, ``positive_slices``, ``chosen``,
+        ``loss`` and ``auc_any`` (``value``, ``low``, ``high``), ``average_loss``
+        (of the plain average), ``prevalence_loss``, ``gain_percent`` and
+        ``histogram_auc``; what is not defined is ``None``.
+    """
+    labels = stacked_oof[list(CLASSES)].to_numpy()
+    predictions = stacked_oof[list(PREDICTIONS)].to_numpy(float)
+    patients = stacked_oof["patient_id"].to_numpy()
+    scored = scores.set_index("candidate")
+    loss = scored.loc[chosen]
+    area = bootstrap_auc(
+        labels[:, -1], predictions[:, -1], patients, resamples=resamples, seed=seed
+    )
+    constant = constant_loss(scores, labels)
+    return {
+        "folds": int(stacked_oof["fold"].nunique()),
+        "studies": int(stacked_oof["study_id"].nunique()),
+        "slices": len(stacked_oof),
+        "patients": int(stacked_oof["patient_id"].nunique()),
+        "positive_slices": int(labels[:, -1].sum()),
+        "chosen": chosen,
+        "loss": _interval(loss, "loss"),
+        "auc_any": {name: known(value) for name, value in area._asdict().items()},
+        "average_loss": known(scored["loss"].get(AVERAGE, math.nan)),
+        "prevalence_loss": constant,
+        "gain_percent": gain_percent(float(loss["loss"]), constant),
+        "histogram_auc": known(scored["auc_any"].get(HISTOGRAM, math.nan)),
+    }
+
+
+def constant_loss(scores: pd.DataFrame, labels: NDArray[np.number]) -> float:
+    """Weighted log loss of predicting prevalences.
+
+    Args:
+        scores: Its row ``prevalence``, where there is one, was predicted fold by fold from
+            the other folds and is taken.
+        labels: Zeros and ones ``(n, 6)``; else their own prevalence is scored.
+    """
+    row = scores.loc[scores["candidate"] == PREVALENCE, "loss"]
+    return float(row.iloc[0]) if len(row) else prevalence_loss(labels)
+
+
+def candidate_tables(
+    scores: pd.DataFrame, chosen: str, constant: float
+) -> dict[str, list[dict[str, Any]]]:
+    """Split the scores into candidates and references, each best first.
+
+    Args:
+        scores: One row a candidate: ``candidate``, ``loss`` and ``difference`` with their
+            ``_low`` and ``_high`` ends, ``auc_any``.
+        chosen: Name of the chosen candidate.
+        constant: Loss of predicting prevalences.
+
+    Returns:
+        ``candidates`` and ``references``, as the page's template walks through them.
+    """
+    rows = [
+        {
+            "candidate": str(row["candidate"]),
+            "chosen": row["candidate"] == chosen,
+            "loss": _interval(row, "loss"),
+            "difference": _interval(row, "difference") if row["candidate"] != AVERAGE else _NONE,
+            "gain_percent": gain_percent(float(row["loss"]), constant),
+            "auc_any": known(row["auc_any"]),
+        }
+        for _, row in scores.sort_values("loss", kind="stable").iterrows()
+    ]
+    return {
+        "candidates": [row for row in rows if row["candidate"] not in REFERENCES],
+        "references": [row for row in rows if row["candidate"] in REFERENCES],
+    }
+
+
+def networks_only(scores: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the references that no network took part in."""
+    return scores[~scores["candidate"].isin(REFERENCES)]
+
+
+def _interval(row: pd.Series, name: str) -> dict[str, float | None]:
+    """Value and ends of a score; the ends are ``None`` where the table has none."""
+    ends = {end: known(row.get(f"{name}_{end}", math.nan)) for end in ("low", "high")}
+    return {"value": known(row[name]), **ends}
+
+
+def gain_percent(loss: float, constant: float) -> float | None:
+    """How far a loss is below that of predicting prevalences, in per cent."""
+    return 100 * (1 - loss / constant) if constant > 0 else None
+
+
+def known(value: float) -> float | None:
+    """Return the number, or ``None`` where it is nan: JSON has no nan."""
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,116 @@
+"""Learning curves of every model and fold."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from rsna19_kedro.evaluation.style import (
+    FOLD_COLOURS,
+    FOLD_MARKERS,
+    MUTED,
+    new_figure,
+    note,
+    report_style,
+)
+
+_FEW = 3
+"""Up to this many models get high panels."""
+
+
+def draw_learning_curves(histories: pd.DataFrame) -> Figure:
+    """Draw loss and the ROC AUC of ``any`` over the training steps.
+
+    Args:
+        histories: One row a validation: ``model``, ``fold``, ``phase``, ``step``,
+            ``train_loss``, ``val_loss`` (weighted log loss), ``val_auc_any``.
+
+    Returns:
+        Two panels a model. A colour and a marker a fold; training loss is dashed; a dotted
+        line stands where a phase of the recipe begins.
+    """
+    models = list(dict.fromkeys(histories["model"]))
+    height = 2.9 if len(models) <= _FEW else 2.1
+    with report_style():
+        figure, panels = new_figure(len(models), 2, (10.5, height * len(models) + 0.6))
+        for index, model in enumerate(models):
+            runs = histories[histories["model"] == model]
+            _draw_losses(panels[2 * index], runs, model)
+            _draw_aucs(panels[2 * index + 1], runs)
+        figure.supxlabel("training step", fontsize=11)
+        folds = sorted(histories["fold"].unique())
+        figure.legend(
+            handles=[_fold_key(fold) for fold in folds] + _loss_keys(),
+            loc="outside upper left",
+            ncols=len(folds) + 2,
+            columnspacing=1.4,
+            handlelength=2.2,
+        )
+    return figure
+
+
+def running_step(run: pd.DataFrame) -> pd.Series:
+    """Count a run's steps on where a phase starts to count from zero again.
+
+    Args:
+        run: Validations of one model and fold in the order in which they were made.
+
+    Returns:
+        Steps since the start of the run, never falling.
+    """
+    step = run["step"].astype(float)
+    before = step.shift(fill_value=0.0)
+    return step + before.where(step < before, 0.0).cumsum()
+
+
+def _draw_losses(panel: Axes, runs: pd.DataFrame, model: str) -> None:
+    for fold, run in runs.groupby("fold", sort=True):
+        steps = running_step(run)
+        look = _fold_look(int(fold))
+        panel.plot(steps, run["val_loss"], **look)
+        panel.plot(steps, run["train_loss"], color=look["color"], lw=1.0, ls=(0, (4, 2)), alpha=0.8)
+    _mark_phases(panel, runs)
+    panel.set_title(model)
+    panel.set_ylabel("weighted log loss")
+    panel.set_ylim(bottom=0)
+
+
+def _draw_aucs(panel: Axes, runs: pd.DataFrame) -> None:
+    panel.set_ylabel("ROC AUC of any")
+    if runs["val_auc_any"].notna().sum() == 0:
+        note(panel, "not defined: one label only")
+        return
+    for fold, run in runs.groupby("fold", sort=True):
+        panel.plot(running_step(run), run["val_auc_any"], **_fold_look(int(fold)))
+    _mark_phases(panel, runs)
+    panel.set_ylim(top=1.005)
+
+
+def _mark_phases(panel: Axes, runs: pd.DataFrame) -> None:
+    run = runs[runs["fold"] == runs["fold"].iloc[0]]
+    steps = running_step(run)
+    starts = (run["phase"] != run["phase"].shift()).to_numpy().nonzero()[0][1:]
+    for start in starts:
+        panel.axvline(float(steps.iloc[start - 1]), color=MUTED, lw=1.0, ls=":")
+
+
+def _fold_look(fold: int) -> dict[str, Any]:
+    place = fold % len(FOLD_COLOURS)
+    return {
+        "color": FOLD_COLOURS[place],
+        "marker": FOLD_MARKERS[place],
+        "markeredgecolor": "white",
+    }
+
+
+def _fold_key(fold: int) -> Line2D:
+    return Line2D([], [], label=f"fold {fold}", **_fold_look(int(fold)))
+
+
+def _loss_keys() -> list[Line2D]:
+    return [
+        Line2D([], [], color=MUTED, label="validation"),
+        Line2D([], [], color=MUTED, lw=1.0, ls=(0, (4, 2)), label="training"),
+    ]

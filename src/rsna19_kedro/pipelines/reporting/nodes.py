@@ -1,0 +1,203 @@
+"""Nodes of the report: tables, figures, pictures, and the page that they are put on."""
+
+import logging
+from typing import Any
+
+import pandas as pd
+
+from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.ensemble.level1 import model_names, prediction_columns
+from rsna19_kedro.evaluation import page, statistics
+from rsna19_kedro.evaluation import worst_slices as errors
+from rsna19_kedro.evaluation.curves import STACKED, draw_calibration, draw_roc
+from rsna19_kedro.evaluation.data_figures import draw_folds, draw_scanner
+from rsna19_kedro.evaluation.scores import metrics_table
+from rsna19_kedro.evaluation.second_level_figures import draw_candidates, draw_weights
+from rsna19_kedro.evaluation.style import figure_png
+from rsna19_kedro.evaluation.summary import candidate_tables, main_numbers, networks_only
+from rsna19_kedro.evaluation.training_figures import draw_learning_curves
+from rsna19_kedro.pipelines.reporting.parameters import ReportingParameters
+
+logger = logging.getLogger(__name__)
+
+FIGURES = (
+    "fold_figure",
+    "scanner_figure",
+    "learning_curves_figure",
+    "roc_figure",
+    "calibration_figure",
+    "second_level_figure",
+    "simplex_weights_figure",
+)
+"""Pictures that :func:`compose_report` takes at its end, in this order."""
+
+
+def count_data(
+    slice_index: pd.DataFrame, volume_index: pd.DataFrame, folds: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Count slices, studies and patients of each fold, and values of the header tags."""
+    return statistics.fold_statistics(folds), statistics.tag_statistics(slice_index, volume_index)
+
+
+def plot_folds(fold_statistics: pd.DataFrame) -> bytes:
+    """Draw the share of positive slices a fold and class (PNG)."""
+    return figure_png(draw_folds(fold_statistics))
+
+
+def plot_scanner(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> bytes:
+    """Draw tilt, slice distance, pixel spacing and length of the studies (PNG)."""
+    return figure_png(draw_scanner(slice_index, volume_index))
+
+
+def collect_histories(*histories: pd.DataFrame) -> pd.DataFrame:
+    """Put the histories of all models and folds in one table."""
+    return pd.concat(histories, ignore_index=True)
+
+
+def plot_learning_curves(training_histories: pd.DataFrame) -> bytes:
+    """Draw the learning curves of all models and folds (PNG)."""
+    return figure_png(draw_learning_curves(training_histories))
+
+
+def take_chosen(
+    level1_oof: pd.DataFrame, level2_oof: pd.DataFrame, level2_choice: dict[str, Any]
+) -> pd.DataFrame:
+    """Take the predictions of the chosen candidate and put the labels beside them.
+
+    Returns:
+        Keys, ``patient_id``, ``fold``, six labels, six ``pred_*``; rows as in ``level1_oof``.
+    """
+    chosen = level2_oof[level2_oof["candidate"] == level2_choice["chosen"]]
+    known = level1_oof[[*KEYS, "patient_id", "fold", *CLASSES]]
+    predicted = chosen[["sop_instance_uid", *PREDICTIONS]]
+    return known.merge(predicted, on="sop_instance_uid", how="left", validate="1:1")
+
+
+def _all_predictions(level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame) -> dict[str, Any]:
+    """Probabilities ``(n, 6)`` of each model and, last, of the second level."""
+    models = model_names(level1_oof)
+    named = {model: level1_oof[prediction_columns([model])].to_numpy("float32") for model in models}
+    return {**named, STACKED: stacked_oof[list(PREDICTIONS)].to_numpy("float32")}
+
+
+def score_models(level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame) -> pd.DataFrame:
+    """Work out the metrics of each model and class, the second level's last."""
+    labels = stacked_oof[list(CLASSES)].to_numpy()
+    return metrics_table(labels, _all_predictions(level1_oof, stacked_oof))
+
+
+def plot_roc(level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame) -> bytes:
+    """Draw the ROC curves of all models (PNG)."""
+    labels = stacked_oof[list(CLASSES)].to_numpy()
+    return figure_png(draw_roc(labels, _all_predictions(level1_oof, stacked_oof)))
+
+
+def plot_calibration(
+    level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame, parameters: ReportingParameters
+) -> bytes:
+    """Draw the calibration of all models (PNG)."""
+    labels = stacked_oof[list(CLASSES)].to_numpy()
+    predictions = _all_predictions(level1_oof, stacked_oof)
+    return figure_png(draw_calibration(labels, predictions, parameters.calibration_bins))
+
+
+def plot_second_level(level2_scores: pd.DataFrame, level2_choice: dict[str, Any]) -> bytes:
+    """Draw the candidates of the second level with their intervals (PNG)."""
+    return figure_png(draw_candidates(networks_only(level2_scores), level2_choice["chosen"]))
+
+
+def plot_simplex_weights(level2_weights: pd.DataFrame) -> bytes:
+    """Draw the simplex weights as heatmaps (PNG)."""
+    return figure_png(draw_weights(level2_weights))
+
+
+def summarise(
+    stacked_oof: pd.DataFrame,
+    level2_scores: pd.DataFrame,
+    level2_choice: dict[str, Any],
+    level1_oof: pd.DataFrame,
+    test_slices: pd.DataFrame,
+    submission_average: pd.DataFrame,
+    parameters: ReportingParameters,
+) -> dict[str, Any]:
+    """Gather the main numbers, for the page and for a machine to read."""
+    summary = main_numbers(
+        stacked_oof,
+        level2_scores,
+        chosen=level2_choice["chosen"],
+        resamples=parameters.bootstrap_resamples,
+        seed=parameters.seed,
+    )
+    return {
+        "models": list(model_names(level1_oof)),
+        **summary,
+        "reason": str(level2_choice["reason"]),
+        "test_slices": len(test_slices),
+        "submission_rows": len(submission_average),
+    }
+
+
+def find_worst(stacked_oof: pd.DataFrame, parameters: ReportingParameters) -> pd.DataFrame:
+    """Pick the slices with the highest loss, the worst misses and the worst false alarms."""
+    return errors.find_worst_slices(stacked_oof, parameters.worst_slices)
+
+
+def picture_worst(
+    worst_slices: pd.DataFrame, volumes: VolumeStore, parameters: ReportingParameters
+) -> pd.DataFrame:
+    """Picture the worst slices through the windows of the parameters."""
+    return errors.picture_slices(worst_slices, volumes, parameters.windows)
+
+
+def compose_report(
+    report_summary: dict[str, Any],
+    fold_statistics: pd.DataFrame,
+    tag_statistics: pd.DataFrame,
+    training_histories: pd.DataFrame,
+    first_level_metrics: pd.DataFrame,
+    level2_scores: pd.DataFrame,
+    stacked_oof: pd.DataFrame,
+    worst_slices: pd.DataFrame,
+    worst_slice_pictures: pd.DataFrame,
+    parameters: ReportingParameters,
+    *figures: bytes,
+) -> str:
+    """Put everything on one HTML page that needs no other file and no network.
+
+    Args:
+        report_summary: Main numbers.
+        fold_statistics: Counts a fold.
+        tag_statistics: Counts of header tags.
+        training_histories: Validations of all models and folds.
+        first_level_metrics: Metrics a model and class.
+        level2_scores: Candidates and references with their scores.
+        stacked_oof: Predictions of the chosen candidate with labels.
+        worst_slices: What is pictured.
+        worst_slice_pictures: The pictures.
+        parameters: What to show.
+        figures: PNG bytes in the order of :data:`FIGURES`.
+
+    Returns:
+        The page.
+    """
+    content = page.PageContent(
+        summary=report_summary,
+        submissions=parameters.submissions,
+        windows=parameters.windows,
+        fold_statistics=page.records(fold_statistics),
+        tag_statistics=page.tag_tables(tag_statistics),
+        training=page.training_table(training_histories),
+        metrics=page.metric_tables(first_level_metrics),
+        scores=candidate_tables(
+            level2_scores, report_summary["chosen"], report_summary["prevalence_loss"]
+        ),
+        worst_groups=page.worst_groups(worst_slices, worst_slice_pictures),
+        worst_studies=page.records(errors.worst_studies(stacked_oof, parameters.worst_studies)),
+        error_bands=page.records(errors.error_bands(stacked_oof)),
+        figures=dict(zip(FIGURES, figures, strict=True)),
+        versions=page.software_versions(),
+    )
+    text = page.render_page(content)
+    logger.info("The report has %.1f MB", len(text) / 1e6)
+    return text

@@ -1,0 +1,32 @@
+"""Numbers of the reporting pipeline."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Window = tuple[float, Annotated[float, Field(gt=0)]]
+"""Centre and width in HU."""
+
+
+class ReportingParameters(BaseModel):
+    """What the report shows and how much of it.
+
+    Attributes:
+        calibration_bins: Bins of equal width of a calibration curve.
+        bootstrap_resamples: Resamples of patients for the interval of the AUC.
+        seed: Seed of that resampling.
+        worst_slices: Slices pictured in each group.
+        worst_studies: Studies listed.
+        windows: Name to centre and width in HU of the pictures.
+        submissions: Name to path of the files for Kaggle, as the catalog has them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calibration_bins: int = Field(default=10, ge=2)
+    bootstrap_resamples: int = Field(default=1000, ge=100)
+    seed: int = 0
+    worst_slices: int = Field(default=4, ge=1, le=12)
+    worst_studies: int = Field(default=10, ge=1)
+    windows: dict[str, Window] = Field(min_length=1, max_length=4)
+    submissions: dict[str, str]

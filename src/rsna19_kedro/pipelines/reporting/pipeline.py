@@ -1,0 +1,88 @@
+"""Wiring of the report: tables and figures as nodes of their own, then the page."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from rsna19_kedro.scope import Scope
+
+from . import nodes
+
+PARAMETERS = "params:reporting"
+EVERY_MODEL = ["level1_oof", "stacked_oof"]
+SECOND_LEVEL = ["level2_scores", "level2_choice"]
+
+
+def create_pipeline(scope: Scope) -> Pipeline:
+    """Build the report over the models and folds of the scope."""
+    histories = {
+        f"history_{model}_{fold}": f"{model}.fold_{fold}.history"
+        for model in scope.models
+        for fold in scope.folds
+    }
+    pipes = [*_data_nodes(), *_model_nodes(list(histories)), *_second_level_nodes(), *_end_nodes()]
+    plain = Pipeline(pipes)
+    given = {name: name for name in plain.inputs() if not name.startswith(("params:", "history_"))}
+    return Pipeline(
+        plain,
+        namespace="reporting",
+        inputs={**given, **histories},
+        outputs={name: name for name in plain.all_outputs()},
+        parameters={PARAMETERS: PARAMETERS},
+    )
+
+
+def _node(function: Callable[..., Any], inputs: str | list[str], outputs: str | list[str]) -> Node:
+    return Node(function, inputs, outputs, name=function.__name__)
+
+
+def _data_nodes() -> list[Node]:
+    return [
+        _node(
+            nodes.count_data,
+            ["slice_index", "volume_index", "folds"],
+            ["fold_statistics", "tag_statistics"],
+        ),
+        _node(nodes.plot_folds, "fold_statistics", "fold_figure"),
+        _node(nodes.plot_scanner, ["slice_index", "volume_index"], "scanner_figure"),
+    ]
+
+
+def _model_nodes(histories: list[str]) -> list[Node]:
+    return [
+        _node(nodes.collect_histories, histories, "training_histories"),
+        _node(nodes.plot_learning_curves, "training_histories", "learning_curves_figure"),
+        _node(nodes.take_chosen, ["level1_oof", "level2_oof", "level2_choice"], "stacked_oof"),
+        _node(nodes.score_models, EVERY_MODEL, "first_level_metrics"),
+        _node(nodes.plot_roc, EVERY_MODEL, "roc_figure"),
+        _node(nodes.plot_calibration, [*EVERY_MODEL, PARAMETERS], "calibration_figure"),
+    ]
+
+
+def _second_level_nodes() -> list[Node]:
+    return [
+        _node(nodes.plot_second_level, SECOND_LEVEL, "second_level_figure"),
+        _node(nodes.plot_simplex_weights, "level2_weights", "simplex_weights_figure"),
+        _node(nodes.find_worst, ["stacked_oof", PARAMETERS], "worst_slices"),
+        _node(nodes.picture_worst, ["worst_slices", "volumes", PARAMETERS], "worst_slice_pictures"),
+    ]
+
+
+def _end_nodes() -> list[Node]:
+    summary = ["stacked_oof", *SECOND_LEVEL, "level1_oof", "test_slices", "submission_average"]
+    tables = [
+        "report_summary",
+        "fold_statistics",
+        "tag_statistics",
+        "training_histories",
+        "first_level_metrics",
+        "level2_scores",
+        "stacked_oof",
+        "worst_slices",
+        "worst_slice_pictures",
+    ]
+    return [
+        _node(nodes.summarise, [*summary, PARAMETERS], "report_summary"),
+        _node(nodes.compose_report, [*tables, PARAMETERS, *nodes.FIGURES], "report"),
+    ]
