@@ -15,7 +15,7 @@ from rsna19_kedro.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-_NOISY = ("pydicom", "timm", "lightning.pytorch", "lightning.fabric", "matplotlib", "PIL")
+_NOISY = ("pydicom", "timm", "matplotlib", "PIL")
 
 
 class QuietLogs:

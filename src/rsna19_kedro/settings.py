@@ -5,6 +5,8 @@ from rsna19_kedro.hooks import NeedEveryFold, NodeProgress, QuietLogs, ResultSum
 
 CONTEXT_CLASS = ScopedContext
 HOOKS = (QuietLogs(), NeedEveryFold(), NodeProgress(), ResultSummary())
+# kedro-viz records runs of Kedro's own sequential runner only, and warns about every other.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",)
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

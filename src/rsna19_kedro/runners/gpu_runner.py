@@ -8,7 +8,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("rsna19_kedro.runs")
 
 ANCESTOR_TAG = "ancestor"
 """Tag of a training that is in the graph only because another model starts from it."""

@@ -24,6 +24,9 @@ from rsna19_kedro.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
+# Lightning sets its own level when it is imported, and says at each fit which devices it found.
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
 
 def split_fold(
     slices: pd.DataFrame, volume_index: pd.DataFrame, fold: int
