@@ -38,10 +38,10 @@ def current_scope() -> Scope:
     """
     if _session_scope is not None:
         return _session_scope
-    from rsna19_kedro.settings import CONFIG_LOADER_ARGS
+    from rsna19_kedro.settings import CONFIG_LOADER_ARGS as options
 
     source = Path.cwd() / "conf"
-    loader = OmegaConfigLoader(str(source), env=os.getenv("KEDRO_ENV"), **CONFIG_LOADER_ARGS)
+    loader = OmegaConfigLoader(str(source), env=os.getenv("KEDRO_ENV"), **options)
     return resolve_scope(_globals(loader))
 
 

@@ -1,5 +1,7 @@
 """Project settings that Kedro reads."""
 
+from typing import Any
+
 from rsna19_kedro.context import ScopedContext
 from rsna19_kedro.hooks import NeedEveryFold, NodeProgress, QuietLogs, ResultSummary
 
@@ -7,7 +9,7 @@ CONTEXT_CLASS = ScopedContext
 HOOKS = (QuietLogs(), NeedEveryFold(), NodeProgress(), ResultSummary())
 # kedro-viz records runs of Kedro's own sequential runner only, and warns about every other.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",)
-CONFIG_LOADER_ARGS = {
+CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft", "globals": "soft"},

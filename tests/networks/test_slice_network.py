@@ -72,10 +72,10 @@ def test_stem_takes_the_models_channels_and_may_stay_random(tmp_path) -> None:
 
 
 def test_unknown_encoder_is_named() -> None:
-    with pytest.raises(InputError, match="resnet19.*resnet18"):
+    with pytest.raises(InputError, match=r"resnet19.*resnet18"):
         build_encoder("resnet19", 1, pretrained=False, new_stem=False)
 
 
 def test_missing_weight_file_is_named(tmp_path) -> None:
-    with pytest.raises(InputError, match="absent.pt"):
+    with pytest.raises(InputError, match=r"absent\.pt"):
         build_encoder("resnet18", 1, pretrained=str(tmp_path / "absent.pt"), new_stem=False)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_volumes import disk_volumes
 
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.training.fit import split_fold, train_model
 from rsna19_kedro.training.module import PhaseModule
 from rsna19_kedro.training.recipe import Recipe
+from small_volumes import disk_volumes
 
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)  # HU 20..80
 
@@ -58,7 +58,9 @@ def _train(recipe: Recipe, folder: Path):
     return train_model(recipe, 1, train, validation, store, LUT, resume)
 
 
-@pytest.mark.parametrize(("model", "keep"), [("resnet18_400", "last"), ("clf2Dc_resnet34_3c", "best")])
+@pytest.mark.parametrize(
+    ("model", "keep"), [("resnet18_400", "last"), ("clf2Dc_resnet34_3c", "best")]
+)
 @pytest.mark.parametrize("killed_in", [(0, 0), (1, 0), (1, 3)])
 def test_killed_and_resumed_gives_the_same_weights(
     tmp_path, monkeypatch, model: str, keep: str, killed_in: tuple[int, int]
@@ -92,7 +94,7 @@ def test_it_learns_bright_disks(tmp_path) -> None:
         "optimizer": "adamw",
         "learning_rate": 1e-3,
         "schedule": {"kind": "one_cycle"},
-        "epochs": 8,
+        "epochs": 20,
         "batch": 4,
         "single_slice_epochs": "all",
     }

@@ -38,7 +38,7 @@ def predict_slices(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = checkpoint.network().to(device)
-    network.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.encoder.to(memory_format=torch.channels_last)
     lut = checkpoint.hu_lut.to(device)
     ordered = slices.sort_values(["study_id", "slice_num"], kind="stable")
     parts = []
@@ -49,7 +49,7 @@ def predict_slices(
             plain = network_input(hu, lut, checkpoint.crop_px, checkpoint.resize_px)
             seen = torch.stack([VARIANTS[name].apply(plain) for name in variants])
             logits = study_logits(network, seen, float(lut[0]), batch_slices=batch_slices)
-            picked = torch.from_numpy(rows["slice_num"].to_numpy(np.int64))
+            picked = torch.from_numpy(rows["slice_num"].to_numpy(np.int64, copy=True))
             probabilities = torch.sigmoid(logits[:, picked.to(device)].float()).cpu().numpy()
             parts.append(_rows(rows, probabilities, variants))
     return pd.concat(parts, ignore_index=True)

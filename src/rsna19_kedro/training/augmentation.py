@@ -124,32 +124,60 @@ def sampling_matrices(draws: Draws, crop_share: float) -> Tensor:
     return torch.cat([turn * crop_share, offset], dim=2)
 
 
-def augmented_input(hu: Tensor, lut: Tensor, draws: Draws, border: str, crop: InputSize) -> Tensor:
-    """Network input with random changes: one table look-up, one bilinear resampling.
+def reduced_grid_px(side_px: int, crop: InputSize) -> int:
+    """Side of the whole slice once it is reduced for a smaller input, in pixels.
+
+    A reduced input is averaged before it is resampled: resampling alone would skip pixels.
+    """
+    return side_px // (crop.crop_px // crop.network_px)
+
+
+def look_up(hu: Tensor, lut: Tensor, crop: InputSize) -> Tensor:
+    """The part of ``augmented_input`` that no random change touches: table and reduction.
 
     Args:
-        hu: ``(N, S, H, W)`` int16; all slices of a sample are changed alike.
+        hu: ``(..., H, W)`` int16.
         lut: See ``apply_lut``.
+        crop: Size of the input.
+    """
+    return reduce(apply_lut(hu, lut), reduced_grid_px(hu.shape[-1], crop))
+
+
+def resample(image: Tensor, air: float, draws: Draws, border: str, crop: InputSize) -> Tensor:
+    """Random changes and crop of looked-up slices, as one bilinear resampling.
+
+    Args:
+        image: ``(N, S, h, w)`` from ``look_up``; all slices of a sample are changed alike.
+        air: Network input of air.
         draws: Random numbers of the N samples.
-        border: ``edge`` repeats the outermost pixels, ``air`` has the table's lowest value.
+        border: ``edge`` repeats the outermost pixels, ``air`` has the value of air.
         crop: Size of the square that is kept and what it is reduced to.
 
     Returns:
         ``(N, S, side, side)`` float32.
     """
-    side = hu.shape[-1]
-    image = apply_lut(hu, lut)
-    # A reduced input is averaged first: resampling from the full grid would skip pixels.
-    reduction = crop.crop_px // crop.network_px
-    if reduction > 1:
-        image = reduce(image, side // reduction)
-    matrices = sampling_matrices(draws, crop.crop_px / side).to(image.device)
+    side_px = crop.network_px
+    share = side_px / image.shape[-1]
+    matrices = sampling_matrices(draws, share).to(image.device)
     grid = nn.functional.affine_grid(
-        matrices, [image.shape[0], 1, crop.network_px, crop.network_px], align_corners=False
+        matrices, [image.shape[0], 1, side_px, side_px], align_corners=False
     )
     if border == "edge":
         return _sample(image, grid, "border")
-    return _sample(image - lut[0], grid, "zeros") + lut[0]
+    return _sample(image - air, grid, "zeros") + air
+
+
+def augmented_input(hu: Tensor, lut: Tensor, draws: Draws, border: str, crop: InputSize) -> Tensor:
+    """Network input with random changes: one table look-up, one bilinear resampling.
+
+    Args:
+        hu: ``(N, S, H, W)`` int16.
+        lut: See ``apply_lut``.
+        draws: See ``resample``.
+        border: See ``resample``.
+        crop: See ``resample``.
+    """
+    return resample(look_up(hu, lut, crop), float(lut[0]), draws, border, crop)
 
 
 def _sample(image: Tensor, grid: Tensor, padding: str) -> Tensor:

@@ -16,7 +16,7 @@ from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.zoo import ZOO, ModelSpec
-from rsna19_kedro.training.data import FoldData, SliceTable
+from rsna19_kedro.training.data import FoldData, ReducedSlices, SliceTable
 from rsna19_kedro.training.module import PhaseModule
 from rsna19_kedro.training.plan import plan_phase
 from rsna19_kedro.training.progress import TrainingProgress
@@ -83,6 +83,11 @@ def train_model(
     history: list[dict[str, Any]] = []
     batches = [sum(unit.batches for unit in units) for units in plans]
     weights: dict[str, Tensor] = {}
+    side_px = store.shape(train.study_ids[0])[-1]
+    reduced = None
+    if recipe.input.resize_px is not None:
+        studies = dict.fromkeys(train.study_ids)
+        reduced = ReducedSlices(store, studies, hu_lut, recipe.input)
     with TrainingProgress(f"{recipe.model} fold {fold}", batches) as progress:
         for number, units in enumerate(plans):
             progress.phase = number
@@ -90,7 +95,7 @@ def train_model(
                 continue  # A later phase has begun: its state holds all that this one left.
             seed = (recipe.seed, fold, number)
             module = PhaseModule(
-                network, recipe, recipe.phases[number], units, hu_lut, seed, history
+                network, recipe, recipe.phases[number], units, hu_lut, seed, side_px, history
             )
             data = FoldData(
                 store,
@@ -101,6 +106,8 @@ def train_model(
                 window=spec.window,
                 single_window=spec.channels,
                 workers=recipe.loader_workers,
+                reduced=reduced,
+                air=float(hu_lut[0]),
             )
             _fit_phase(module, data, recipe, number, resume, progress)
             weights = module.kept_weights()

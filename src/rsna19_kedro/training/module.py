@@ -12,7 +12,7 @@ from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.encoders import ENCODERS, trainable
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.prediction.study import study_logits
-from rsna19_kedro.training.augmentation import augmented_input, draw, network_input
+from rsna19_kedro.training.augmentation import draw, look_up, network_input, resample
 from rsna19_kedro.training.metrics import ValidationMetrics, class_weights, weighted_bce
 from rsna19_kedro.training.plan import Unit, is_frozen, learning_rate
 from rsna19_kedro.training.recipe import Phase, Recipe
@@ -31,6 +31,7 @@ class PhaseModule(L.LightningModule):
         units: The phase's plan.
         hu_lut: ``(1401,)`` float32.
         seed: Identifies training and phase.
+        side_px: Side of the prepared slices, in pixels.
         history: Rows of the validations so far; each validation adds one.
     """
 
@@ -45,11 +46,12 @@ class PhaseModule(L.LightningModule):
         units: list[Unit],
         hu_lut: Tensor,
         seed: tuple[int, ...],
+        side_px: int,
         history: list[dict[str, Any]],
     ) -> None:
         super().__init__()
         self.network, self.recipe, self.phase, self.units = network, recipe, phase, units
-        self.seed, self.history = seed, history
+        self.seed, self.side_px, self.history = seed, side_px, history
         self.best_loss, self.best_weights = math.inf, dict[str, Tensor]()
         self.register_buffer("hu_lut", hu_lut, persistent=False)
         self.register_buffer("class_weights", class_weights(), persistent=False)
@@ -118,11 +120,14 @@ class PhaseModule(L.LightningModule):
         Raises:
             InputError: The loss is not finite.
         """
-        hu, labels, samples = batch
+        slices, labels, samples = batch
         crop = self.recipe.input
+        if not slices.is_floating_point():
+            slices = look_up(slices, self.hu_lut, crop)
         generator = torch.Generator().manual_seed(self._batch_seed(batch_idx))
-        draws = draw(len(hu), self.recipe.augmentation, crop, hu.shape[-1], generator)
-        slices = augmented_input(hu, self.hu_lut, draws, self.recipe.augmentation.border, crop)
+        draws = draw(len(slices), self.recipe.augmentation, crop, self.side_px, generator)
+        border = self.recipe.augmentation.border
+        slices = resample(slices, float(self.hu_lut[0]), draws, border, crop)
         loss = weighted_bce(self.network(slices)[:, 0], labels, self.class_weights)
         if not torch.isfinite(loss):
             raise InputError(

@@ -1,0 +1,110 @@
+"""A copy of the project to run in, and one whole run of it that many tests look at."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import Pipeline
+
+from rsna19_kedro.runners import GPURunner
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def copy_project(target: Path) -> Path:
+    """Configuration and empty data folders; the package itself is installed."""
+    shutil.copytree(ROOT / "conf", target / "conf")
+    shutil.copy(ROOT / "pyproject.toml", target)
+    (target / "src" / "rsna19_kedro").mkdir(parents=True)
+    for layer in ROOT.glob("data/0*"):
+        (target / "data" / layer.name).mkdir(parents=True)
+    return target
+
+
+def run_session(project: Path, runner: Any = None, **options: Any) -> Any:
+    """One Kedro session in this process."""
+    runtime_params = options.pop("runtime_params", None)
+    before = Path.cwd()
+    os.chdir(project)
+    try:
+        bootstrap_project(project)
+        with KedroSession.create(
+            project_path=project, env="test", runtime_params=runtime_params
+        ) as session:
+            return session.run(runner=runner or GPURunner(), **options)
+    finally:
+        os.chdir(before)
+
+
+def run_command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``kedro run`` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "kedro", "run", "--env", "test", *arguments],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+class RecordingRunner(GPURunner):
+    """Notes which nodes would run, and runs none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes: set[str] = set()
+
+    def _run(self, pipeline: Pipeline, *_: Any, **__: Any) -> None:
+        self.nodes = {node.name for node in pipeline.nodes}
+
+
+def planned_nodes(project: Path, **options: Any) -> set[str]:
+    """Names of the nodes that a run would execute."""
+    runner = RecordingRunner()
+    run_session(project, runner, **options)
+    return runner.nodes
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project after an undisturbed whole run in the test environment. Look, do not touch."""
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    run_session(project)
+    return project
+
+
+@pytest.fixture
+def project_copy(finished_project: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project that a test may change."""
+    target = tmp_path / "project"
+    shutil.copytree(finished_project, target)
+    return target
+
+
+@pytest.fixture
+def empty_project(tmp_path: Path) -> Path:
+    """A project that nothing has run in."""
+    return copy_project(tmp_path / "project")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_registry() -> Any:
+    """Leave no scope of one test to the next."""
+    from rsna19_kedro import context
+
+    yield
+    context._session_scope = None
+    pipelines.configure("rsna19_kedro.pipeline_registry")
+
+
+Planned = Callable[..., set[str]]

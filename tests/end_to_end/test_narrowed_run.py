@@ -1,0 +1,99 @@
+"""Runs narrowed to folds and models, from Python and from the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from rsna19_kedro.errors import InputError
+
+from .conftest import planned_nodes, run_command, run_session
+
+pytestmark = pytest.mark.end_to_end
+
+TRAIN = ["cnn_training"]
+
+
+@pytest.mark.parametrize("fold", [2, "2"])
+def test_fold_trains_both_models_on_that_fold_only(finished_project: Path, fold: object) -> None:
+    nodes = planned_nodes(finished_project, pipeline_names=TRAIN, runtime_params={"fold": fold})
+    assert nodes == {"resnet18_400.fold_2.train", "clf2Dc_resnet34_3c.fold_2.train"}
+
+
+def test_two_sessions_in_one_process_have_a_scope_each(finished_project: Path) -> None:
+    scopes = [{"fold": 2}, {"fold": 3, "models": "resnet18_400"}, None]
+    counts = [
+        planned_nodes(finished_project, pipeline_names=TRAIN, runtime_params=given)
+        for given in scopes
+    ]
+    assert counts[1] == {"resnet18_400.fold_3.train"}
+    assert [len(nodes) for nodes in counts] == [2, 1, 10]
+
+
+def test_default_of_a_narrowed_run_ends_with_its_tables(finished_project: Path) -> None:
+    nodes = planned_nodes(finished_project, runtime_params={"fold": 0})
+    assert "resnet18_400.fold_0.predict_test" in nodes
+    assert not any(name.startswith(("stacking.", "reporting.")) for name in nodes)
+
+
+@pytest.mark.parametrize("name", ["stacking", "reporting"])
+def test_what_needs_every_fold_says_so(finished_project: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"'{name}' needs all folds"):
+        run_session(finished_project, pipeline_names=[name], runtime_params={"fold": 0})
+
+
+def test_raw_dir_takes_the_phantoms_out_of_the_graph(finished_project: Path) -> None:
+    raw = {"raw_dir": str(finished_project / "data" / "01_raw")}
+    nodes = planned_nodes(finished_project, runtime_params=raw)
+    assert "generate_phantoms" not in nodes
+    assert "index_slices" in nodes
+
+
+def test_seed_reaches_every_draw(finished_project: Path) -> None:
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(finished_project)
+    with KedroSession.create(
+        project_path=finished_project, env="test", runtime_params={"seed": 7}
+    ) as session:
+        params = session.load_context().config_loader["parameters"]
+    keys = ("phantoms", "folds", "stacking", "reporting", "resnet18_400", "clf2Dc_resnet34_3c")
+    assert {params[key]["seed"] for key in keys} == {7}
+
+
+def test_command_line_takes_both_forms_and_lists(finished_project: Path) -> None:
+    given = "fold:2,models:resnet18_400"
+    result = run_command(
+        finished_project, "--pipelines", "cnn_training", "--params", given, "--only-missing-outputs"
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--params", "fodl:2"], "Did you mean 'fold'?"),
+        (["--params", "fold:7"], "There is no fold '7': the folds are 0, 1, 2, 3, 4."),
+        (["--params", "models:resnet"], "Unknown model 'resnet'"),
+        (["--params", "folds.sede=3"], "sede"),
+        (["--params", "resnet18_400.phases=3"], "phases"),
+        (["--params", "raw_dir=nowhere"], "does not exist"),
+        (["--pipelines", "stacking", "--params", "fold:1"], "needs all folds"),
+    ],
+)
+def test_bad_input_is_a_message_and_not_a_traceback(
+    empty_project: Path, arguments: list[str], message: str
+) -> None:
+    result = run_command(empty_project, *arguments)
+    output = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode != 0
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_a_step_without_its_input_says_what_makes_it(empty_project: Path) -> None:
+    result = run_command(empty_project, "--pipelines", "folds")
+    output = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode != 0
+    assert "--only-missing-outputs" in output
+    assert "Traceback" not in output

@@ -1,0 +1,147 @@
+"""The whole run on phantoms: what it leaves behind, and what a second run does with it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import SHARED
+from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
+
+from .conftest import planned_nodes, run_session
+
+pytestmark = pytest.mark.end_to_end
+
+MODELS = ("resnet18_400", "clf2Dc_resnet34_3c")
+
+
+def _table(project: Path, path: str) -> pd.DataFrame:
+    return pd.read_parquet(project / "data" / path)
+
+
+def test_prediction_tables_hold_their_slices_and_variants(finished_project: Path) -> None:
+    folds = _table(finished_project, "03_primary/folds.parquet")
+    test = _table(finished_project, "03_primary/test_slices.parquet")
+    for model in MODELS:
+        for fold in range(5):
+            where = f"07_model_output/{model}/fold_{fold}"
+            for name, wanted in (("oof", folds[folds.fold == fold]), ("test", test)):
+                table = _table(finished_project, f"{where}/{name}.parquet")
+                assert set(table.sop_instance_uid) == set(wanted.sop_instance_uid)
+                assert len(table) == 2 * len(wanted)
+                assert not table.duplicated([*KEYS, "tta"]).any()
+                assert table[list(PREDICTIONS)].dtypes.eq(np.float32).all()
+                assert table[list(PREDICTIONS)].to_numpy().min() >= 0
+
+
+def test_models_leave_history_and_no_resume_state(finished_project: Path) -> None:
+    models = finished_project / "data" / "06_models"
+    for model, validations in (("resnet18_400", 3), ("clf2Dc_resnet34_3c", 2)):
+        history = pd.read_parquet(models / model / "fold_1" / "history.parquet")
+        assert len(history) == validations
+        assert {"train_loss", "val_loss", *(f"val_auc_{c}" for c in CLASSES)} <= {*history.columns}
+        assert not list((models / model / "fold_1" / "resume").iterdir())
+
+
+def test_submissions_are_in_kaggles_format(finished_project: Path) -> None:
+    data = finished_project / "data"
+    sample = pd.read_csv(data / "01_raw" / "stage_2_sample_submission.csv")
+    for name in ("submission_average", "submission_stacked"):
+        path = data / "07_model_output" / "submissions" / f"{name}.csv"
+        text = path.read_text().splitlines()
+        assert text[0] == "ID,Label"
+        assert all(len(line.rsplit(".", 1)[1]) == 8 for line in text[1:])
+        assert pd.read_csv(path).ID.tolist() == sample.ID.tolist()
+
+
+def test_report_and_choice_are_written(finished_project: Path) -> None:
+    data = finished_project / "data"
+    page = (data / "08_reporting" / "report.html").read_text()
+    assert "ResNet" in page or "resnet18" in page
+    choice = json.loads((data / "06_models" / "level2_choice.json").read_text())
+    assert choice["chosen"] in choice["losses"]
+
+
+def test_shared_contracts_hold(finished_project: Path) -> None:
+    checker = SHARED / "checks" / "contracts.py"
+    if not checker.is_file():
+        pytest.skip("the contract checker is not beside this checkout")
+    result = subprocess.run(
+        [sys.executable, checker, finished_project / "data"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "all contracts hold" in result.stdout
+
+
+def test_nothing_is_missing_after_a_run(finished_project: Path) -> None:
+    assert planned_nodes(finished_project, only_missing_outputs=True) == set()
+
+
+def test_a_missing_table_is_made_again_with_all_that_hangs_on_it(project_copy: Path) -> None:
+    oof = project_copy / "data" / "07_model_output" / "resnet18_400" / "fold_2" / "oof.parquet"
+    before = pd.read_parquet(oof)
+    report = project_copy / "data" / "08_reporting" / "report.html"
+    other = oof.parents[1] / "fold_1" / "oof.parquet"
+    times = {path: path.stat().st_mtime_ns for path in (report, other)}
+    oof.unlink()
+    nodes = planned_nodes(
+        shutil.copytree(project_copy, project_copy.parent / "dry"), only_missing_outputs=True
+    )
+    assert "resnet18_400.fold_2.predict_oof" in nodes
+    assert any(name.startswith("stacking.") for name in nodes)
+    assert "reporting.compose_report" in nodes
+    assert not any("train" in name or "fold_1" in name for name in nodes)
+    assert "prepare_volumes" not in nodes
+    run_session(project_copy, only_missing_outputs=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(oof), before)
+    assert report.stat().st_mtime_ns > times[report]
+    assert other.stat().st_mtime_ns == times[other]
+
+
+def test_stale_results_do_not_outlive_a_run_that_is_stopped(project_copy: Path) -> None:
+    data = project_copy / "data"
+    (data / "07_model_output" / "resnet18_400" / "fold_2" / "oof.parquet").unlink()
+    planned_nodes(project_copy, only_missing_outputs=True)  # Stopped before its first node.
+    assert not (data / "07_model_output" / "level2" / "level2_oof.parquet").exists()
+    assert not (data / "08_reporting" / "report.html").exists()
+    assert (data / "03_primary" / "folds.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["phantoms", "ingestion", "volume_prep", "folds", "inference", "stacking", "reporting"],
+)
+def test_every_pipeline_runs_alone(project_copy: Path, name: str) -> None:
+    run_session(project_copy, pipeline_names=[name])
+
+
+def test_training_runs_alone(project_copy: Path) -> None:
+    checkpoint = project_copy / "data/06_models/resnet18_400/fold_2/checkpoint.safetensors"
+    before = checkpoint.stat().st_mtime_ns
+    run_session(project_copy, pipeline_names=["cnn_training"], runtime_params={"fold": 2})
+    assert checkpoint.stat().st_mtime_ns > before
+
+
+def test_every_registered_pipeline_is_tested_here(finished_project: Path) -> None:
+    import os
+
+    from rsna19_kedro.pipeline_registry import register_pipelines
+
+    before = Path.cwd()
+    os.chdir(finished_project)
+    try:
+        names = set(register_pipelines())
+    finally:
+        os.chdir(before)
+    assert names == {
+        *("phantoms", "ingestion", "volume_prep", "folds", "inference", "stacking"),
+        *("reporting", "cnn_training", "__default__"),
+    }
