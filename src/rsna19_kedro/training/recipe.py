@@ -32,6 +32,15 @@ class InputSize(_Strict):
     random_crop: bool = False
     resize_px: PositiveInt | None = None
 
+    @model_validator(mode="after")
+    def _divides(self) -> "InputSize":
+        if self.resize_px is not None and self.crop_px % self.resize_px:
+            raise ValueError(
+                f"resize_px {self.resize_px} does not divide crop_px {self.crop_px}: slices are "
+                "reduced by a whole factor"
+            )
+        return self
+
     @property
     def network_px(self) -> int:
         """Side of the network's input, in pixels."""

@@ -1,0 +1,24 @@
+"""Nodes that make phantoms."""
+
+from pathlib import Path
+
+from rsna19_kedro.ct import phantoms
+
+from .parameters import PhantomParameters
+
+
+def generate_phantoms(raw_folder: Path, params: PhantomParameters) -> Path:
+    """Fill the raw data folder with synthetic studies in Kaggle's layout.
+
+    Args:
+        raw_folder: Folder of the raw data, empty or with the same phantoms.
+        params: What to make.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: The folder holds something else.
+    """
+    phantoms.generate_phantoms(raw_folder, params.phantom_set(), workers=params.workers)
+    return raw_folder
