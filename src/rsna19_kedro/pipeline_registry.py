@@ -41,12 +41,14 @@ def _pipelines(scope: Scope) -> dict[str, Pipeline]:
         "folds": folds.create_pipeline(scope),
         "cnn_training": cnn_training.create_pipeline(scope),
         "inference": inference.create_pipeline(scope),
+        "stacking": stacking.create_pipeline(scope),
+        "reporting": reporting.create_pipeline(scope),
     }
-    if scope.complete:
-        named["stacking"] = stacking.create_pipeline(scope)
-        named["reporting"] = reporting.create_pipeline(scope)
-    else:
-        # Empty rather than absent: hooks.NeedEveryFold says what is wrong when one is asked for.
-        named["stacking"] = named["reporting"] = Pipeline([])
-    default = [p for name, p in named.items() if name != "phantoms" or scope.phantoms]
+    default = [
+        pipeline
+        for name, pipeline in named.items()
+        if (name != "phantoms" or scope.phantoms)
+        # hooks.NeedEveryFold says what is wrong when one of these is asked for by name.
+        and (name not in ("stacking", "reporting") or scope.complete)
+    ]
     return {**named, "__default__": sum(default, Pipeline([]))}

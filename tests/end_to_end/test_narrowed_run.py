@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from rsna19_kedro.errors import InputError
 
@@ -59,6 +60,28 @@ def test_seed_reaches_every_draw(finished_project: Path) -> None:
         params = session.load_context().config_loader["parameters"]
     keys = ("phantoms", "folds", "stacking", "reporting", "resnet18_400", "clf2Dc_resnet34_3c")
     assert {params[key]["seed"] for key in keys} == {7}
+
+
+def test_parameters_reach_nodes_typed(
+    finished_project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(finished_project)
+    with KedroSession.create(project_path=finished_project, env="test") as session:
+        params = session.load_context().params
+    keys = (
+        "phantoms",
+        "ingestion",
+        "volume_prep",
+        "folds",
+        "stacking",
+        "reporting",
+        "resnet18_400",
+    )
+    assert all(isinstance(params[key], BaseModel) for key in keys)
+    assert "Could not extract type hints" not in caplog.text
 
 
 def test_command_line_takes_both_forms_and_lists(finished_project: Path) -> None:
