@@ -3,7 +3,7 @@
 import copy
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -77,17 +77,22 @@ def _with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
 
 def _message(error: Exception) -> str:
     """The message of the innermost error that is meant for the user."""
-    cause: BaseException | None = error
-    while cause is not None:
+    chain = list(_causes(error))
+    for cause in reversed(chain):
         if isinstance(cause, InputError):
             return str(cause)
-        cause = cause.__cause__
-    if isinstance(error, DatasetError) and "No such file" in str(error):
+    if any(isinstance(cause, FileNotFoundError) for cause in chain):
         return (
-            f"{error}\nIt is made by an earlier pipeline: run 'kedro run --only-missing-outputs' "
-            "to make all that is missing."
+            f"{error}\nThis file is missing. An earlier step makes it: "
+            "'kedro run --only-missing-outputs' makes all that is missing."
         )
     return str(error)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _project_run() -> click.Command:

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def copy_project(target: Path) -> Path:
     """Configuration and empty data folders; the package itself is installed."""
     shutil.copytree(ROOT / "conf", target / "conf")
-    shutil.copy(ROOT / "pyproject.toml", target)
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(ROOT / name, target)
     (target / "src" / "rsna19_kedro").mkdir(parents=True)
     for layer in ROOT.glob("data/0*"):
         (target / "data" / layer.name).mkdir(parents=True)
@@ -105,6 +105,3 @@ def _fresh_registry() -> Any:
     yield
     context._session_scope = None
     pipelines.configure("rsna19_kedro.pipeline_registry")
-
-
-Planned = Callable[..., set[str]]

@@ -1,5 +1,6 @@
 """What a validation reports, per class. Reference, section 7."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -75,7 +76,10 @@ class ValidationMetrics:
         row |= {f"val_loss_{name}": float(loss) for name, loss in zip(CLASSES, losses, strict=True)}
         positives = labels.sum(0)
         undefined = (positives == 0) | (positives == len(labels))
-        for metric, values in self._metrics(probabilities, labels.int()).items():
+        with warnings.catch_warnings():  # About classes without positives: they become NaN below.
+            warnings.filterwarnings("ignore", module="torchmetrics")
+            metrics = self._metrics(probabilities, labels.int())
+        for metric, values in metrics.items():
             for name, value, no_auc in zip(CLASSES, values, undefined, strict=True):
                 known = metric != "auc" or not bool(no_auc)
                 row[f"val_{metric}_{name}"] = float(value) if known else float("nan")
