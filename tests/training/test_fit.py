@@ -88,6 +88,24 @@ def test_killed_and_resumed_gives_the_same_weights(
         assert torch.equal(value, resumed[name]), name
 
 
+def test_state_of_another_recipe_is_not_taken_up(tmp_path, monkeypatch, caplog) -> None:
+    start = PhaseModule.on_train_epoch_start
+
+    def killed(self: PhaseModule) -> None:
+        if self.seed[2] == 1:
+            raise KeyboardInterrupt
+        start(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PhaseModule, "on_train_epoch_start", killed)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            _train(_recipe("resnet18_400"), tmp_path)
+    assert (tmp_path / "resume" / "phase_0.ckpt").is_file()
+    other = _recipe("resnet18_400", seed=1, phases=[_recipe("resnet18_400").phases[0].model_dump()])
+    _train(other, tmp_path)
+    assert "training starts anew" in caplog.text
+
+
 def test_it_learns_bright_disks(tmp_path) -> None:
     phase = {
         "name": "main",

@@ -1,5 +1,7 @@
 """Train one model on one fold: the recipe's phases one after the other, resumable."""
 
+import hashlib
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch import Tensor
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.files import atomic_path
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.zoo import ZOO, ModelSpec
 from rsna19_kedro.training.data import FoldData, ReducedSlices, SliceTable
@@ -77,6 +80,7 @@ def train_model(
         The network, the weights that the recipe keeps, and the history's rows.
     """
     spec = ZOO[recipe.model]
+    _forget_another_training(resume, recipe, train)
     torch.manual_seed(recipe.seed + 1000 * fold)
     network = _initial_network(spec, recipe)
     plans = [plan_phase(phase, len(train)) for phase in recipe.phases]
@@ -112,6 +116,24 @@ def train_model(
             _fit_phase(module, data, recipe, number, resume, progress)
             weights = module.kept_weights()
     return network, weights, history
+
+
+def _forget_another_training(resume: Path, recipe: Recipe, train: SliceTable) -> None:
+    """Remove a resume state that was left by another recipe or other training slices."""
+    identity = {
+        "recipe": recipe.model_dump(mode="json"),
+        "slices": hashlib.sha256(
+            repr([train.study_ids, train.slice_nums.tolist(), train.labels.tolist()]).encode()
+        ).hexdigest(),
+    }
+    note = resume / "training.json"
+    if note.is_file() and json.loads(note.read_text()) == identity:
+        return
+    for state in resume.glob("phase_*.ckpt"):
+        logger.warning("%s is of another recipe or other slices: training starts anew", state)
+        state.unlink()
+    with atomic_path(note) as part:
+        part.write_text(json.dumps(identity))
 
 
 def _initial_network(spec: ModelSpec, recipe: Recipe) -> SliceNetwork:
