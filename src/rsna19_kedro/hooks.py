@@ -1,17 +1,21 @@
 """What happens around a run: quiet logs, early refusals and the closing lines."""
 
+import json
 import logging
 import time
 from pathlib import Path
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from rsna19_kedro.context import current_scope
 from rsna19_kedro.contracts import FOLDS
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.runners.gpu_runner import remove_file
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +68,6 @@ class NeedEveryFold:
         Raises:
             InputError: ``stacking`` or ``reporting`` was asked for with fewer than all folds.
         """
-        from rsna19_kedro.context import current_scope
-
         scope = current_scope()
         for name in run_params.get("pipeline_names") or ():
             if name in ("stacking", "reporting") and not scope.complete:
@@ -74,6 +76,57 @@ class NeedEveryFold:
                     f"this run is narrowed to {', '.join(map(str, scope.folds))}. Run it without "
                     "'fold' in --params; --only-missing-outputs keeps the folds that are finished."
                 )
+
+
+class OneSource:
+    """Keep results of different raw data or environments apart.
+
+    All runs write to the same folders, and ``--only-missing-outputs`` asks only whether a
+    file exists. So what the index was made from is noted beside it. A run that would go on
+    from something else is refused; the results of phantoms, which are cheap, are removed when
+    a run on other data starts from the beginning.
+    """
+
+    def __init__(self) -> None:
+        self._note = Path()
+        self._source: dict[str, Any] = {}
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Compare the note with this run.
+
+        Raises:
+            InputError: ``data/`` holds results of something else.
+        """
+        self._note = Path(str(catalog["slice_index"]._filepath)).parent / "source.json"
+        self._source = {
+            "raw_dir": _shown(catalog["raw_download"]._filepath, run_params["project_path"]),
+            "environment": run_params["env"] or "base",
+            "phantoms": current_scope().phantoms,
+        }
+        found = json.loads(self._note.read_text()) if self._note.is_file() else self._source
+        if found == self._source:
+            return
+        from_the_start = any(node.name == "index_slices" for node in pipeline.nodes)
+        if from_the_start and not run_params["only_missing_outputs"] and found["phantoms"]:
+            logger.info("Results of the phantoms of environment %s go", found["environment"])
+            for name in pipelines["__default__"].all_outputs():
+                remove_file(catalog, name)
+            return
+        raise InputError(
+            f"data/ holds results of raw_dir {found['raw_dir']} (environment "
+            f"{found['environment']}), but this run is for {self._source['raw_dir']} (environment "
+            f"{self._source['environment']}). Empty data/02_intermediate to data/08_reporting, or "
+            "use another clone."
+        )
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Note the source once the index is made from it."""
+        if node.name == "index_slices":
+            self._note.write_text(json.dumps(self._source))
 
 
 class ResultSummary:
@@ -91,7 +144,7 @@ class ResultSummary:
         """Log the path of each result that this run wrote."""
         written = pipeline.all_outputs()
         lines = [
-            f"  {text}: {_shown(catalog[name]._filepath)}"
+            f"  {text}: {_shown(catalog[name]._filepath, Path.cwd())}"
             for name, text in self._RESULTS
             if name in written and name in catalog and catalog[name].exists()
         ]
@@ -99,9 +152,7 @@ class ResultSummary:
             logger.info("Results:\n%s", "\n".join(lines))
 
 
-def _shown(path: Any) -> str:
-    absolute = Path(str(path))
-    try:
-        return absolute.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return absolute.as_posix()
+def _shown(path: Any, project: str | Path) -> str:
+    """A path, relative to the project where it lies inside."""
+    absolute, root = Path(str(path)).resolve(), Path(project).resolve()
+    return (absolute.relative_to(root) if absolute.is_relative_to(root) else absolute).as_posix()

@@ -42,11 +42,29 @@ def test_what_needs_every_fold_says_so(finished_project: Path, name: str) -> Non
         run_session(finished_project, pipeline_names=[name], runtime_params={"fold": 0})
 
 
-def test_raw_dir_takes_the_phantoms_out_of_the_graph(finished_project: Path) -> None:
-    raw = {"raw_dir": str(finished_project / "data" / "01_raw")}
-    nodes = planned_nodes(finished_project, runtime_params=raw)
+def test_raw_dir_takes_the_phantoms_out_of_the_graph(project_copy: Path) -> None:
+    raw = {"raw_dir": str(project_copy / "data" / "01_raw")}
+    nodes = planned_nodes(project_copy, runtime_params=raw)
     assert "generate_phantoms" not in nodes
     assert "index_slices" in nodes
+
+
+def test_results_of_other_data_are_not_built_upon(project_copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    other = {"raw_dir": str(tmp_path / "other")}
+    with pytest.raises(InputError, match="data/ holds results of raw_dir data/01_raw"):
+        planned_nodes(project_copy, runtime_params=other, only_missing_outputs=True)
+    with pytest.raises(InputError, match="data/ holds results of raw_dir data/01_raw"):
+        planned_nodes(project_copy, runtime_params=other, pipeline_names=["stacking"])
+    checkpoint = project_copy / "data/06_models/resnet18_400/fold_2/checkpoint.safetensors"
+    assert checkpoint.is_file()
+    assert planned_nodes(project_copy, runtime_params=other)  # From the start: phantoms go.
+    assert not checkpoint.exists()
+    note = project_copy / "data" / "02_intermediate" / "source.json"
+    note.write_text(note.read_text().replace("true", "false"))  # Real work stays.
+    with pytest.raises(InputError, match="data/ holds results of"):
+        planned_nodes(project_copy, runtime_params=other)
 
 
 def test_seed_reaches_every_draw(finished_project: Path) -> None:

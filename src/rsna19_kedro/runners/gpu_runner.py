@@ -44,7 +44,7 @@ class GPURunner(SequentialRunner):
             return missing
         stale = pipeline.from_nodes(*(node.name for node in missing.nodes))
         for name in stale.all_outputs() - missing.all_outputs():
-            _remove_file(catalog, name)
+            remove_file(catalog, name)
         added = len(stale.nodes) - len(missing.nodes)
         if added:
             logger.info("%d more nodes hang on what is missing and run again", added)
@@ -63,7 +63,7 @@ def _without_finished_ancestors(pipeline: Pipeline, catalog: CatalogProtocol) ->
     return pipeline.filter(node_names=kept) if kept else Pipeline([])
 
 
-def _remove_file(catalog: CatalogProtocol, name: str) -> None:
+def remove_file(catalog: CatalogProtocol, name: str) -> None:
     """Remove a dataset that is one file; folders keep their own account of what is finished."""
     dataset = catalog.get(name, fallback_to_runtime_pattern=True)
     filepath = getattr(dataset, "_filepath", None)
