@@ -39,3 +39,12 @@ def disk_volumes(
         store.write(f"ID_s{study}", volume.astype(np.int16), {})
     index = pd.DataFrame({"study_id": [f"ID_s{s}" for s in range(studies)], "slices": slices})
     return store, pd.DataFrame(rows), index
+
+
+def disk_masks(store: VolumeStore, folder: Path) -> VolumeStore:
+    """Masks of all disks but those of the last study, which has none; value 2."""
+    masks = VolumeStore(folder)
+    for study in store.study_ids()[:-1]:
+        hu = store.read(study)
+        masks.write(study, np.where(hu > 58, 2, 0).astype(np.int16), {})
+    return masks

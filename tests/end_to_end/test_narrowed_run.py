@@ -3,21 +3,64 @@
 from pathlib import Path
 
 import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
 from pydantic import BaseModel
 
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.training.recipe import Recipe
 
 from .conftest import planned_nodes, run_command, run_session
 
 pytestmark = pytest.mark.end_to_end
 
 TRAIN = ["cnn_training"]
+MODELS = ("resnet18_400", "clf2Dc_resnet34_3c", "clf2Dc_resnet34_3x3")
 
 
 @pytest.mark.parametrize("fold", [2, "2"])
-def test_fold_trains_both_models_on_that_fold_only(finished_project: Path, fold: object) -> None:
+def test_fold_trains_its_models_on_that_fold_only(finished_project: Path, fold: object) -> None:
     nodes = planned_nodes(finished_project, pipeline_names=TRAIN, runtime_params={"fold": fold})
-    assert nodes == {"resnet18_400.fold_2.train", "clf2Dc_resnet34_3c.fold_2.train"}
+    assert nodes == {f"{model}.fold_2.train" for model in MODELS}
+
+
+def test_a_model_brings_its_ancestor_unless_that_is_trained(
+    finished_project: Path, empty_project: Path
+) -> None:
+    given = {"fold": 2, "models": "clf2Dc_resnet34_3x3"}
+    alone = planned_nodes(finished_project, pipeline_names=TRAIN, runtime_params=given)
+    assert alone == {"clf2Dc_resnet34_3x3.fold_2.train"}
+    both = planned_nodes(empty_project, pipeline_names=TRAIN, runtime_params=given)
+    assert both == alone | {"clf2Dc_resnet34_3c.fold_2.train"}
+
+
+@pytest.mark.parametrize("environment", ["base", "demo"])
+def test_all_models_and_folds_are_in_the_graph_and_every_recipe_is_valid(
+    empty_project: Path, monkeypatch: pytest.MonkeyPatch, environment: str
+) -> None:
+    monkeypatch.chdir(empty_project)
+    bootstrap_project(empty_project)
+    with KedroSession.create(
+        project_path=empty_project, env=environment, runtime_params={"models": "all"}
+    ) as session:
+        params = session.load_context().params
+        training = pipelines["cnn_training"]
+    assert len(training.nodes) == 65
+    for model in ZOO:
+        assert isinstance(params[model], Recipe)
+        assert params[model].parent == ZOO[model].starts_from
+
+
+def test_base_has_all_models_without_being_asked(
+    empty_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(empty_project)
+    bootstrap_project(empty_project)
+    with KedroSession.create(project_path=empty_project) as session:
+        session.load_context()
+        assert len(pipelines["cnn_training"].nodes) == 65
 
 
 def test_two_sessions_in_one_process_have_a_scope_each(finished_project: Path) -> None:
@@ -27,7 +70,7 @@ def test_two_sessions_in_one_process_have_a_scope_each(finished_project: Path) -
         for given in scopes
     ]
     assert counts[1] == {"resnet18_400.fold_3.train"}
-    assert [len(nodes) for nodes in counts] == [2, 1, 10]
+    assert [len(nodes) for nodes in counts] == [3, 1, 15]
 
 
 def test_default_of_a_narrowed_run_ends_with_its_tables(finished_project: Path) -> None:
@@ -68,9 +111,6 @@ def test_results_of_other_data_are_not_built_upon(project_copy: Path, tmp_path: 
 
 
 def test_seed_reaches_every_draw(finished_project: Path) -> None:
-    from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
-
     bootstrap_project(finished_project)
     with KedroSession.create(
         project_path=finished_project, env="test", runtime_params={"seed": 7}
@@ -83,9 +123,6 @@ def test_seed_reaches_every_draw(finished_project: Path) -> None:
 def test_parameters_reach_nodes_typed(
     finished_project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
-
     bootstrap_project(finished_project)
     with KedroSession.create(project_path=finished_project, env="test") as session:
         params = session.load_context().params
@@ -96,6 +133,7 @@ def test_parameters_reach_nodes_typed(
         "folds",
         "stacking",
         "reporting",
+        "training",
         "resnet18_400",
     )
     assert all(isinstance(params[key], BaseModel) for key in keys)

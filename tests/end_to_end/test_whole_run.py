@@ -17,7 +17,8 @@ from .conftest import planned_nodes, run_session
 
 pytestmark = pytest.mark.end_to_end
 
-MODELS = ("resnet18_400", "clf2Dc_resnet34_3c")
+VALIDATIONS = {"resnet18_400": 3, "clf2Dc_resnet34_3c": 2, "clf2Dc_resnet34_3x3": 1}
+"""How often each model of the test environment is judged while it trains."""
 
 
 def _table(project: Path, path: str) -> pd.DataFrame:
@@ -27,7 +28,7 @@ def _table(project: Path, path: str) -> pd.DataFrame:
 def test_prediction_tables_hold_their_slices_and_variants(finished_project: Path) -> None:
     folds = _table(finished_project, "03_primary/folds.parquet")
     test = _table(finished_project, "03_primary/test_slices.parquet")
-    for model in MODELS:
+    for model in VALIDATIONS:
         for fold in range(5):
             where = f"07_model_output/{model}/fold_{fold}"
             for name, wanted in (("oof", folds[folds.fold == fold]), ("test", test)):
@@ -41,11 +42,28 @@ def test_prediction_tables_hold_their_slices_and_variants(finished_project: Path
 
 def test_models_leave_history_and_no_resume_state(finished_project: Path) -> None:
     models = finished_project / "data" / "06_models"
-    for model, validations in (("resnet18_400", 3), ("clf2Dc_resnet34_3c", 2)):
+    for model, validations in VALIDATIONS.items():
         history = pd.read_parquet(models / model / "fold_1" / "history.parquet")
         assert len(history) == validations
         assert {"train_loss", "val_loss", *(f"val_auc_{c}" for c in CLASSES)} <= {*history.columns}
         assert not list((models / model / "fold_1" / "resume").iterdir())
+        assert list((models / model / "fold_1" / "tensorboard").glob("events.*"))
+
+
+def test_descendant_starts_from_its_parents_encoder_of_the_same_fold(
+    finished_project: Path,
+) -> None:
+    from rsna19_kedro.networks.checkpoint import Checkpoint
+
+    def stem(model: str, fold: int):
+        folder = finished_project / "data" / "06_models" / model / f"fold_{fold}"
+        weights = Checkpoint.read(folder / "checkpoint.safetensors").weights
+        return weights["encoder.conv1.weight"]
+
+    # The few steps at a small rate after the frozen ones move it a little; another fold is far.
+    near = (stem("clf2Dc_resnet34_3x3", 1) - stem("clf2Dc_resnet34_3c", 1)).abs().max()
+    far = (stem("clf2Dc_resnet34_3x3", 1) - stem("clf2Dc_resnet34_3c", 2)).abs().max()
+    assert near < 0.2 * far
 
 
 def test_submissions_are_in_kaggles_format(finished_project: Path) -> None:
@@ -143,5 +161,5 @@ def test_every_registered_pipeline_is_tested_here(finished_project: Path) -> Non
         os.chdir(before)
     assert names == {
         *("phantoms", "ingestion", "volume_prep", "folds", "inference", "stacking"),
-        *("reporting", "cnn_training", "__default__"),
+        *("reporting", "cnn_training", "new_study", "__default__"),
     }

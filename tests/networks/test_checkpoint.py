@@ -5,13 +5,13 @@ import torch
 from safetensors.torch import save_file
 
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
-from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.zoo import ZOO
 
 
 def test_round_trip_gives_the_same_logits(tmp_path) -> None:
-    network = SliceNetwork(ZOO["resnet18_400"]).eval()
+    network = build_network(ZOO["resnet18_400"]).eval()
     lut = torch.linspace(-1, 1, 1401)
     path = tmp_path / "deep" / "checkpoint.safetensors"
     Checkpoint(network.spec, network.state_dict(), lut, 400, 80, {"fold": 2}).write(path)

@@ -3,25 +3,20 @@
 import pytest
 import torch
 
-from rsna19_kedro.networks.slice_network import SliceNetwork
+from rsna19_kedro.networks.build import build_network
+from rsna19_kedro.networks.slice_network import Combiner, SliceNetwork
 from rsna19_kedro.networks.zoo import ZOO, ModelSpec
-from rsna19_kedro.prediction.study import study_logits
-from rsna19_kedro.prediction.variants import VARIANTS
+from rsna19_kedro.prediction.study import studies_outputs, study_logits
 
 AIR = -1.0
-SPECS = [
-    *ZOO.values(),
-    ModelSpec("3x3", "resnet18", channels=3, taps=3, dilation=3, combined_features=32),
-    ModelSpec("3x3 on 5", "resnet18", channels=3, taps=3, dilation=1, combined_features=32),
-    ModelSpec("7c", "resnet18", channels=7),
-]
 
 
 def _network(spec: ModelSpec) -> SliceNetwork:
     torch.manual_seed(1)
-    network = SliceNetwork(spec).eval()
-    if network.combiner is not None:
-        torch.nn.init.normal_(network.combiner.conv.weight, std=0.05)
+    network = build_network(spec).eval()
+    for module in network.modules():  # Side taps that start at 0 would hide a wrong order.
+        if isinstance(module, Combiner):
+            torch.nn.init.normal_(module.conv.weight, std=0.02)
     return network
 
 
@@ -32,7 +27,7 @@ def _slice_by_slice(network: SliceNetwork, slices: torch.Tensor) -> torch.Tensor
     return torch.stack([network(w)[:, 0] for w in windows.unbind(1)], dim=1)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", ZOO.values(), ids=lambda spec: spec.name)
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_equals_windows(spec: ModelSpec, count: int) -> None:
     network = _network(spec)
@@ -53,13 +48,22 @@ def test_centre_only_equals_single_slices() -> None:
     assert torch.allclose(whole[0], single, atol=2e-5)
 
 
-def test_variants_move_a_corner_where_they_say() -> None:
-    corner = torch.zeros(1, 4, 4)
-    corner[0, 0, 3] = 1  # Top right.
-    at = {name: tuple(v.apply(corner)[0].nonzero()[0].tolist()) for name, v in VARIANTS.items()}
-    assert at == {
-        "normal": (0, 3),
-        "flip_horizontal": (0, 0),
-        "flip_vertical": (3, 3),
-        "rot90": (0, 0),
-    }
+@pytest.mark.parametrize("name", ["resnet18_400", "clf2Dc_resnet34_3x3", "clf2Dc_resnet50_7c_400"])
+@pytest.mark.parametrize("batch_slices", [1, 7, 64])
+def test_studies_that_share_batches_keep_their_own_numbers(name: str, batch_slices: int) -> None:
+    network = _network(ZOO[name])
+    studies = [torch.randn(variants, count, 64, 64) for variants, count in ((1, 3), (2, 1), (2, 5))]
+    with torch.inference_mode():
+        together = list(studies_outputs(network, studies, AIR, batch_slices=batch_slices))
+        for study, output in zip(studies, together, strict=True):
+            assert torch.allclose(output.logits, _slice_by_slice(network, study), atol=2e-5)
+
+
+def test_decoder_gives_masks_of_every_slice_of_a_study() -> None:
+    network = _network(ZOO["resnet18_384_5_planes_bn_f8"])
+    study = torch.randn(2, 4, 64, 64)
+    with torch.inference_mode():
+        (output,) = studies_outputs(network, [study], AIR)
+        window = torch.nn.functional.pad(study, (0, 0, 0, 0, 2, 2), value=AIR)[:, 1:6]
+        assert torch.allclose(output.masks[:, 1], network.outputs(window).masks[:, 0], atol=1e-4)
+    assert output.masks.shape == (2, 4, 7, 16, 16)

@@ -12,6 +12,7 @@ from rsna19_kedro.training.augmentation import (
     apply_lut,
     augmented_input,
     draw,
+    mask_targets,
     network_input,
 )
 from rsna19_kedro.training.recipe import Augmentation, InputSize
@@ -106,3 +107,34 @@ def test_draws_stay_in_their_ranges_and_repeat_under_a_seed() -> None:
     assert (a.flip[:, 1] == 1).all()
     assert math.isclose((a.flip[:, 0] < 0).float().mean(), 0.5, abs_tol=0.05)
     assert math.isclose((a.scale == 1).float().mean(), 0.2, abs_tol=0.03)
+
+
+@pytest.mark.parametrize("resize", [None, 16])
+def test_masks_follow_their_slice(resize: int | None) -> None:
+    """Blood is where the slice is bright, after any change and at any reduction."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE]
+    square = (abs(y - 20) < 7) & (abs(x - 38) < 9)
+    hu = torch.from_numpy(np.where(square, 1000, -400).astype(np.int16))[None, None]
+    mask = torch.from_numpy(np.where(square, 5, 0).astype(np.int8))[None]
+    size = InputSize(crop_px=48, resize_px=resize)
+    draws = _draws(angle=110.0, scale=1.1, shift=(4 / SIDE, 2 / SIDE), flip=(-1.0, 1.0))
+    image = augmented_input(hu, LUT, draws, "air", size)
+    targets = mask_targets(mask, draws, size)
+    side = (resize or 48) // 4
+    assert targets.shape == (1, 7, side, side)
+    assert targets[0, [0, 1, 2, 3, 5]].sum() == 0  # Value 5 is subdural, and any.
+    assert torch.equal(targets[0, 4], targets[0, 6])
+    bright = torch.nn.functional.max_pool2d(image[:, 0], 4)[0] > 0
+    differ = (bright != (targets[0, 6] > 0)).sum()
+    assert targets[0, 6].sum() >= (4 if resize else 9)
+    assert differ <= (2 if resize else 6)  # Pixels at the rim, cut by interpolation.
+
+
+def test_unclassified_blood_is_any_and_a_missing_mask_is_empty() -> None:
+    mask = torch.zeros(2, SIDE, SIDE, dtype=torch.int8)
+    mask[0, 30:34, 30:34] = 6
+    mask[1] = -1
+    draws = Draws(*(torch.cat([getattr(_draws(), f)] * 2) for f in _draws().__dataclass_fields__))
+    targets = mask_targets(mask, draws, InputSize(crop_px=SIDE))
+    assert targets[0].sum(dim=(1, 2)).tolist() == [0, 0, 0, 0, 0, 4, 4]
+    assert targets[1].sum() == 0

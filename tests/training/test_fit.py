@@ -1,5 +1,6 @@
 """Training end to end on tiny volumes: it learns, and a killed run ends with the same weights."""
 
+import json
 import math
 from pathlib import Path
 
@@ -7,24 +8,33 @@ import pytest
 import torch
 
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.training.fit import split_fold, train_model
+from rsna19_kedro.networks.build import build_network
+from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.training.data import FoldSlices
+from rsna19_kedro.training.fit import initial_network, train_model
+from rsna19_kedro.training.job import Trained, TrainingJob, split_fold
 from rsna19_kedro.training.module import PhaseModule
-from rsna19_kedro.training.recipe import Recipe
-from small_volumes import disk_volumes
+from rsna19_kedro.training.recipe import Recipe, TrainingSettings
+from small_volumes import SIDE_PX, disk_masks, disk_volumes
 
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)  # HU 20..80
 
 
+SEGMENTATION = "resnet18_384_5_planes_bn_f8"
+RUNS = "dpn68_384_5_planes_combine_last"
+
+
 def _recipe(model: str, **changes) -> Recipe:
+    """Two short phases with all that a recipe knows."""
     base = {
         "model": model,
-        "input": {"crop_px": 32},
+        "input": {"crop_px": SIDE_PX},
         "augmentation": {"flip_horizontal": 0.5, "affine": 0.5, "shift": 0.1, "rotate_deg": 20},
-        "initial_weights": None,
+        "initial_weights": ZOO[model].starts_from,
         "dropout": 0.1,
-        "phases": [
-            {
-                "name": "prefit",
+        "phases": {
+            "prefit": {
                 "optimizer": "adam",
                 "learning_rate": 1e-3,
                 "steps": 3,
@@ -32,8 +42,7 @@ def _recipe(model: str, **changes) -> Recipe:
                 "single_slice_epochs": "all",
                 "frozen_steps": "all",
             },
-            {
-                "name": "main",
+            "main": {
                 "learning_rate": 1e-3,
                 "epochs": 2,
                 "batch": 4,
@@ -44,31 +53,66 @@ def _recipe(model: str, **changes) -> Recipe:
                 "gradient_clip": 10,
                 "weight_decay": 0.001,
             },
-        ],
+        },
         "variants": ["normal"],
     }
+    if model == SEGMENTATION:
+        base["mask_loss_weight"] = 10
+        base["phases"]["main"]["mask_repeats"] = {"times": 3, "epochs": 1}
+    if model == RUNS:
+        base["run_slices"] = 8
+        base["phases"]["prefit"] |= {"single_slice_epochs": 0, "batch": 1}
+        base["phases"]["main"] |= {"single_slice_epochs": 0, "batch": 1}
     return Recipe.model_validate(base | changes)
 
 
-def _train(recipe: Recipe, folder: Path):
+def _only(**phase) -> dict:
+    return {"phases": {"main": {"learning_rate": 1e-3, "epochs": 1, "batch": 4, **phase}}}
+
+
+def _job(recipe: Recipe, folder: Path, **settings) -> TrainingJob:
     store, folds, index = disk_volumes(folder / "volumes")
     train, validation = split_fold(folds, index, 1)
     resume = folder / "resume"
     resume.mkdir(exist_ok=True)
-    return train_model(recipe, 1, train, validation, store, LUT, resume)
+    masks = disk_masks(store, folder / "masks") if recipe.mask_loss_weight else None
+    parent = _parent(recipe) if recipe.parent else None
+    slices = FoldSlices(store, train, validation, masks)
+    return TrainingJob(
+        recipe, TrainingSettings(**settings), 1, slices, LUT, resume, folder / "logs", parent
+    )
+
+
+def _parent(recipe: Recipe, reduction: int = 1) -> Checkpoint:
+    torch.manual_seed(5)
+    spec = ZOO[recipe.parent]
+    weights = build_network(spec).state_dict()
+    return Checkpoint(spec, weights, LUT, SIDE_PX, SIDE_PX // reduction)
+
+
+def _train(recipe: Recipe, folder: Path, **settings) -> Trained:
+    return train_model(_job(recipe, folder, **settings))
 
 
 @pytest.mark.parametrize(
-    ("model", "keep"), [("resnet18_400", "last"), ("clf2Dc_resnet34_3c", "best")]
+    ("model", "keep", "killed_in"),
+    [
+        ("resnet18_400", "last", (0, 0)),
+        ("resnet18_400", "last", (1, 0)),
+        ("resnet18_400", "last", (1, 3)),
+        ("clf2Dc_resnet34_3x3_5_slices", "best", (1, 0)),
+        ("clf2Dc_resnet34_3x3_5_slices", "best", (1, 3)),
+        (SEGMENTATION, "last", (1, 2)),
+        (RUNS, "last", (1, 2)),
+    ],
 )
-@pytest.mark.parametrize("killed_in", [(0, 0), (1, 0), (1, 3)])
 def test_killed_and_resumed_gives_the_same_weights(
     tmp_path, monkeypatch, model: str, keep: str, killed_in: tuple[int, int]
 ) -> None:
     recipe = _recipe(model, keep=keep)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    _, undisturbed, history = _train(recipe, tmp_path / "a")
+    undisturbed = _train(recipe, tmp_path / "a")
     with monkeypatch.context() as patch:
         start = PhaseModule.on_train_epoch_start
 
@@ -80,12 +124,13 @@ def test_killed_and_resumed_gives_the_same_weights(
         patch.setattr(PhaseModule, "on_train_epoch_start", killed)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             _train(recipe, tmp_path / "b")
-    _, resumed, history_resumed = _train(recipe, tmp_path / "b")
-    assert [row["phase"] for row in history] == ["prefit"] + ["main"] * 4
-    assert [row["val_loss"] for row in history_resumed] == [row["val_loss"] for row in history]
-    assert undisturbed.keys() == resumed.keys()
-    for name, value in undisturbed.items():
-        assert torch.equal(value, resumed[name]), name
+    resumed = _train(recipe, tmp_path / "b")
+    assert [row["phase"] for row in undisturbed.history] == ["prefit"] + ["main"] * 4
+    for row, again in zip(undisturbed.history, resumed.history, strict=True):
+        assert row["val_loss"] == again["val_loss"]
+    assert undisturbed.weights.keys() == resumed.weights.keys()
+    for name, value in undisturbed.weights.items():
+        assert torch.equal(value, resumed.weights[name]), name
 
 
 def test_state_of_another_recipe_is_not_taken_up(tmp_path, monkeypatch, caplog) -> None:
@@ -101,45 +146,140 @@ def test_state_of_another_recipe_is_not_taken_up(tmp_path, monkeypatch, caplog) 
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             _train(_recipe("resnet18_400"), tmp_path)
     assert (tmp_path / "resume" / "phase_0.ckpt").is_file()
-    other = _recipe("resnet18_400", seed=1, phases=[_recipe("resnet18_400").phases[0].model_dump()])
-    _train(other, tmp_path)
+    _train(_recipe("resnet18_400", seed=1), tmp_path)
     assert "training starts anew" in caplog.text
 
 
-def test_it_learns_bright_disks(tmp_path) -> None:
-    phase = {
-        "name": "main",
-        "optimizer": "adamw",
-        "learning_rate": 1e-3,
-        "schedule": {"kind": "one_cycle"},
-        "epochs": 20,
-        "batch": 4,
-        "single_slice_epochs": "all",
-    }
-    _, _, history = _train(_recipe("resnet18_400", phases=[phase]), tmp_path)
+@pytest.mark.parametrize("model", ["resnet18_400", SEGMENTATION])
+def test_it_learns_bright_disks(tmp_path, model: str) -> None:
+    phase = _only(optimizer="adamw", one_cycle={}, epochs=20, single_slice_epochs="all")
+    history = _train(_recipe(model, **phase), tmp_path).history
     assert history[-1]["val_auc_any"] > 0.9
-    assert history[-1]["train_loss"] < 0.8 * math.log(2)
+    if model != SEGMENTATION:  # Its train_loss holds the masks' too.
+        assert history[-1]["train_loss"] < 0.8 * math.log(2)
+
+
+def test_decoder_learns_where_the_disks_are(tmp_path) -> None:
+    recipe = _recipe(SEGMENTATION, **_only(optimizer="adamw", one_cycle={}, epochs=20))
+    job = _job(recipe, tmp_path)
+    network = train_model(job).network.eval()
+    store, masks = job.slices.store, job.slices.masks
+    inside = total = 0
+    for study in sorted(set(job.slices.validation.study_ids) & set(masks.study_ids())):
+        window = torch.nn.functional.pad(
+            torch.from_numpy(store.read(study)), (0, 0, 0, 0, 2, 2), value=-1000
+        )
+        with torch.inference_mode():
+            found = network.outputs(LUT[window.clamp(-400, 1000).int() + 400][None]).masks
+        truth = torch.from_numpy(masks.read(study)).clamp(min=0).float()
+        blood = torch.nn.functional.max_pool2d(truth, 4) > 0
+        hottest = found[0, :, 6].flatten(1).argmax(1)
+        for number in torch.nonzero(blood.flatten(1).any(1))[:, 0]:
+            inside += int(blood[number].flatten()[hottest[number]])
+            total += 1
+    assert inside >= 0.8 * total > 0
 
 
 def test_frozen_encoder_keeps_its_weights_and_its_batch_norm(tmp_path) -> None:
-    phases = [_recipe("resnet18_400").phases[0].model_dump()]
-    recipe = _recipe("resnet18_400", phases=phases)
+    phase = _only(optimizer="adam", frozen_steps="all", single_slice_epochs="all")
+    recipe = _recipe("resnet18_400", **phase)
     torch.manual_seed(recipe.seed + 1000)
-    from rsna19_kedro.networks.slice_network import SliceNetwork
-    from rsna19_kedro.networks.zoo import ZOO
-
-    before = SliceNetwork(ZOO["resnet18_400"]).state_dict()
-    _, after, _ = _train(recipe, tmp_path)
+    before = build_network(ZOO["resnet18_400"]).state_dict()
+    after = _train(recipe, tmp_path).weights
     moved = {name for name in after if not torch.equal(after[name], before[name])}
     assert {"encoder.conv1.weight", "head.weight", "combiner.conv.weight"} <= moved
     assert "encoder.bn1.running_mean" in moved
     assert not any("layer" in name for name in moved)
 
 
-def test_loss_that_is_not_finite_stops_the_training(tmp_path) -> None:
-    phase = {"name": "main", "learning_rate": 1e30, "optimizer": "adam", "epochs": 4, "batch": 4}
-    with pytest.raises(InputError, match="loss became"):
-        _train(_recipe("resnet18_400", phases=[phase]), tmp_path)
+@pytest.mark.parametrize("encoder_model", ["airnet50_384", "se_preresnext26b_400", RUNS])
+def test_new_stems_inside_a_frozen_encoder_learn(encoder_model: str) -> None:
+    from rsna19_kedro.networks.encoders import ENCODERS
+
+    recipe = _recipe("resnet18_400")
+    network = build_network(ZOO[encoder_model])
+    module = PhaseModule(network, recipe, "prefit", [], LUT, (0,), SIDE_PX, [])
+    module._freeze(True)
+    learning = {name for name, w in network.encoder.named_parameters() if w.requires_grad}
+    stem = ENCODERS[ZOO[encoder_model].encoder].stem
+    assert learning == {
+        name for name, _ in network.encoder.named_parameters() if name.startswith(stem)
+    }
+    training = {name for name, m in network.encoder.named_modules() if m.training}
+    assert all(name.startswith(stem) for name in training)
+
+
+def test_descendant_starts_from_its_parents_encoder(tmp_path) -> None:
+    recipe = _recipe("clf2Dc_resnet50_7c_400", **_only())
+    job = _job(recipe, tmp_path)
+    network = initial_network(job)
+    stem = network.encoder.layer0.conv1.weight
+    assert torch.equal(stem[:, 2:5], job.parent.weights["encoder.layer0.conv1.weight"])
+    assert (stem[:, [0, 1, 5, 6]] == 0).all()
+    other = job.parent.weights["encoder.layer4.0.conv1.weight"]
+    assert torch.equal(network.encoder.layer4[0].conv1.weight, other)
+
+
+def test_parent_of_another_model_or_resolution_is_refused(tmp_path) -> None:
+    from dataclasses import replace
+
+    recipe = _recipe("clf2Dc_resnet34_3x3", **_only())
+    job = _job(recipe, tmp_path)
+    with pytest.raises(InputError, match="reduced 2 times"):
+        train_model(replace(job, parent=_parent(recipe, reduction=2)))
+    stranger = replace(_parent(recipe), spec=ZOO["resnet18_400"])
+    with pytest.raises(InputError, match="checkpoint of resnet18_400"):
+        train_model(replace(job, parent=stranger))
+    with pytest.raises(InputError, match="starts from clf2Dc_resnet34_3c"):
+        train_model(replace(job, parent=None))
+
+
+def test_loss_that_is_not_finite_stops_the_training_and_lists_its_slices(tmp_path) -> None:
+    recipe = _recipe("resnet18_400", **_only(optimizer="adam", learning_rate=1e30, epochs=4))
+    with pytest.raises(InputError, match=r"loss became.*loss_not_finite\.json.*learning_rate"):
+        _train(recipe, tmp_path)
+    note = json.loads((tmp_path / "resume" / "loss_not_finite.json").read_text())
+    assert len(note["slices"]) == 4
+    assert note["slices"][0]["study_id"].startswith("ID_s")
+    assert (note["phase"], note["fold"]) == ("main", 1)
+
+
+def test_out_of_memory_names_what_to_lower(tmp_path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(PhaseModule, "training_step", full)
+    with pytest.raises(InputError, match=r"batch of 4.*resnet18_400\.phases\.main\.batch"):
+        _train(_recipe("resnet18_400", **_only()), tmp_path)
+
+
+def test_batch_larger_than_the_fold_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="only 24 training samples"):
+        _train(_recipe("resnet18_400", **_only(batch=25)), tmp_path)
+
+
+def test_tensorboard_holds_the_curves(tmp_path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _train(_recipe("resnet18_400", **_only(epochs=2)), tmp_path)
+    events = EventAccumulator(str(tmp_path / "logs"))
+    events.Reload()
+    assert len(events.Scalars("main/val_loss")) == 2
+    assert events.Scalars("main/learning_rate")[0].value == pytest.approx(1e-3)
+
+
+def test_two_devices_share_batches_and_studies(tmp_path) -> None:
+    """With a frozen encoder (no batch norm in training mode) two devices equal one."""
+    phase = _only(optimizer="adam", frozen_steps="all", epochs=2, validations_per_epoch=2)
+    recipe = _recipe("clf2Dc_resnet34_3c", dropout=0.0, initial_weights=None, **phase)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one = _train(recipe, tmp_path / "one", accelerator="cpu")
+    two = _train(recipe, tmp_path / "two", accelerator="cpu", devices=2)
+    for row, other in zip(one.history, two.history, strict=True):
+        assert row["val_loss"] == pytest.approx(other["val_loss"], abs=1e-5)
+    for name, value in one.weights.items():
+        assert torch.allclose(value.float(), two.weights[name].float(), atol=1e-5), name
 
 
 def test_fold_without_slices_or_positives_is_refused(tmp_path) -> None:
@@ -148,6 +288,15 @@ def test_fold_without_slices_or_positives_is_refused(tmp_path) -> None:
         split_fold(folds, index, 4)
     with pytest.raises(InputError, match="none of the 24 training slices is positive"):
         split_fold(folds.assign(any=0), index, 1)
+
+
+def test_a_model_may_be_judged_by_another_table(tmp_path) -> None:
+    _, folds, index = disk_volumes(tmp_path)
+    relabelled = folds.assign(epidural=1 - folds["epidural"])
+    train, validation = split_fold(relabelled, index, 1, folds)
+    assert set(validation.study_ids).isdisjoint(train.study_ids)
+    assert (validation.labels[:, 0] == validation.labels[:, 5]).all()
+    assert (train.labels[:, 0] == 1 - train.labels[:, 5]).all()
 
 
 def test_class_without_positives_is_a_warning(tmp_path, caplog) -> None:

@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.training.plan import is_frozen, learning_rate, plan_phase, unit_samples
+from rsna19_kedro.training.plan import (
+    is_frozen,
+    learning_rate,
+    plan_phase,
+    run_starts,
+    unit_samples,
+)
 from rsna19_kedro.training.recipe import Phase
 
 
 def test_curriculum_doubles_the_batch_of_single_slices() -> None:
-    phase = Phase(name="main", learning_rate=1e-4, epochs=3, batch=4, single_slice_epochs=2)
+    phase = Phase(learning_rate=1e-4, epochs=3, batch=4, single_slice_epochs=2)
     units = plan_phase(phase, samples=20)
     assert [(u.single_slice, u.batch, u.batches, u.first_step) for u in units] == [
         (True, 8, 2, 0),
@@ -20,60 +26,84 @@ def test_curriculum_doubles_the_batch_of_single_slices() -> None:
 
 
 def test_four_validations_share_an_epoch() -> None:
-    phase = Phase(name="main", learning_rate=1, epochs=2, batch=2, validations_per_epoch=4)
+    phase = Phase(learning_rate=1, epochs=2, batch=2, validations_per_epoch=4)
     units = plan_phase(phase, samples=21)
     assert [u.batches for u in units] == [2, 3, 3, 2] * 2
     assert [u.epoch_end for u in units[:4]] == [0.2, 0.5, 0.8, 1.0]
 
 
 def test_steps_end_a_phase_within_an_epoch() -> None:
-    phase = Phase(name="prefit", learning_rate=1, steps=7, batch=2, frozen_steps="all")
+    phase = Phase(learning_rate=1, steps=7, batch=2, frozen_steps="all")
     units = plan_phase(phase, samples=10)
     assert [(u.epoch, u.batches) for u in units] == [(0, 5), (1, 2)]
 
 
 def test_an_epoch_shows_every_sample_once_in_an_order_of_its_own() -> None:
-    phase = Phase(name="main", learning_rate=1, epochs=2, batch=5, validations_per_epoch=2)
+    phase = Phase(learning_rate=1, epochs=2, batch=5, validations_per_epoch=2)
     units = plan_phase(phase, samples=30)
-    seen = [unit_samples(u, 30, (1, 2)) for u in units]
+    seen = [unit_samples(u, (1, 2)) for u in units]
     first, second = np.concatenate(seen[:2]), np.concatenate(seen[2:])
     assert sorted(first) == sorted(second) == list(range(30))
     assert list(first) != list(second)
-    assert list(seen[1]) == list(unit_samples(units[1], 30, (1, 2)))
+    assert list(seen[1]) == list(unit_samples(units[1], (1, 2)))
 
 
 def test_batch_larger_than_the_fold_is_refused() -> None:
-    with pytest.raises(InputError, match="only 7 training slices"):
-        plan_phase(Phase(name="main", learning_rate=1, epochs=1, batch=8), samples=7)
+    with pytest.raises(InputError, match="only 7 training samples"):
+        plan_phase(Phase(learning_rate=1, epochs=1, batch=8), samples=7)
 
 
 def test_step_decay_of_the_planes_family() -> None:
     # Reference, section 4a: full rate in epochs 0 to 5, a fifth from 6, again from 11 and 17.
-    schedule = {"kind": "steps", "from_epochs": (6, 11, 17), "factor": 0.2}
-    phase = Phase(name="main", learning_rate=1e-4, schedule=schedule, epochs=20, batch=1)
+    decay = {"from_epochs": (6, 11, 17), "factor": 0.2}
+    phase = Phase(learning_rate=1e-4, step_decay=decay, epochs=20, batch=1)
     rates = [learning_rate(phase, 0, epoch, 0) for epoch in (0, 5, 6, 10, 11, 16, 17, 19)]
     assert rates == pytest.approx([1e-4, 1e-4, 2e-5, 2e-5, 4e-6, 4e-6, 8e-7, 8e-7])
 
 
 def test_flat_then_cosine_of_the_channels_family() -> None:
-    schedule = {"kind": "flat_cosine", "flat_steps": 8000, "cosine_steps": 12000, "min_lr": 1e-7}
-    phase = Phase(name="main", learning_rate=1e-4, schedule=schedule, steps=20000, batch=1)
+    cosine = {"flat_steps": 8000, "cosine_steps": 12000, "min_lr": 1e-7}
+    phase = Phase(learning_rate=1e-4, flat_cosine=cosine, steps=20000, batch=1)
     rates = [learning_rate(phase, step, 0, 20000) for step in (0, 8000, 14000, 20000)]
     assert rates == pytest.approx([1e-4, 1e-4, (1e-4 + 1e-7) / 2, 1e-7])
 
 
 def test_one_cycle_rises_and_falls() -> None:
-    phase = Phase(name="m", learning_rate=1.0, schedule={"kind": "one_cycle"}, steps=10, batch=1)
+    phase = Phase(learning_rate=1.0, one_cycle={}, steps=10, batch=1)
     rates = [learning_rate(phase, step, 0, 10) for step in range(10)]
     assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert rates[3:] == sorted(rates[3:], reverse=True)
 
 
 def test_frozen_steps_are_counted_in_batches() -> None:
-    phase = Phase(name="main", learning_rate=1, epochs=1, batch=1, frozen_steps=2000)
+    phase = Phase(learning_rate=1, epochs=1, batch=1, frozen_steps=2000)
     assert (is_frozen(phase, 1999), is_frozen(phase, 2000)) == (True, False)
 
 
-def test_a_phase_needs_a_length() -> None:
-    with pytest.raises(ValueError, match="needs epochs, steps or both"):
-        Phase(name="main", learning_rate=1, batch=1)
+def test_an_eighth_of_an_epoch() -> None:
+    phase = Phase(learning_rate=1, epochs=0.125, batch=1)
+    assert [(u.batches, u.validates) for u in plan_phase(phase, samples=16)] == [(2, True)]
+
+
+def test_every_second_epoch_and_the_last_are_judged() -> None:
+    phase = Phase(learning_rate=1, epochs=5, batch=1, epochs_per_validation=2)
+    units = plan_phase(phase, samples=3)
+    assert [u.validates for u in units] == [False, True, False, True, True]
+
+
+def test_masked_samples_come_again_in_the_first_epochs() -> None:
+    repeats = {"times": 16, "epochs": 1}
+    phase = Phase(learning_rate=1, epochs=2, batch=10, mask_repeats=repeats)
+    units = plan_phase(phase, samples=100, masked=4)
+    assert [(u.samples, u.batches) for u in units] == [(160, 16), (100, 10)]
+    assert sorted(unit_samples(units[0], (1,))) == list(range(160))
+
+
+def test_runs_start_anywhere_in_their_study() -> None:
+    phase = Phase(learning_rate=1, epochs=1, batch=1)
+    (unit,) = plan_phase(phase, samples=1)
+    slices = np.repeat([2, 4, 10], 500)
+    starts = run_starts(unit, (1, 2), slices, 4)
+    assert set(starts[slices < 5]) == {0}
+    assert set(starts[slices == 10]) == set(range(7))
+    assert list(starts) == list(run_starts(unit, (1, 2), slices, 4))

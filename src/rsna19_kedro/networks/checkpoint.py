@@ -46,11 +46,30 @@ class Checkpoint:
 
     def network(self) -> "SliceNetwork":
         """Build the network with these weights, in evaluation mode, on the CPU."""
-        from rsna19_kedro.networks.slice_network import SliceNetwork
+        from rsna19_kedro.networks.build import build_network
 
-        network = SliceNetwork(self.spec)
+        network = build_network(self.spec)
         network.load_state_dict(self.weights)
         return network.eval()
+
+    def check_fits(self, model: str, reduction: float) -> None:
+        """Refuse the checkpoint of another model or resolution.
+
+        Args:
+            model: Name of the model that is wanted.
+            reduction: Pixels of the prepared slice a side of a pixel that the network sees.
+
+        Raises:
+            InputError: It is of another one; says what was found and what to do.
+        """
+        own = self.crop_px / self.resize_px
+        if self.spec.name == model and own == reduction:
+            return
+        raise InputError(
+            f"The checkpoint of {self.spec.name}, which sees slices reduced {own:g} times, was "
+            f"given where {model}, reduced {reduction:g} times, is wanted. Delete it and train "
+            f"{model} again with this environment's recipe."
+        )
 
     def write(self, path: Path) -> None:
         """Write one safetensors file, atomically."""

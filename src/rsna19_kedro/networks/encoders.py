@@ -2,49 +2,128 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.weights import WeightSource, imagenet_weights
 
 
 @dataclass(frozen=True)
 class EncoderSource:
-    """Where an encoder comes from.
+    """Where an encoder comes from and how its first layers look.
 
     Attributes:
-        timm_name: Architecture and tag of its weights in timm.
-        stem: Names of the first layers that are new when a model has a stem of its own.
+        weights: Architecture and ImageNet weights, by the names of a library.
+        first_conv: Name of the first convolution.
+        stem: Names of the first layers, which learn even while the rest is frozen if the
+            stem is new.
+        new_conv: Makes the first convolution of a new stem (reference, section 4a).
+        new_norm: Name of a norm that is new with the stem, too.
+        levels: Indices of the stages whose maps a decoder takes, the last one included.
     """
 
-    timm_name: str
+    weights: WeightSource
+    first_conv: str
     stem: tuple[str, ...]
+    new_conv: Callable[[], nn.Conv2d]
+    new_norm: str | None = None
+    levels: tuple[int, ...] = ()
+
+
+def _first(features: int, kernel: int) -> Callable[[], nn.Conv2d]:
+    """A first convolution of one channel at stride 2."""
+    return lambda: nn.Conv2d(1, features, kernel, stride=2, padding=kernel // 2, bias=False)
 
 
 ENCODERS: dict[str, EncoderSource] = {
     # torchvision's first recipe, which the reference used; timm's default tag is another one.
-    "resnet18": EncoderSource("resnet18.tv_in1k", ("conv1", "bn1")),
-    "resnet34": EncoderSource("resnet34.tv_in1k", ("conv1", "bn1")),
+    "resnet18": EncoderSource(
+        WeightSource("timm", "resnet18.tv_in1k"),
+        "conv1",
+        ("conv1", "bn1"),
+        _first(64, 7),
+        "bn1",
+        levels=(2, 3, 4),
+    ),
+    "resnet34": EncoderSource(
+        WeightSource("timm", "resnet34.tv_in1k"),
+        "conv1",
+        ("conv1", "bn1"),
+        _first(64, 7),
+        "bn1",
+        levels=(2, 3, 4),
+    ),
+    "seresnext50": EncoderSource(
+        WeightSource("timm", "legacy_seresnext50_32x4d.in1k"),
+        "layer0.conv1",
+        ("layer0.conv1", "layer0.bn1"),
+        _first(64, 3),
+    ),
+    "dpn68b": EncoderSource(
+        WeightSource("timm", "dpn68b.mx_in1k"),
+        "features.conv1_1.conv",
+        ("features.conv1_1",),
+        _first(10, 3),
+        "features.conv1_1.bn",
+    ),
+    "airnet50": EncoderSource(
+        WeightSource("pytorchcv", "airnet50_1x64d_r16"),
+        "init_block.conv1.conv",
+        ("init_block.conv1",),
+        _first(32, 3),
+    ),
+    "sepreresnetbc26b": EncoderSource(
+        WeightSource("pytorchcv", "sepreresnetbc26b"),
+        "init_block.conv",
+        ("init_block.conv", "init_block.bn"),
+        _first(64, 7),
+    ),
 }
 
 
+class CappedAveragePool(nn.Module):
+    """Average pool of stride 1 whose square is at most as large as the map.
+
+    pytorchcv's networks end in one of 7x7, made for inputs of 224 pixels and more.
+
+    Args:
+        side: Side of the square.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Pool ``(N, F, h, w)``."""
+        height, width = maps.shape[-2:]
+        square = (min(self.side, height), min(self.side, width))
+        return nn.functional.avg_pool2d(maps, square, stride=1)
+
+
 def build_encoder(
-    name: str, channels: int, *, pretrained: bool | str, new_stem: bool
+    name: str,
+    channels: int,
+    *,
+    new_stem: bool,
+    weights: str | None = None,
+    weights_folder: str | None = None,
 ) -> tuple[nn.Module, int]:
     """Build an encoder that ends in its last feature map.
 
     Args:
         name: Key of ``ENCODERS``.
         channels: Number of input channels k; the module takes ``(N, k, H, W)``.
-        pretrained: True for the library's ImageNet weights, a path of a local file with
-            them, or False for random ones.
-        new_stem: Whether the first convolution and its norm keep their random weights.
+        new_stem: Whether the first convolution is the reference's new one (k = 1), with
+            random weights.
+        weights: ``imagenet`` for the library's, a path of a file with them, or ``None`` for
+            random ones.
+        weights_folder: Where ImageNet weights are looked for before they are downloaded.
 
     Returns:
-        The module, whose output is ``(N, F, H/32, W/32)``, and F.
+        The module, whose output is ``(N, F, h, w)``, and F.
 
     Raises:
         InputError: Unknown name, or weights that cannot be had; says what to do.
@@ -52,47 +131,85 @@ def build_encoder(
     if name not in ENCODERS:
         raise InputError(f"Unknown encoder {name!r}. The encoders are: {', '.join(ENCODERS)}.")
     source = ENCODERS[name]
-
-    def create(weights: bool, **options: Any) -> nn.Module:
-        return timm.create_model(
-            source.timm_name,
-            pretrained=weights,
-            in_chans=channels,
-            num_classes=0,
-            global_pool="",
-            **options,
-        )
-
-    encoder = _create(create, source, pretrained)
-    if new_stem and pretrained:
-        fresh = create(False)
-        for layer in source.stem:
-            encoder.get_submodule(layer).load_state_dict(fresh.get_submodule(layer).state_dict())
-    return encoder, int(encoder.num_features)  # type: ignore[arg-type]
+    encoder, features = _architecture(source.weights)
+    if weights is not None:
+        state = imagenet_weights(source.weights, weights, weights_folder)
+        _load(encoder, state, source.weights.name)
+    if new_stem:
+        encoder.set_submodule(source.first_conv, source.new_conv())
+        if source.new_norm is not None:
+            encoder.get_submodule(source.new_norm).reset_parameters()  # type: ignore[operator]
+    elif channels != 3:
+        _widen(encoder, source.first_conv, channels)
+    return encoder, features
 
 
-def _create(
-    create: Callable[..., nn.Module], source: EncoderSource, pretrained: bool | str
-) -> nn.Module:
-    if pretrained is False:
-        return create(False)
-    if isinstance(pretrained, str):
-        try:
-            return create(True, pretrained_cfg_overlay={"file": pretrained})
-        except (OSError, RuntimeError, KeyError) as error:
-            raise InputError(
-                f"The weights in {pretrained} do not fit {source.timm_name}: {error}"
-            ) from error
-    try:
-        return create(True)
-    except Exception as error:
+def _architecture(source: WeightSource) -> tuple[nn.Module, int]:
+    """The library's network for 3 channels, without its head, at random weights."""
+    if source.library == "timm":
+        import timm
+
+        network = timm.create_model(source.name, num_classes=0, global_pool="")
+        return network, int(network.num_features)  # type: ignore[arg-type]
+    from pytorchcv.model_provider import get_model
+
+    whole = get_model(source.name, pretrained=False)
+    encoder = whole.features
+    encoder.final_pool = CappedAveragePool(encoder.final_pool.kernel_size)
+    return encoder, int(whole.output.in_features)
+
+
+def _load(encoder: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    """Load ImageNet weights of 3 channels; weights of the head are left out."""
+    own = encoder.state_dict()
+    wrong = [
+        key
+        for key, value in own.items()
+        if not key.endswith("num_batches_tracked")
+        and (key not in state or state[key].shape != value.shape)
+    ]
+    if wrong:
         raise InputError(
-            f"The ImageNet weights {source.timm_name} could not be downloaded "
-            f"({type(error).__name__}). On a machine without internet, fetch "
-            f"'timm/{source.timm_name}' (model.safetensors) from the Hugging Face hub elsewhere, "
-            "copy it here and name it in the model's YAML as initial_weights: PATH, or set "
-            "initial_weights: null to start from random weights."
-        ) from error
+            f"The initial weights do not fit {name}: {len(wrong)} of {len(own)} tensors are "
+            f"missing or of another shape, such as {wrong[0]}. Name a file of that network."
+        )
+    encoder.load_state_dict({key: state.get(key, value) for key, value in own.items()})
+
+
+def _widen(encoder: nn.Module, first_conv: str, channels: int) -> None:
+    """Give the first convolution another number of channels."""
+    old = encoder.get_submodule(first_conv)
+    assert isinstance(old, nn.Conv2d) and not isinstance(old.padding, str)  # noqa: PT018
+    conv = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        stride=old.stride,  # type: ignore[arg-type]
+        padding=old.padding,  # type: ignore[arg-type]
+        bias=False,
+    )
+    with torch.no_grad():
+        conv.weight.copy_(stem_of_channels(old.weight, channels))
+    encoder.set_submodule(first_conv, conv)
+
+
+def stem_of_channels(weight: Tensor, channels: int) -> Tensor:
+    """First convolution's weights of 3 channels for another number of them.
+
+    One channel gets their sum, so that a grey picture gives the same features; of more, the
+    middle three get them and the others 0 (reference, section 4b).
+
+    Args:
+        weight: ``(O, 3, h, w)``.
+        channels: k, odd.
+
+    Returns:
+        ``(O, k, h, w)``.
+    """
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    side = (channels - 3) // 2
+    return nn.functional.pad(weight, (0, 0, 0, 0, side, side))
 
 
 def trainable(module: nn.Module, wanted: bool) -> None:

@@ -5,6 +5,8 @@ maps are combined over the slice axis by a convolution with n taps at distance d
 average and maximum, dropout, linear.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -12,46 +14,63 @@ from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.networks.encoders import build_encoder, global_pool
 from rsna19_kedro.networks.zoo import ModelSpec
 
+Maps = tuple[Tensor, ...]
+"""Feature maps ``(B, S, F, h, w)`` of S positions along the volume, one tensor a level of the
+encoder: the last one alone, or several for a decoder."""
+
+
+class Output(NamedTuple):
+    """What a network says of the slices that have their whole window.
+
+    Attributes:
+        logits: ``(B, T, 6)``.
+        masks: ``(B, T, 7, h, w)`` logits of the five types, unclassified blood and any blood;
+            ``None`` without a decoder.
+    """
+
+    logits: Tensor
+    masks: Tensor | None = None
+
 
 class Combiner(nn.Module):
     """Convolution over the slice axis only: n taps at distance d, F to E feature maps.
 
-    It starts as its centre tap alone (bias and the other taps are 0), so that a network
-    trained on single slices is the same network on windows (reference, section 4a).
-
     Args:
         features: F.
         combined: E.
-        taps: n, odd.
-        dilation: d, in slices.
+        spec: Number, distance and start of the taps.
     """
 
-    def __init__(self, features: int, combined: int, taps: int, dilation: int) -> None:
+    def __init__(self, features: int, combined: int, spec: ModelSpec) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(features, combined, (taps, 1, 1), dilation=(dilation, 1, 1))
-        self.taps, self.dilation = taps, dilation
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
-        with torch.no_grad():
-            side = [t for t in range(taps) if t != taps // 2]
-            self.conv.weight[:, :, side] = 0
+        self.taps, self.dilation = spec.taps, spec.dilation
+        self.conv = nn.Conv3d(features, combined, (self.taps, 1, 1), dilation=(self.dilation, 1, 1))
+        if spec.combiner_start == "centre":
+            nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+            with torch.no_grad():
+                side = [tap for tap in range(self.taps) if tap != self.taps // 2]
+                self.conv.weight[:, :, side] = 0
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, *, apart: int | None = None) -> Tensor:
         """Combine ``(B, S, F, h, w)`` to ``(B, S - (n - 1) d, E, h, w)``.
 
         A single map (S = 1) goes through the centre tap alone.
+
+        Args:
+            maps: Feature maps along the volume.
+            apart: Distance of the taps in maps, if the maps are not those of all slices.
         """
+        distance = self.dilation if apart is None else apart
         batch, slices = maps.shape[:2]
-        span = (self.taps - 1) * self.dilation
-        if slices == 1 and span:
+        if slices == 1 and self.taps > 1:
             centre = self.conv.weight[:, :, self.taps // 2]
             return nn.functional.conv2d(maps[:, 0], centre, self.conv.bias)[:, None]
         # Each tap is a 1x1 convolution of all slices, added up with a shift: the same sum as
         # the 3D convolution, without its detour through a layout of five axes.
-        out = slices - span
+        out = slices - (self.taps - 1) * distance
         total: Tensor | None = None
         for tap in range(self.taps):
-            start = tap * self.dilation
-            part = maps[:, start : start + out].flatten(0, 1)
+            part = maps[:, tap * distance : tap * distance + out].flatten(0, 1)
             term = nn.functional.conv2d(part, self.conv.weight[:, :, tap])
             total = term if total is None else total + term
         assert total is not None and self.conv.bias is not None  # noqa: PT018 - for the type checker
@@ -65,25 +84,43 @@ class SliceNetwork(nn.Module):
     Args:
         spec: What the network is made of.
         dropout: Probability in front of the linear layer.
-        pretrained: See ``build_encoder``.
+        weights: Initial weights of the encoder, see ``build_encoder``.
+        weights_folder: See ``build_encoder``.
     """
 
     def __init__(
-        self, spec: ModelSpec, *, dropout: float = 0.0, pretrained: bool | str = False
+        self,
+        spec: ModelSpec,
+        *,
+        dropout: float = 0.0,
+        weights: str | None = None,
+        weights_folder: str | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.encoder, features = build_encoder(
-            spec.encoder, spec.channels, pretrained=pretrained, new_stem=spec.new_stem
+            spec.encoder,
+            spec.channels,
+            new_stem=spec.new_stem,
+            weights=weights,
+            weights_folder=weights_folder,
         )
-        self.combiner: Combiner | None = None
-        if spec.combined_features is not None:
-            self.combiner = Combiner(features, spec.combined_features, spec.taps, spec.dilation)
-            features = spec.combined_features
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * features, len(CLASSES))
+        self._build(features)
+
+    def _build(self, features: int) -> None:
+        """Add what comes after the encoder, whose last map has ``features`` channels."""
+        self.combiner: Combiner | None = None
+        if self.spec.combined_features is not None:
+            self.combiner = Combiner(features, self.spec.combined_features, self.spec)
+            features = self.spec.combined_features
+        self.head: nn.Module = nn.Linear(2 * features, len(CLASSES))
 
     def forward(self, slices: Tensor) -> Tensor:
+        """Logits of ``outputs``, ``(B, T, 6)``."""
+        return self.outputs(slices).logits
+
+    def outputs(self, slices: Tensor) -> Output:
         """Predict every slice with a whole window.
 
         Args:
@@ -91,23 +128,33 @@ class SliceNetwork(nn.Module):
                 window, or the number of channels k for the centre tap alone.
 
         Returns:
-            Logits ``(B, S - window + 1, 6)``, or ``(B, 1, 6)`` when S = k.
+            ``T = S - window + 1`` slices, or one when S = k.
         """
+        if slices.shape[1] == self.spec.window:  # One slice: only the maps at its taps count.
+            maps = self.encode(slices, step=self.spec.dilation)
+            return self.classify(self.combine(maps, apart=1))
         return self.classify(self.combine(self.encode(slices)))
 
-    def encode(self, slices: Tensor) -> Tensor:
-        """Feature maps ``(B, S - k + 1, F, h, w)`` of every k neighbouring slices."""
+    def encode(self, slices: Tensor, *, step: int = 1) -> Maps:
+        """Feature maps of every k neighbouring slices, or of every ``step``-th of them."""
         k = self.spec.channels
-        batch, count = slices.shape[0], slices.shape[1] - k + 1
-        stacks = slices.unfold(1, k, 1).movedim(-1, 2) if k > 1 else slices[:, :, None]
-        maps = self.encoder(stacks.flatten(0, 1))
-        return maps.unflatten(0, (batch, count))
+        batch = slices.shape[0]
+        stacks = slices.unfold(1, k, step).movedim(-1, 2) if k > 1 else slices[:, ::step, None]
+        count = stacks.shape[1]
+        return tuple(
+            maps.unflatten(0, (batch, count)) for maps in self.encode_stacks(stacks.flatten(0, 1))
+        )
 
-    def combine(self, maps: Tensor) -> Tensor:
+    def encode_stacks(self, stacks: Tensor) -> Maps:
+        """Feature maps ``(N, F, h, w)`` of stacks ``(N, k, H, W)``, a level each."""
+        return (self.encoder(stacks),)
+
+    def combine(self, maps: Maps, *, apart: int | None = None) -> Maps:
         """Combined maps ``(B, T, E, h, w)`` of the T slices that have all their taps."""
-        return maps if self.combiner is None else self.combiner(maps)
+        return maps if self.combiner is None else (self.combiner(maps[-1], apart=apart),)
 
-    def classify(self, combined: Tensor) -> Tensor:
-        """Logits ``(B, T, 6)`` of combined maps ``(B, T, E, h, w)``."""
-        pooled = global_pool(combined.flatten(0, 1))
-        return self.head(self.dropout(pooled)).unflatten(0, combined.shape[:2])
+    def classify(self, combined: Maps) -> Output:
+        """What the network says of combined maps."""
+        pooled = global_pool(combined[-1].flatten(0, 1))
+        logits = self.head(self.dropout(pooled))
+        return Output(logits.unflatten(0, combined[-1].shape[:2]))

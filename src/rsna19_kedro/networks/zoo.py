@@ -5,6 +5,7 @@ does not load torch.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,15 @@ class ModelSpec:
         taps: Feature maps that the combiner joins over the slice axis (odd); 1 for none.
         dilation: Distance of the taps in slices.
         combined_features: Feature maps after the combiner; ``None`` without a combiner.
-        new_stem: Whether the first convolution and its norm start at random rather than from
-            the encoder's own weights.
+        combiner_start: ``centre``: all taps but the centre one, and the bias, start at 0, so
+            that a network trained on single slices is the same one on windows; ``random``:
+            the default of a convolution.
+        new_stem: Whether the first convolution starts at random rather than from the
+            encoder's own weights.
+        decoder: Whether a segmentation branch is added.
         labels: Table of labels and folds that it is trained on.
-        starts_from: Model whose checkpoint of the same fold is the initial weights.
+        validation_labels: Table that it is judged on while it trains; ``None`` for the same.
+        starts_from: Model whose encoder, of the same fold, is the initial weights.
     """
 
     name: str
@@ -30,8 +36,11 @@ class ModelSpec:
     taps: int = 1
     dilation: int = 1
     combined_features: int | None = None
+    combiner_start: Literal["centre", "random"] = "centre"
     new_stem: bool = False
+    decoder: bool = False
     labels: str = "folds"
+    validation_labels: str | None = None
     starts_from: str | None = None
 
     @property
@@ -40,17 +49,58 @@ class ModelSpec:
         return self.channels + (self.taps - 1) * self.dilation
 
 
-_MODELS = (
-    ModelSpec(
-        name="resnet18_400",
-        encoder="resnet18",
+def _planes(
+    name: str, encoder: str, combined: int, labels: str = "folds_rev3", **options: bool | str
+) -> ModelSpec:
+    """Section 4a: single slices through the encoder, the maps of 5 neighbours combined."""
+    return ModelSpec(
+        name,
+        encoder,
         channels=1,
         taps=5,
-        combined_features=256,
+        combined_features=combined,
         new_stem=True,
+        labels=labels,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def _branches(name: str, dilation: int, labels: str) -> ModelSpec:
+    """Section 4b: three branches of 3 channels, joined by a 1x1 convolution (three taps)."""
+    return ModelSpec(
+        name,
+        "resnet34",
+        channels=3,
+        taps=3,
+        dilation=dilation,
+        combined_features=256,
+        combiner_start="random",
+        labels=labels,
+        starts_from="clf2Dc_resnet34_3c",
+    )
+
+
+_MODELS = (
+    _planes("resnet18_400", "resnet18", 256),
+    _planes("resnet34_400_5_planes_combine_last_var_dr0", "resnet34", 256),
+    _planes("airnet50_384", "airnet50", 128),
+    _planes("se_preresnext26b_400", "sepreresnetbc26b", 128, labels="folds_test_rev3"),
+    _planes("resnext50_400", "seresnext50", 256, labels="folds_test_rev3"),
+    _planes("resnet18_384_5_planes_bn_f8", "resnet18", 256, decoder=True),
+    _planes("dpn68_384_5_planes_combine_last", "dpn68b", 256, combiner_start="random"),
+    ModelSpec("clf2Dc_resnet34_3c", "resnet34", channels=3),
+    ModelSpec("clf2Dc_resnet50_3c_384", "seresnext50", channels=3),
+    _branches("clf2Dc_resnet34_3x3", dilation=3, labels="folds"),
+    ModelSpec(
+        "clf2Dc_resnet50_7c_400",
+        "seresnext50",
+        channels=7,
         labels="folds_rev3",
+        validation_labels="folds",
+        starts_from="clf2Dc_resnet50_3c_384",
     ),
-    ModelSpec(name="clf2Dc_resnet34_3c", encoder="resnet34", channels=3, labels="folds"),
+    _branches("clf2Dc_resnet34_3x3_2", dilation=3, labels="folds_test"),
+    _branches("clf2Dc_resnet34_3x3_5_slices", dilation=1, labels="folds_test"),
 )
 
 ZOO: dict[str, ModelSpec] = {spec.name: spec for spec in _MODELS}

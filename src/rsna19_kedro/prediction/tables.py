@@ -1,16 +1,23 @@
-"""Prediction tables: a row a slice and test-time variant."""
+"""Prediction tables: a row a slice and test-time variant, resumable by study."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from rsna19_kedro.contracts import KEYS, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.files import atomic_path
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.parallel import progress_bar
-from rsna19_kedro.prediction.study import study_logits
-from rsna19_kedro.prediction.variants import VARIANTS
-from rsna19_kedro.training.augmentation import network_input
+from rsna19_kedro.prediction.engine import Engine, Study
+from rsna19_kedro.prediction.settings import PredictionSettings
+
+_IDENTITY = "identity.json"
 
 
 def predict_slices(
@@ -18,41 +25,93 @@ def predict_slices(
     store: VolumeStore,
     slices: pd.DataFrame,
     variants: tuple[str, ...],
+    settings: PredictionSettings,
+    parts: Path,
     *,
     title: str,
-    batch_slices: int = 32,
 ) -> pd.DataFrame:
-    """Predict slices study by study.
+    """Predict slices study by study; what an earlier, killed try finished is taken up.
 
     Args:
         checkpoint: The trained model.
         store: Prepared volumes.
         slices: Rows with ``KEYS``; whole studies or parts of them.
         variants: Names of test-time variants.
+        settings: How the device is used.
+        parts: Folder for what is finished before the whole is; emptied at the end.
         title: Text in front of the progress bar.
-        batch_slices: Slices that go through the encoder together.
 
     Returns:
         ``KEYS``, ``tta`` and six probabilities (float32), sorted by study, slice and the
         order of the variants.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = checkpoint.network().to(device)
-    network.encoder.to(memory_format=torch.channels_last)
-    lut = checkpoint.hu_lut.to(device)
     ordered = slices.sort_values(["study_id", "slice_num"], kind="stable")
-    parts = []
-    with progress_bar() as progress, torch.inference_mode():
-        studies = ordered.groupby("study_id", sort=False)
-        for study, rows in progress.track(studies, total=len(studies), description=title):
-            hu = torch.from_numpy(store.read(str(study))).to(device)
-            plain = network_input(hu, lut, checkpoint.crop_px, checkpoint.resize_px)
-            seen = torch.stack([VARIANTS[name].apply(plain) for name in variants])
-            logits = study_logits(network, seen, float(lut[0]), batch_slices=batch_slices)
-            picked = torch.from_numpy(rows["slice_num"].to_numpy(np.int64, copy=True))
-            probabilities = torch.sigmoid(logits[:, picked.to(device)].float()).cpu().numpy()
-            parts.append(_rows(rows, probabilities, variants))
-    return pd.concat(parts, ignore_index=True)
+    studies = {str(study): rows for study, rows in ordered.groupby("study_id", sort=False)}
+    names = list(studies)
+    step = settings.part_studies
+    _forget_another_table(parts, checkpoint, ordered, variants, settings)
+    missing = [start for start in range(0, len(names), step) if not _part(parts, start).is_file()]
+    engine: Engine | None = None
+    with progress_bar() as progress:
+        task = progress.add_task(title, total=len(names))
+        progress.update(task, completed=len(names) - sum(len(names[i : i + step]) for i in missing))
+        for start in missing:
+            engine = engine or Engine.of(checkpoint, variants, settings)
+            tables = []
+            for study, found, _ in engine.predict(_read(store, names[start : start + step])):
+                rows = studies[study]
+                picked = found[:, rows["slice_num"].to_numpy(np.int64)]
+                tables.append(_rows(rows, picked, variants))
+                progress.advance(task)
+            with atomic_path(_part(parts, start)) as path:
+                pd.concat(tables, ignore_index=True).to_parquet(path)
+    table = pd.concat(
+        [pd.read_parquet(_part(parts, start)) for start in range(0, len(names), step)],
+        ignore_index=True,
+    )
+    return table
+
+
+def clear(parts: Path) -> None:
+    """Remove the parts of a finished table."""
+    for path in parts.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _part(parts: Path, start: int) -> Path:
+    return parts / f"from_{start:06d}.parquet"
+
+
+def _read(store: VolumeStore, names: list[str]) -> Iterator[Study]:
+    for name in names:
+        yield Study(name, store.read(name))
+
+
+def _forget_another_table(
+    parts: Path,
+    checkpoint: Checkpoint,
+    slices: pd.DataFrame,
+    variants: tuple[str, ...],
+    settings: PredictionSettings,
+) -> None:
+    """Remove parts of another checkpoint, other slices, variants or settings."""
+    weights = hashlib.sha256()
+    for name, value in sorted(checkpoint.weights.items()):
+        weights.update(name.encode())
+        weights.update(value.contiguous().numpy().tobytes())
+    keys = pd.util.hash_pandas_object(slices[list(KEYS)], index=False).to_numpy()
+    identity = {
+        "weights": weights.hexdigest(),
+        "slices": hashlib.sha256(keys.tobytes()).hexdigest(),
+        "variants": list(variants),
+        "settings": settings.model_dump(mode="json"),
+    }
+    note = parts / _IDENTITY
+    if note.is_file() and json.loads(note.read_text()) == identity:
+        return
+    clear(parts)
+    with atomic_path(note) as path:
+        path.write_text(json.dumps(identity))
 
 
 def _rows(rows: pd.DataFrame, probabilities: np.ndarray, variants: tuple[str, ...]) -> pd.DataFrame:

@@ -1,11 +1,9 @@
-"""Test-time variants: the same slices seen another way. Reference, section 5."""
+"""Test-time variants: the same slices seen another way. Reference, section 5.
 
-from collections.abc import Callable
+This module holds data only; ``prediction.inputs`` turns a variant into network input.
+"""
+
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -14,36 +12,61 @@ class Variant:
 
     Attributes:
         name: As in the recipe's ``variants`` and the tables' ``tta`` column.
-        apply: Takes and gives ``(..., H, W)``.
+        flip_horizontal: Mirror left and right.
+        flip_vertical: Mirror front and back.
+        quarter_turns: Counter-clockwise turns by 90 degrees.
+        rotate_deg: Counter-clockwise rotation by this angle.
+        random_crop: Cut the crop at a place drawn once a study rather than in the middle.
+        random_rotate_deg: Rotation drawn once a study, up to this angle either way.
+        random_shift: Shift drawn once a study, up to this share of the side, along either axis.
+        random_scale: Magnification drawn once a study, up to this share more or less.
     """
 
     name: str
-    apply: "Callable[[Tensor], Tensor]"
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    quarter_turns: int = 0
+    rotate_deg: float = 0.0
+    random_crop: bool = False
+    random_rotate_deg: float = 0.0
+    random_shift: float = 0.0
+    random_scale: float = 0.0
+
+    @property
+    def resamples(self) -> bool:
+        """Whether pixels are interpolated; flips and quarter turns only reorder them."""
+        drawn = (self.random_rotate_deg, self.random_shift, self.random_scale)
+        return bool(self.rotate_deg or self.random_crop or any(drawn))
 
 
-def _same(slices: "Tensor") -> "Tensor":
-    return slices
+def _rotated(name: str, angle_deg: float, flip: bool) -> Variant:
+    return Variant(name, flip_horizontal=flip, rotate_deg=angle_deg, random_crop=True)
 
 
-def _flip_horizontal(slices: "Tensor") -> "Tensor":
-    return slices.flip(-1)
-
-
-def _flip_vertical(slices: "Tensor") -> "Tensor":
-    return slices.flip(-2)
-
-
-def _rot90(slices: "Tensor") -> "Tensor":
-    return slices.rot90(1, (-2, -1))
+def _jittered(name: str, flip: bool) -> Variant:
+    return Variant(
+        name, flip_horizontal=flip, random_rotate_deg=15, random_shift=0.1, random_scale=0.05
+    )
 
 
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
-        Variant("normal", _same),
-        Variant("flip_horizontal", _flip_horizontal),
-        Variant("flip_vertical", _flip_vertical),
-        Variant("rot90", _rot90),
+        # Planes family.
+        Variant("normal"),
+        Variant("flip_horizontal", flip_horizontal=True),
+        Variant("flip_vertical", flip_vertical=True),
+        Variant("rot90", quarter_turns=1),
+        # 3x3 models.
+        _rotated("rotate_plus15", 15, False),
+        _rotated("rotate_plus15_flip", 15, True),
+        _rotated("rotate_minus15", -15, False),
+        _rotated("rotate_minus15_flip", -15, True),
+        # 7c model: drawn twice, each with and without a flip.
+        _jittered("random_1", False),
+        _jittered("random_1_flip", True),
+        _jittered("random_2", False),
+        _jittered("random_2_flip", True),
     )
 }
-"""All variants by name; ``rot90`` turns by 90 degrees counter-clockwise."""
+"""All variants by name."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rsna19_kedro.networks.segmentation_network import MASK_CLASSES, MASK_STRIDE
 from rsna19_kedro.training.recipe import Augmentation, InputSize
 
 LUT_MIN_HU = -400
@@ -22,8 +23,8 @@ def apply_lut(hu: Tensor, lut: Tensor) -> Tensor:
     Returns:
         float32 of the same shape; HU outside the table take its end values.
     """
-    index = hu.clamp(LUT_MIN_HU, LUT_MAX_HU).int().sub_(LUT_MIN_HU)
-    return lut[index]
+    index = hu.int().clamp_(LUT_MIN_HU, LUT_MAX_HU).sub_(LUT_MIN_HU)
+    return lut.index_select(0, index.flatten()).view(hu.shape)
 
 
 def centre_crop(slices: Tensor, crop_px: int) -> Tensor:
@@ -69,6 +70,12 @@ class Draws:
     scale: Tensor
     shift: Tensor
     flip: Tensor
+
+    def of(self, samples: Tensor | slice) -> "Draws":
+        """Those of some of the samples."""
+        return Draws(
+            self.angle_deg[samples], self.scale[samples], self.shift[samples], self.flip[samples]
+        )
 
 
 def draw(
@@ -165,6 +172,36 @@ def resample(image: Tensor, air: float, draws: Draws, border: str, crop: InputSi
     if border == "edge":
         return _sample(image, grid, "border")
     return _sample(image - air, grid, "zeros") + air
+
+
+def mask_targets(masks: Tensor, draws: Draws, crop: InputSize) -> Tensor:
+    """Masks changed like their slices, at the resolution of the decoder.
+
+    Resampled with the nearest neighbour; a pixel of the target carries a class when any of
+    the pixels that it covers does.
+
+    Args:
+        masks: ``(N, H, W)`` int8: 0 no blood, 1..5 the types, 6 unclassified; -1 on slices
+            that have no mask.
+        draws: Random numbers of the N samples.
+        crop: See ``resample``.
+
+    Returns:
+        ``(N, 7, side / 4, side / 4)`` float32 in 0..1: types, unclassified, any.
+    """
+    matrices = sampling_matrices(draws, crop.crop_px / masks.shape[-1]).to(masks.device)
+    shape = [len(masks), 1, crop.crop_px, crop.crop_px]
+    grid = nn.functional.affine_grid(matrices, shape, align_corners=False)
+    image = masks.clamp(min=0).float()[:, None]
+    values = nn.functional.grid_sample(image, grid, mode="nearest", align_corners=False)
+    side = crop.network_px // MASK_STRIDE
+    targets = image.new_zeros(len(masks), MASK_CLASSES, side, side)
+    for value in values.unique().tolist():  # Few of the types are in one batch.
+        if value:
+            plane = (values[:, 0] == value).float()
+            targets[:, int(value) - 1] = nn.functional.max_pool2d(plane, crop.crop_px // side)
+    targets[:, -1] = targets[:, :-1].amax(dim=1)
+    return targets
 
 
 def augmented_input(hu: Tensor, lut: Tensor, draws: Draws, border: str, crop: InputSize) -> Tensor:

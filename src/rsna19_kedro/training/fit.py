@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import pandas as pd
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
-from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.files import atomic_path
+from rsna19_kedro.networks.build import build_network, start_from
 from rsna19_kedro.networks.slice_network import SliceNetwork
-from rsna19_kedro.networks.zoo import ZOO, ModelSpec
-from rsna19_kedro.training.data import FoldData, ReducedSlices, SliceTable
-from rsna19_kedro.training.module import PhaseModule
-from rsna19_kedro.training.plan import plan_phase
+from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.training.data import FoldData, SampleKind
+from rsna19_kedro.training.job import Trained, TrainingJob
+from rsna19_kedro.training.module import LossNotFinite, PhaseModule
+from rsna19_kedro.training.plan import Unit, plan_phase
 from rsna19_kedro.training.progress import TrainingProgress
-from rsna19_kedro.training.recipe import Recipe
+from rsna19_kedro.training.recipe import TrainingSettings
+from rsna19_kedro.training.slices import ReducedSlices, masked_slices
 
 logger = logging.getLogger(__name__)
 
@@ -31,161 +33,202 @@ logger = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
-def split_fold(
-    slices: pd.DataFrame, volume_index: pd.DataFrame, fold: int
-) -> tuple[SliceTable, SliceTable]:
-    """Slices of the other folds, and of this one.
+def train_model(job: TrainingJob) -> Trained:
+    """Train a model through all phases of its recipe, or through what an earlier try left.
 
     Raises:
-        InputError: One of the two is empty, or there is no positive slice to learn from.
+        InputError: What the user can mend: batches that do not fit the fold or the memory, a
+            loss that is not finite, weights that cannot be had.
     """
-    held_out = slices["fold"] == fold
-    train, validation = slices[~held_out], slices[held_out]
-    for part, name in ((train, "the other folds hold"), (validation, f"fold {fold} holds")):
-        if part.empty:
-            raise InputError(f"Cannot train fold {fold}: {name} no labelled slices.")
-    positives = train[list(CLASSES)].sum()
-    if positives["any"] == 0:
-        raise InputError(
-            f"Cannot train fold {fold}: none of the {len(train)} training slices is positive."
-        )
-    for name in positives.index[positives == 0]:
-        logger.warning("Fold %d: no training slice of class %s; it cannot be learnt", fold, name)
-    return SliceTable.from_frame(train, volume_index), SliceTable.from_frame(
-        validation, volume_index
-    )
-
-
-def train_model(
-    recipe: Recipe,
-    fold: int,
-    train: SliceTable,
-    validation: SliceTable,
-    store: VolumeStore,
-    hu_lut: Tensor,
-    resume: Path,
-) -> tuple[SliceNetwork, dict[str, Tensor], list[dict[str, Any]]]:
-    """Train a model through all phases of its recipe.
-
-    Args:
-        recipe: The recipe; its ``model`` is a name of the zoo.
-        fold: Number of the validation fold, for seeds and messages.
-        train: Slices to learn from.
-        validation: Slices to judge by.
-        store: Prepared volumes.
-        hu_lut: ``(1401,)`` float32.
-        resume: Folder with the state of an earlier, killed training; kept up to date.
-
-    Returns:
-        The network, the weights that the recipe keeps, and the history's rows.
-    """
+    recipe, resume = job.recipe, job.resume
     spec = ZOO[recipe.model]
-    _forget_another_training(resume, recipe, train)
-    torch.manual_seed(recipe.seed + 1000 * fold)
-    network = _initial_network(spec, recipe)
-    plans = [plan_phase(phase, len(train)) for phase in recipe.phases]
+    _forget_another_training(job)
+    torch.manual_seed(recipe.seed + 1000 * job.fold)
+    network = initial_network(job)
+    plans = _plans(job)
     history: list[dict[str, Any]] = []
-    batches = [sum(unit.batches for unit in units) for units in plans]
     weights: dict[str, Tensor] = {}
-    side_px = store.shape(train.study_ids[0])[-1]
+    side_px = job.slices.store.shape(job.slices.train.study_ids[0])[-1]
     reduced = None
     if recipe.input.resize_px is not None:
-        studies = dict.fromkeys(train.study_ids)
-        reduced = ReducedSlices(store, studies, hu_lut, recipe.input)
-    with TrainingProgress(f"{recipe.model} fold {fold}", batches) as progress:
-        for number, units in enumerate(plans):
-            progress.phase = number
-            if (resume / f"phase_{number + 1}.ckpt").is_file():
-                continue  # A later phase has begun: its state holds all that this one left.
-            seed = (recipe.seed, fold, number)
-            module = PhaseModule(
-                network, recipe, recipe.phases[number], units, hu_lut, seed, side_px, history
-            )
-            data = FoldData(
-                store,
-                train,
-                validation,
-                units=units,
-                seed=seed,
-                window=spec.window,
-                single_window=spec.channels,
-                workers=recipe.loader_workers,
-                reduced=reduced,
-                air=float(hu_lut[0]),
-            )
-            _fit_phase(module, data, recipe, number, resume, progress)
-            weights = module.kept_weights()
-    return network, weights, history
+        studies = dict.fromkeys(job.slices.train.study_ids)
+        reduced = ReducedSlices(job.slices.store, studies, job.hu_lut, recipe.input)
+    kind = SampleKind(spec.window, spec.channels, recipe.run_slices)
+    for number, (name, units) in enumerate(plans):
+        if (resume / f"phase_{number + 1}.ckpt").is_file():
+            continue  # A later phase has begun: its state holds all that this one left.
+        seed = (recipe.seed, job.fold, number)
+        module = PhaseModule(network, recipe, name, units, job.hu_lut, seed, side_px, history)
+        data = FoldData(
+            job.slices,
+            kind,
+            units,
+            seed,
+            workers=job.settings.loader_workers,
+            reduced=reduced,
+            air=float(job.hu_lut[0]),
+        )
+        _fit_phase(module, data, job, number)
+        weights = module.kept_weights()
+    return Trained(network, weights, history)
 
 
-def _forget_another_training(resume: Path, recipe: Recipe, train: SliceTable) -> None:
+def _plans(job: TrainingJob) -> list[tuple[str, list[Unit]]]:
+    """The phases by name, unrolled."""
+    train = job.slices.train
+    by_study = job.recipe.run_slices is not None
+    samples = len(set(train.study_ids)) if by_study else len(train)
+    masked = int(masked_slices(train, job.slices.masks).sum())
+    if job.recipe.mask_loss_weight and not masked:
+        logger.warning("%s: no training slice has a mask; the decoder cannot learn", job.title)
+    return [
+        (name, plan_phase(phase, samples, masked)) for name, phase in job.recipe.phases.in_order()
+    ]
+
+
+def _forget_another_training(job: TrainingJob) -> None:
     """Remove a resume state that was left by another recipe or other training slices."""
+    train = job.slices.train
     identity = {
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": job.recipe.model_dump(mode="json"),
         "slices": hashlib.sha256(
             repr([train.study_ids, train.slice_nums.tolist(), train.labels.tolist()]).encode()
         ).hexdigest(),
     }
-    note = resume / "training.json"
+    note = job.resume / "training.json"
     if note.is_file() and json.loads(note.read_text()) == identity:
         return
-    for state in resume.glob("phase_*.ckpt"):
+    for state in job.resume.glob("phase_*.ckpt"):
         logger.warning("%s is of another recipe or other slices: training starts anew", state)
         state.unlink()
     with atomic_path(note) as part:
         part.write_text(json.dumps(identity))
 
 
-def _initial_network(spec: ModelSpec, recipe: Recipe) -> SliceNetwork:
-    given = recipe.initial_weights
-    pretrained: bool | str = given == "imagenet" or (given or False)
-    network = SliceNetwork(spec, dropout=recipe.dropout, pretrained=pretrained)
-    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    network.encoder.to(memory_format=layout)
+def initial_network(job: TrainingJob) -> SliceNetwork:
+    """The network with the weights that the recipe starts from.
+
+    Raises:
+        InputError: The parent's checkpoint is missing, or of another model or resolution.
+    """
+    recipe = job.recipe
+    network = build_network(
+        ZOO[recipe.model],
+        dropout=recipe.dropout,
+        weights=None if recipe.parent else recipe.initial_weights,
+        weights_folder=job.settings.weights_folder,
+    )
+    if recipe.parent:
+        if job.parent is None:
+            raise InputError(f"{job.title} starts from {recipe.parent}, which was not given.")
+        job.parent.check_fits(recipe.parent, recipe.input.crop_px / recipe.input.network_px)
+        start_from(network, job.parent.weights)
     return network
 
 
-def _fit_phase(
-    module: PhaseModule,
-    data: FoldData,
-    recipe: Recipe,
-    number: int,
-    resume: Path,
-    progress: TrainingProgress,
-) -> None:
-    state = resume / f"phase_{number}.ckpt"
-    keeper = ModelCheckpoint(
-        dirpath=resume,
-        filename=state.stem,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+def _fit_phase(module: PhaseModule, data: FoldData, job: TrainingJob, number: int) -> None:
+    state = job.resume / f"phase_{number}.ckpt"
     with warnings.catch_warnings():
         # Lightning's advice on workers, devices and batch sizes is settled by the recipe.
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", message=".*torch.load.*")
-        trainer = L.Trainer(
-            accelerator="auto",
-            devices=_devices(recipe),
-            precision=recipe.precision,
-            max_epochs=len(module.units),
-            accumulate_grad_batches=module.phase.accumulate,
-            gradient_clip_val=module.phase.gradient_clip,
-            reload_dataloaders_every_n_epochs=1,
-            num_sanity_val_steps=0,
-            logger=False,
-            callbacks=[progress, keeper],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = _trainer(module, job, state)
+        _lay_out(module.network, trainer, job.settings)
         if state.is_file():
-            logger.info("%s goes on from %s", progress.title, state.name)
-        trainer.fit(module, data, ckpt_path=state if state.is_file() else None, weights_only=False)
+            logger.info("%s goes on from %s", job.title, state.name)
+        try:
+            trainer.fit(
+                module, data, ckpt_path=state if state.is_file() else None, weights_only=False
+            )
+        except LossNotFinite as error:
+            raise _not_finite(error, module, job) from error
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(error, module, job) from error
     module.to("cpu")
-    for older in resume.glob("phase_*.ckpt"):
+    if job.settings.devices > 1:  # The devices' processes have gone with their weights.
+        left = torch.load(state, map_location="cpu", weights_only=False)
+        module.load_state_dict(left["state_dict"])
+        module.on_load_checkpoint(left)
+    for older in job.resume.glob("phase_*.ckpt"):
         if older != state:
             older.unlink()
 
 
-def _devices(recipe: Recipe) -> int:
-    return 1 if recipe.devices == "auto" else recipe.devices
+def _trainer(module: PhaseModule, job: TrainingJob, state: Path) -> L.Trainer:
+    settings = job.settings
+    keeper = ModelCheckpoint(
+        dirpath=job.resume,
+        filename=state.stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    spread = DDPStrategy(start_method="spawn", find_unused_parameters=True)
+    board = TensorBoardLogger(job.logs, name="", version="") if job.logs is not None else False
+    return L.Trainer(
+        accelerator=settings.accelerator,
+        strategy=spread if settings.devices > 1 else "auto",
+        devices=settings.devices,
+        precision=settings.precision or job.recipe.precision,
+        max_epochs=len(module.units),
+        accumulate_grad_batches=module.phase.accumulate,
+        gradient_clip_val=module.phase.gradient_clip,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        logger=board,
+        callbacks=[TrainingProgress(job.title), keeper],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _lay_out(network: SliceNetwork, trainer: L.Trainer, settings: TrainingSettings) -> None:
+    """Memory layout and compilation of the encoder.
+
+    Channels last is for the tensor cores of a GPU; on a CPU it cost 30 % of the speed.
+    """
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    if settings.channels_last and on_gpu:
+        network.encoder.to(memory_format=torch.channels_last)
+    if settings.compile:
+        network.encoder.compile()
+
+
+def _not_finite(error: LossNotFinite, module: PhaseModule, job: TrainingJob) -> InputError:
+    """Save which slices the batch held, and say so."""
+    names = job.slices.train.studies().study_ids
+    note = job.resume / "loss_not_finite.json"
+    with atomic_path(note) as part:
+        part.write_text(
+            json.dumps(
+                {
+                    "model": job.recipe.model,
+                    "fold": job.fold,
+                    "phase": module.phase_name,
+                    "batch": error.step,
+                    "loss": str(error.value),
+                    "slices": [
+                        {"study_id": names[study], "slice_num": target}
+                        for study, target in zip(error.studies, error.targets, strict=True)
+                    ],
+                },
+                indent=1,
+            )
+        )
+    recipe = job.recipe.model
+    return InputError(
+        f"{job.title}: the loss became {error.value} in phase {module.phase_name!r}, batch "
+        f"{error.step}. The slices of that batch are listed in {note}. Lower "
+        f"{recipe}.phases.{module.phase_name}.learning_rate, set its gradient_clip, or train with "
+        "--params training.precision=32-true."
+    )
+
+
+def _out_of_memory(error: Exception, module: PhaseModule, job: TrainingJob) -> InputError:
+    unit, key = module.unit, f"{job.recipe.model}.phases.{module.phase_name}"
+    return InputError(
+        f"{job.title}: the GPU's memory does not hold a batch of {unit.batch} samples in phase "
+        f"{module.phase_name!r} ({str(error).splitlines()[0][:100]}). Halve {key}.batch (now "
+        f"{module.phase.batch}) and double {key}.accumulate (now {module.phase.accumulate}), or "
+        "add --params training.precision=bf16-mixed."
+    )

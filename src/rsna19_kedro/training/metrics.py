@@ -26,24 +26,29 @@ def class_weights() -> Tensor:
 
 
 def weighted_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Class-weighted binary cross-entropy, a mean over samples.
+    """Class-weighted binary cross-entropy, a mean over the slices that have labels.
 
     Args:
-        logits: ``(N, 6)``.
-        labels: ``(N, 6)`` in 0..1.
+        logits: ``(..., 6)``.
+        labels: ``(..., 6)`` in 0..1, NaN for a slice without labels.
         weights: ``(6,)``, see ``class_weights``.
     """
+    known = ~torch.isnan(labels[..., 0])
     losses = torch.nn.functional.binary_cross_entropy_with_logits(
-        logits.float(), labels, reduction="none"
+        logits.float(), torch.nan_to_num(labels), reduction="none"
     )
-    return (losses @ weights).mean()
+    return ((losses @ weights) * known).sum() / known.sum().clamp(min=1)
 
 
 class ValidationMetrics:
     """Collects logits and labels of a validation and gives one flat row of numbers."""
 
     def __init__(self) -> None:
-        options: dict[str, Any] = {"num_labels": len(CLASSES), "average": None}
+        options: dict[str, Any] = {
+            "num_labels": len(CLASSES),
+            "average": None,
+            "validate_args": False,  # The checks cost more than the sums.
+        }
         self._metrics = MetricCollection(
             {
                 "accuracy": MultilabelAccuracy(**options),
@@ -67,7 +72,7 @@ class ValidationMetrics:
 
         The AUC of a class with positives or negatives only is NaN.
         """
-        logits, labels = torch.cat(self._logits), torch.cat(self._labels)
+        logits, labels = _of_all_devices(torch.cat(self._logits), torch.cat(self._labels))
         self._logits, self._labels = [], []
         probabilities = torch.sigmoid(logits)
         clipped = probabilities.clamp(_EPS, 1 - _EPS)
@@ -85,3 +90,12 @@ class ValidationMetrics:
                 row[f"val_{metric}_{name}"] = float(value) if known else float("nan")
         self._metrics.reset()
         return row
+
+
+def _of_all_devices(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The predictions of every device, if several share the validation fold."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return logits, labels
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, (logits, labels))
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

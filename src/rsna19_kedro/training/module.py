@@ -8,14 +8,41 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.encoders import ENCODERS, trainable
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.prediction.study import study_logits
-from rsna19_kedro.training.augmentation import draw, look_up, network_input, resample
-from rsna19_kedro.training.metrics import ValidationMetrics, class_weights, weighted_bce
+from rsna19_kedro.training.augmentation import (
+    Draws,
+    draw,
+    look_up,
+    mask_targets,
+    network_input,
+    resample,
+)
+from rsna19_kedro.training.data import Batch
+from rsna19_kedro.training.metrics import (
+    ValidationMetrics,
+    class_weights,
+    weighted_bce,
+)
 from rsna19_kedro.training.plan import Unit, is_frozen, learning_rate
 from rsna19_kedro.training.recipe import Phase, Recipe
+
+
+class LossNotFinite(Exception):
+    """The loss of a batch is NaN or infinite.
+
+    Args:
+        value: The loss.
+        batch: The batch.
+        step: Its number in the phase.
+    """
+
+    def __init__(self, value: float, batch: Batch, step: int) -> None:
+        super().__init__(f"the loss became {value} in batch {step}")
+        self.value, self.step = value, step
+        self.studies = batch.studies.tolist()
+        self.targets = batch.targets.tolist()
 
 
 class PhaseModule(L.LightningModule):
@@ -27,7 +54,7 @@ class PhaseModule(L.LightningModule):
     Args:
         network: The network, changed in place.
         recipe: The model's recipe.
-        phase: The phase of it.
+        phase_name: Name of the phase of it.
         units: The phase's plan.
         hu_lut: ``(1401,)`` float32.
         seed: Identifies training and phase.
@@ -42,7 +69,7 @@ class PhaseModule(L.LightningModule):
         self,
         network: SliceNetwork,
         recipe: Recipe,
-        phase: Phase,
+        phase_name: str,
         units: list[Unit],
         hu_lut: Tensor,
         seed: tuple[int, ...],
@@ -50,7 +77,9 @@ class PhaseModule(L.LightningModule):
         history: list[dict[str, Any]],
     ) -> None:
         super().__init__()
-        self.network, self.recipe, self.phase, self.units = network, recipe, phase, units
+        self.network, self.recipe, self.units = network, recipe, units
+        self.phase_name = phase_name
+        self.phase: Phase = dict(recipe.phases.in_order())[phase_name]
         self.seed, self.side_px, self.history = seed, side_px, history
         self.best_loss, self.best_weights = math.inf, dict[str, Tensor]()
         self.register_buffer("hu_lut", hu_lut, persistent=False)
@@ -79,16 +108,20 @@ class PhaseModule(L.LightningModule):
                     weights, lr=rate, weight_decay=decay, decoupled_weight_decay=True
                 )
             case "adamw":
-                return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
+                # Lightning does not clip what a fused optimiser unscales by itself.
+                fused = self.trainer.precision == "32-true"
+                return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=fused)
 
     def on_train_epoch_start(self) -> None:
         """Start the unit's account."""
         self._train_losses = []
         self._frozen = None
+        # Lightning asks for this number at the end of each of its epochs, our units.
+        self.trainer.check_val_every_n_epoch = 1 if self.unit.validates else len(self.units) + 1
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the rate, freeze or thaw the encoder, seed what draws globally (dropout)."""
-        torch.manual_seed(self._batch_seed(batch_idx))
+        torch.manual_seed(self._batch_seed(batch_idx) + self.global_rank)
         step = self.unit.first_step + batch_idx
         total = self.units[-1].first_step + self.units[-1].batches
         rate = learning_rate(self.phase, step, self.unit.epoch, total)
@@ -114,29 +147,56 @@ class PhaseModule(L.LightningModule):
                 trainable(encoder.get_submodule(name), True)
                 encoder.get_submodule(name).train()
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of a batch of windows.
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch.
 
         Raises:
-            InputError: The loss is not finite.
+            LossNotFinite: The loss is not finite.
         """
-        slices, labels, samples = batch
         crop = self.recipe.input
+        slices = batch.slices
         if not slices.is_floating_point():
             slices = look_up(slices, self.hu_lut, crop)
-        generator = torch.Generator().manual_seed(self._batch_seed(batch_idx))
-        draws = draw(len(slices), self.recipe.augmentation, crop, self.side_px, generator)
+        draws = self._draws(len(slices), batch_idx)
         border = self.recipe.augmentation.border
         slices = resample(slices, float(self.hu_lut[0]), draws, border, crop)
-        loss = weighted_bce(self.network(slices)[:, 0], labels, self.class_weights)
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"The loss became {loss.item()} in phase {self.phase.name!r}, batch "
-                f"{self.unit.first_step + batch_idx}, samples {samples.tolist()[:8]}... "
-                "Lower learning_rate, set gradient_clip, or use precision 32-true."
+        output = self.network.outputs(slices)
+        loss = weighted_bce(output.logits, batch.labels, self.class_weights)
+        if output.masks is not None and self.recipe.mask_loss_weight:
+            loss = loss + self.recipe.mask_loss_weight * self._mask_loss(
+                output.masks[:, 0], batch.masks, draws
             )
+        if not torch.isfinite(loss):
+            raise LossNotFinite(loss.item(), batch, self.unit.first_step + batch_idx)
         self._train_losses.append(loss.detach())
+        if batch_idx % 10 == 0 and self.logger is not None:
+            rate = self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]  # type: ignore[union-attr]
+            self._tensorboard(batch_idx, train_loss=float(loss.detach()), learning_rate=rate)
         return loss
+
+    def _mask_loss(self, logits: Tensor, masks: Tensor, draws: Draws) -> Tensor:
+        """Loss of the samples that have a mask; 0 where none has."""
+        has_mask = torch.nonzero(masks.amax(dim=(1, 2)) >= 0)[:, 0]
+        if not len(has_mask):
+            return logits.sum() * 0  # Every device's graph is the same, masks or not.
+        targets = mask_targets(masks[has_mask], draws.of(has_mask.cpu()), self.recipe.input)
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            logits[has_mask].float(), targets
+        )
+
+    def _draws(self, count: int, batch_idx: int) -> Draws:
+        """This device's share of the draws of the whole batch."""
+        generator = torch.Generator().manual_seed(self._batch_seed(batch_idx))
+        world = self.trainer.world_size
+        whole = draw(
+            count * world, self.recipe.augmentation, self.recipe.input, self.side_px, generator
+        )
+        return whole if world == 1 else whole.of(slice(self.global_rank, None, world))
+
+    def _tensorboard(self, batch_idx: int, **values: float) -> None:
+        assert self.logger is not None
+        step = self.unit.first_step + batch_idx + 1
+        self.logger.log_metrics({f"{self.phase_name}/{k}": v for k, v in values.items()}, step)
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Predict one study whole."""
@@ -156,7 +216,7 @@ class PhaseModule(L.LightningModule):
         unit = self.unit
         losses = self._train_losses
         row: dict[str, Any] = {
-            "phase": self.phase.name,
+            "phase": self.phase_name,
             "epoch": unit.epoch_end,
             "step": unit.first_step + unit.batches,
             "learning_rate": float(self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]),  # type: ignore[union-attr]
@@ -164,6 +224,9 @@ class PhaseModule(L.LightningModule):
             **self._metrics.compute(),
         }
         self.history.append(row)
+        if self.logger is not None:
+            numbers = {k: v for k, v in row.items() if k.startswith("val_") and math.isfinite(v)}
+            self._tensorboard(unit.batches - 1, **numbers)
         if self.recipe.keep == "best" and row["val_loss"] < self.best_loss:
             self.best_loss = row["val_loss"]
             self.best_weights = _cpu_copy(self.network.state_dict())

@@ -1,12 +1,14 @@
 """A training recipe: the numbers of one model's YAML, typed.
 
-A recipe is a list of phases; a phase is data, not code. See docs/recipes.md for the keys.
+A recipe is a few phases; a phase is data, not code. See docs/recipes.md for the keys.
 """
 
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.prediction.variants import VARIANTS
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -74,7 +76,6 @@ class Augmentation(_Strict):
 class StepDecay(_Strict):
     """Rate times ``factor`` from each of the named epochs on (counted from 0)."""
 
-    kind: Literal["steps"]
     from_epochs: tuple[PositiveInt, ...]
     factor: Annotated[float, Field(gt=0, lt=1)]
 
@@ -82,7 +83,6 @@ class StepDecay(_Strict):
 class FlatCosine(_Strict):
     """Constant rate, then half a cosine down to ``min_lr``. Steps count batches."""
 
-    kind: Literal["flat_cosine"]
     flat_steps: Annotated[int, Field(ge=0)]
     cosine_steps: PositiveInt
     min_lr: Annotated[float, Field(ge=0)]
@@ -94,24 +94,28 @@ class OneCycle(_Strict):
     For short trainings from random weights, such as the demo's.
     """
 
-    kind: Literal["one_cycle"]
     warm_up: Probability = 0.3
 
 
-Schedule = Annotated[StepDecay | FlatCosine | OneCycle, Field(discriminator="kind")]
+class MaskRepeats(_Strict):
+    """Slices that have a mask stand ``times`` as often in the first ``epochs``."""
+
+    times: PositiveInt
+    epochs: PositiveInt
 
 
 class Phase(_Strict):
     """A stretch of training with one optimiser.
 
     Attributes:
-        name: For logs and the history.
         optimizer: Adam, RAdam or AdamW; weight decay is always decoupled.
         learning_rate: Start of the schedule.
-        schedule: ``None`` for a constant rate.
-        epochs: Length in passes over the training slices; or
-        steps: length in batches.
-        batch: Samples a batch (of whole windows).
+        step_decay: The schedule: one of these three, or none for a constant rate.
+        flat_cosine: See ``step_decay``.
+        one_cycle: See ``step_decay``.
+        epochs: Length in passes over the training samples, 0.125 for an eighth of one; or
+        steps: length in batches. With both, what ends first.
+        batch: Samples a batch (of whole windows, or runs).
         accumulate: Batches an optimiser update.
         single_slice_epochs: First epochs of the phase on single slices (the combiner's centre
             tap alone), at twice the batch; ``all`` for the whole phase.
@@ -119,14 +123,17 @@ class Phase(_Strict):
             frozen encoder's batch norm is in evaluation mode; a new stem learns all the same.
         weight_decay: Decoupled, scaled by the rate.
         gradient_clip: Greatest norm of all gradients; ``None`` for no limit.
-        validations_per_epoch: How often an epoch the validation fold is predicted.
+        validations_per_epoch: How often an epoch the validation fold is predicted; or
+        epochs_per_validation: every so many epochs, and at the end.
+        mask_repeats: Oversampling of slices with a mask; ``None`` for none.
     """
 
-    name: str
     optimizer: Literal["adam", "radam", "adamw"] = "radam"
     learning_rate: PositiveFloat
-    schedule: Schedule | None = None
-    epochs: PositiveInt | None = None
+    step_decay: StepDecay | None = None
+    flat_cosine: FlatCosine | None = None
+    one_cycle: OneCycle | None = None
+    epochs: PositiveFloat | None = None
     steps: PositiveInt | None = None
     batch: PositiveInt
     accumulate: PositiveInt = 1
@@ -135,12 +142,55 @@ class Phase(_Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     gradient_clip: PositiveFloat | None = None
     validations_per_epoch: PositiveInt = 1
+    epochs_per_validation: PositiveInt = 1
+    mask_repeats: MaskRepeats | None = None
 
     @model_validator(mode="after")
-    def _has_a_length(self) -> "Phase":
+    def _makes_sense(self) -> "Phase":
         if self.epochs is None and self.steps is None:
-            raise ValueError(f"phase {self.name!r} needs epochs, steps or both (the first to end)")
+            raise ValueError("a phase needs epochs, steps or both (the first to end)")
+        if len(self._schedules()) > 1:
+            raise ValueError("a phase has at most one of step_decay, flat_cosine and one_cycle")
+        if self.validations_per_epoch > 1 and self.epochs_per_validation > 1:
+            raise ValueError("validations_per_epoch or epochs_per_validation, not both above 1")
         return self
+
+    def _schedules(self) -> list[StepDecay | FlatCosine | OneCycle]:
+        given = (self.step_decay, self.flat_cosine, self.one_cycle)
+        return [schedule for schedule in given if schedule is not None]
+
+    @property
+    def schedule(self) -> StepDecay | FlatCosine | OneCycle | None:
+        """The phase's schedule; ``None`` for a constant rate."""
+        return next(iter(self._schedules()), None)
+
+
+class Phases(_Strict):
+    """The phases of a recipe, in the order in which they are trained; ``None`` leaves one out.
+
+    Attributes:
+        prefit: What is new learns while the encoder is frozen.
+        main: All weights.
+        combine: What the neighbouring slices add, afterwards.
+    """
+
+    prefit: Phase | None = None
+    main: Phase | None = None
+    combine: Phase | None = None
+
+    @model_validator(mode="after")
+    def _has_one(self) -> "Phases":
+        if not self.in_order():
+            raise ValueError("a recipe needs at least one phase (prefit, main, combine)")
+        return self
+
+    def in_order(self) -> list[tuple[str, Phase]]:
+        """Names and phases."""
+        given = (("prefit", self.prefit), ("main", self.main), ("combine", self.combine))
+        return [(name, phase) for name, phase in given if phase is not None]
+
+
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 
 class Recipe(_Strict):
@@ -152,14 +202,15 @@ class Recipe(_Strict):
         augmentation: Random changes of a training sample.
         dropout: Probability in front of the linear layer.
         initial_weights: ``imagenet`` for the library's weights, a path of a local file with
-            them, ``None`` for random ones.
-        phases: In their order.
-        keep: Weights of the last validation, or of the one with the lowest loss.
+            them, the name of the model whose encoder it starts from (as in the zoo), or
+            ``None`` for random ones.
+        run_slices: Slices of a sample that is a run of neighbours, all of which that have
+            their whole window are predicted; ``None``: a sample is one slice with its window.
+        mask_loss_weight: Of the decoder's masks, against 1 of the classes.
+        phases: What is done in which order.
+        keep: Weights of the last epoch, or of the validation with the lowest loss.
         variants: Test-time variants, see ``prediction.variants``.
         precision: Arithmetic of training, as Lightning names it.
-        channels_last: Memory layout of the network's weights.
-        devices: Number of devices, or ``auto`` for one accelerator if there is one.
-        loader_workers: Processes that read training volumes; 0 reads in the training's own.
         seed: Start of all random draws of this model.
     """
 
@@ -168,17 +219,55 @@ class Recipe(_Strict):
     augmentation: Augmentation = Augmentation()
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     initial_weights: str | None = "imagenet"
-    phases: tuple[Phase, ...]
+    run_slices: PositiveInt | None = None
+    mask_loss_weight: Annotated[float, Field(ge=0)] = 0.0
+    phases: Phases
     keep: Literal["last", "best"] = "last"
     variants: tuple[Literal[tuple(VARIANTS)], ...]  # type: ignore[valid-type]
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    channels_last: bool = True
-    devices: PositiveInt | Literal["auto"] = "auto"
-    loader_workers: Annotated[int, Field(ge=0)] = 0
+    precision: Precision = "32-true"
     seed: int = 0
 
     @model_validator(mode="after")
-    def _has_phases(self) -> "Recipe":
-        if not self.phases:
-            raise ValueError("a recipe needs at least one phase")
+    def _fits_the_model(self) -> "Recipe":
+        if self.model not in ZOO:
+            close = get_close_matches(self.model, ZOO, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"unknown model {self.model!r}{hint} (one of {', '.join(ZOO)})")
+        spec = ZOO[self.model]
+        given = self.initial_weights
+        if given in ZOO and given != spec.starts_from:
+            raise ValueError(f"{self.model} does not start from {given!r}; see networks/zoo.py")
+        if self.run_slices is not None and self.run_slices < spec.window:
+            raise ValueError(
+                f"run_slices {self.run_slices} is less than the window of {spec.window} slices"
+            )
+        if self.mask_loss_weight and not spec.decoder:
+            raise ValueError(f"mask_loss_weight: {self.model} has no decoder")
         return self
+
+    @property
+    def parent(self) -> str | None:
+        """The model whose checkpoint it starts from."""
+        return self.initial_weights if self.initial_weights in ZOO else None
+
+
+class TrainingSettings(_Strict):
+    """How the machine is used, for all models alike; no recipe depends on it.
+
+    Attributes:
+        precision: Instead of the recipes' own; ``None`` leaves those.
+        accelerator: As Lightning names it; ``auto`` takes a GPU if there is one.
+        devices: Devices that share each batch.
+        loader_workers: Processes that read training volumes; 0 reads in the training's own.
+        channels_last: Memory layout of the encoder.
+        compile: Compile the encoder (torch.compile); slow to start.
+        weights_folder: Where ImageNet weights are looked for before they are downloaded.
+    """
+
+    precision: Precision | None = None
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: PositiveInt = 1
+    loader_workers: Annotated[int, Field(ge=0)] = 0
+    channels_last: bool = True
+    compile: bool = False
+    weights_folder: str | None = None

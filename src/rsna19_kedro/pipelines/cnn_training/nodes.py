@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,54 +13,71 @@ from rsna19_kedro.ct.lut import lut_from_table
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.training.recipe import Recipe
+from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 
 logger = logging.getLogger(__name__)
 
 
 def train_fold(
     labels: pd.DataFrame,
+    validation_labels: pd.DataFrame,
     volumes: VolumeStore,
     volume_index: pd.DataFrame,
     hu_lut: pd.DataFrame,
     resume: Path,
+    tensorboard: Path,
     recipe: Recipe,
+    training: TrainingSettings,
     fold: int,
+    parent: Checkpoint | None = None,
+    masks: VolumeStore | None = None,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train a model on all folds but one.
 
     Args:
         labels: Slices with fold and labels, the model's own table.
+        validation_labels: The table whose fold the model is judged by while it trains.
         volumes: Prepared volumes.
         volume_index: Manifest of the volumes.
         hu_lut: Table ``hu``, ``value``.
         resume: Folder with the state of a killed training; emptied at the end.
+        tensorboard: Folder for TensorBoard's log.
         recipe: The model's recipe.
+        training: How the machine is used.
         fold: The fold that is held out.
+        parent: Checkpoint of the model that this one starts from, of the same fold.
+        masks: Masks that lie on the volumes, for a model with a decoder.
 
     Returns:
         The checkpoint, and the history with a row a validation.
     """
     import torch
 
-    from rsna19_kedro.training.fit import split_fold, train_model
+    from rsna19_kedro.training.data import FoldSlices
+    from rsna19_kedro.training.fit import train_model
+    from rsna19_kedro.training.job import TrainingJob, split_fold
 
     lut = torch.from_numpy(lut_from_table(hu_lut))
-    train, validation = split_fold(labels, volume_index, fold)
-    network, weights, rows = train_model(recipe, fold, train, validation, volumes, lut, resume)
-    history = pd.DataFrame(rows)
+    train, validation = split_fold(labels, volume_index, fold, validation_labels)
+    slices = FoldSlices(volumes, train, validation, masks)
+    if not any(resume.glob("phase_*.ckpt")):
+        _empty(tensorboard)  # A training that starts anew starts a new curve.
+    job = TrainingJob(recipe, training, fold, slices, lut, resume, tensorboard, parent)
+    started = time.monotonic()
+    trained = train_model(job)
+    history = pd.DataFrame(trained.history)
     history.insert(0, "model", recipe.model)
     history.insert(1, "fold", fold)
     logger.info(
-        "%s fold %d: validation loss %.4f after %d validations",
-        recipe.model,
-        fold,
+        "%s: validation loss %.4f after %d validations, %.0f s",
+        job.title,
         history["val_loss"].iloc[-1],
         len(history),
+        time.monotonic() - started,
     )
     checkpoint = Checkpoint(
-        spec=network.spec,
-        weights=weights,
+        spec=trained.network.spec,
+        weights=trained.weights,
         hu_lut=lut,
         crop_px=recipe.input.crop_px,
         resize_px=recipe.input.network_px,
@@ -83,6 +101,6 @@ def _metadata(recipe: Recipe, fold: int, history: pd.DataFrame) -> dict[str, Any
 
 
 def _empty(folder: Path) -> None:
-    """Remove the resume state: from here on the checkpoint says that the fold is trained."""
+    """Remove what an earlier try left."""
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()

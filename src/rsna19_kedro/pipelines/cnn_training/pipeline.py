@@ -18,16 +18,24 @@ def create_pipeline(scope: Scope) -> Pipeline:
 
 
 def _train(model: str, fold: int, scope: Scope) -> Pipeline:
+    spec = ZOO[model]
     tags = {"gpu", f"fold_{fold}"} | ({ANCESTOR_TAG} if model in scope.ancestors else set())
+    # What comes from outside of the model's namespace, by the node's names for it.
+    outside = {
+        "labels": spec.labels,
+        "validation_labels": spec.validation_labels or spec.labels,
+        **{name: name for name in ("volumes", "volume_index", "hu_lut")},
+    }
+    if spec.starts_from is not None:
+        outside["parent"] = f"{spec.starts_from}.fold_{fold}.checkpoint"
+    if spec.decoder:
+        outside["masks"] = "masks"
     node = Node(
         train_fold,
         inputs={
-            "labels": "labels_table",
-            "volumes": "volumes",
-            "volume_index": "volume_index",
-            "hu_lut": "hu_lut",
-            "resume": "resume",
+            **{name: name for name in (*outside, "resume", "tensorboard")},
             "recipe": "params:recipe",
+            "training": "params:training",
             "fold": "params:fold_number",
         },
         outputs=["checkpoint", "history"],
@@ -37,14 +45,10 @@ def _train(model: str, fold: int, scope: Scope) -> Pipeline:
     return Pipeline(
         [node],
         namespace=f"{model}.fold_{fold}",
-        inputs={
-            "labels_table": ZOO[model].labels,
-            "volumes": "volumes",
-            "volume_index": "volume_index",
-            "hu_lut": "hu_lut",
-        },
+        inputs=outside,
         parameters={
             "params:recipe": f"params:{model}",
+            "params:training": "params:training",
             "params:fold_number": f"params:fold_numbers.fold_{fold}",
         },
     )

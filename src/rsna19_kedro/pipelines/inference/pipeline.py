@@ -19,6 +19,7 @@ def _predict(model: str, fold: int) -> Pipeline:
         "checkpoint": "checkpoint",
         "volumes": "volumes",
         "recipe": "params:recipe",
+        "prediction": "params:prediction",
         "fold": "params:fold_number",
     }
     tags = {"gpu", f"fold_{fold}"}
@@ -26,14 +27,14 @@ def _predict(model: str, fold: int) -> Pipeline:
         [
             Node(
                 predict_oof,
-                inputs={**common, "folds": "folds"},
+                inputs={**common, "folds": "folds", "parts": "oof_parts"},
                 outputs="oof",
                 name="predict_oof",
                 tags=tags,
             ),
             Node(
                 predict_test,
-                inputs={**common, "test_slices": "test_slices"},
+                inputs={**common, "test_slices": "test_slices", "parts": "test_parts"},
                 outputs="test",
                 name="predict_test",
                 tags=tags,
@@ -43,6 +44,7 @@ def _predict(model: str, fold: int) -> Pipeline:
         inputs={name: name for name in ("volumes", "folds", "test_slices")},
         parameters={
             "params:recipe": f"params:{model}",
+            "params:prediction": "params:prediction",
             "params:fold_number": f"params:fold_numbers.fold_{fold}",
         },
     )

@@ -1,0 +1,39 @@
+"""From a model's name to its network, with the weights it starts from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from rsna19_kedro.networks.encoders import ENCODERS, stem_of_channels
+from rsna19_kedro.networks.segmentation_network import SegmentationNetwork
+from rsna19_kedro.networks.slice_network import SliceNetwork
+from rsna19_kedro.networks.zoo import ModelSpec
+
+_ENCODER = "encoder."
+
+
+def build_network(spec: ModelSpec, **options: Any) -> SliceNetwork:
+    """Build the network of a model; the options are those of ``SliceNetwork``."""
+    return (SegmentationNetwork if spec.decoder else SliceNetwork)(spec, **options)
+
+
+def start_from(network: SliceNetwork, weights: Mapping[str, Tensor]) -> None:
+    """Take over the encoder of another network of the same architecture, of 3 channels.
+
+    Combiner and head stay as they are; a stem of more channels gets the other's in its
+    middle channels (reference, section 4b).
+
+    Args:
+        network: Changed in place.
+        weights: The other network's ``state_dict``.
+    """
+    encoder = {
+        name.removeprefix(_ENCODER): value
+        for name, value in weights.items()
+        if name.startswith(_ENCODER)
+    }
+    stem = f"{ENCODERS[network.spec.encoder].first_conv}.weight"
+    if encoder[stem].shape[1] != network.spec.channels:
+        encoder[stem] = stem_of_channels(encoder[stem], network.spec.channels)
+    network.encoder.load_state_dict(encoder)

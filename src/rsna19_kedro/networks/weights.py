@@ -1,0 +1,122 @@
+"""ImageNet weights of the encoders: downloaded by their library, or from a local folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from rsna19_kedro.errors import InputError
+
+IMAGENET = "imagenet"
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """An architecture with ImageNet weights.
+
+    Attributes:
+        library: ``timm`` (Hugging Face hub) or ``pytorchcv`` (GitHub releases).
+        name: Its name there; the file in a folder of weights is called the same.
+    """
+
+    library: Literal["timm", "pytorchcv"]
+    name: str
+
+
+def imagenet_weights(
+    source: WeightSource, wanted: str = IMAGENET, folder: str | None = None
+) -> dict[str, Tensor]:
+    """Weights of the whole ImageNet network, by the names of the encoder's modules.
+
+    Args:
+        source: Which ones.
+        wanted: ``imagenet``, or the path of a file.
+        folder: Where ``<name>.safetensors`` (or .pth, .pt, .bin) is looked for first.
+
+    Raises:
+        InputError: No such file, a file that cannot be read, or a failed download; the
+            message says which file is wanted, where to get it and where to put it.
+    """
+    if wanted != IMAGENET:
+        return _read(Path(wanted))
+    if folder is not None:
+        for suffix in _SUFFIXES:
+            path = Path(folder) / f"{source.name}{suffix}"
+            if path.is_file():
+                return _read(path)
+    try:
+        return _strip(_download(source))
+    except Exception as error:  # The libraries raise whatever their network code raises.
+        raise InputError(_advice(source, folder, error)) from error
+
+
+def save_all(folder: str) -> None:
+    """Download the weights of all encoders into a folder, for a machine without internet.
+
+    Run on a machine with internet:
+    ``python -c "from rsna19_kedro.networks.weights import save_all; save_all('weights')"``
+    """
+    from safetensors.torch import save_file
+
+    from rsna19_kedro.networks.encoders import ENCODERS
+
+    for source in {encoder.weights for encoder in ENCODERS.values()}:
+        path = Path(folder) / f"{source.name}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in imagenet_weights(source).items()}, path)
+
+
+def _download(source: WeightSource) -> Mapping[str, Any]:
+    if source.library == "timm":
+        import timm
+
+        return timm.create_model(source.name, pretrained=True).state_dict()
+    import torch
+    from pytorchcv.models.common.model_store import get_model_file
+
+    return torch.load(get_model_file(source.name), map_location="cpu", weights_only=True)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"The file of initial weights {path} does not exist.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return _strip(load_file(path))
+        import torch
+
+        return _strip(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # Unpickling raises anything.
+        raise InputError(f"The file of initial weights {path} cannot be read: {error}") from error
+
+
+def _strip(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Names as in the encoder: pytorchcv's encoder is the part called ``features``."""
+    inner = state.get("state_dict", state)
+    if any(name.startswith("features.init_block.") for name in inner):
+        inner = {name.removeprefix("features."): value for name, value in inner.items()}
+    return {name: value for name, value in inner.items() if isinstance(value, Tensor)}
+
+
+def _advice(source: WeightSource, folder: str | None, error: Exception) -> str:
+    if source.library == "timm":
+        where = f"model.safetensors of 'timm/{source.name}' on the Hugging Face hub"
+    else:
+        where = f"'{source.name}-*.pth.zip' (unpacked) of the releases of osmr/imgclsmob on GitHub"
+    put = (
+        f"put it into {folder}"
+        if folder
+        else "put it into a folder and name that with --params training.weights_folder=FOLDER"
+    )
+    return (
+        f"The ImageNet weights {source.name} could not be downloaded ({type(error).__name__}: "
+        f"{str(error).splitlines()[0][:120] if str(error) else 'no message'}). On a machine "
+        f"without internet, fetch {where} elsewhere, call it {source.name}.safetensors (or .pth) "
+        f"and {put}. docs/recipes.md has a command that fetches all of them. Or start from "
+        "random weights: initial_weights: null in the model's YAML."
+    )

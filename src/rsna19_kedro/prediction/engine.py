@@ -1,0 +1,162 @@
+"""A trained network on a device, ready to predict studies."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.evidence import class_evidence
+from rsna19_kedro.networks.slice_network import SliceNetwork
+from rsna19_kedro.prediction.inputs import study_inputs
+from rsna19_kedro.prediction.settings import PredictionSettings
+from rsna19_kedro.prediction.study import studies_maps
+from rsna19_kedro.training.recipe import InputSize
+
+_CPU_BATCH, _GPU_BATCH = 32, 256
+_HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class Study(NamedTuple):
+    """A prepared study.
+
+    Attributes:
+        study_id: Its name, which seeds random variants.
+        hu: ``(S, H, W)`` int16.
+    """
+
+    study_id: str
+    hu: np.ndarray
+
+
+class Prediction(NamedTuple):
+    """What a network says of a study.
+
+    Attributes:
+        study_id: Its name.
+        probabilities: ``(V, S, 6)`` float32.
+        evidence: ``(S, 6, h, w)`` float32 of the first variant, see ``class_evidence``; ``None``
+            unless it was asked for.
+    """
+
+    study_id: str
+    probabilities: np.ndarray
+    evidence: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network in evaluation mode with all that prediction needs.
+
+    Attributes:
+        network: On its device.
+        hu_lut: ``(1401,)`` float32, on the device.
+        size: The network's input.
+        variants: Names of the test-time variants.
+        settings: How the device is used.
+    """
+
+    network: SliceNetwork
+    hu_lut: torch.Tensor
+    size: InputSize
+    variants: tuple[str, ...]
+    settings: PredictionSettings
+
+    @classmethod
+    def of(
+        cls, checkpoint: Checkpoint, variants: Sequence[str], settings: PredictionSettings
+    ) -> "Engine":
+        """Build the checkpoint's network on the device that the settings name."""
+        gpu = settings.accelerator == "gpu" or (
+            settings.accelerator == "auto" and torch.cuda.is_available()
+        )
+        device = torch.device("cuda" if gpu else "cpu")
+        network = checkpoint.network().to(device)
+        if gpu:
+            network.encoder.to(memory_format=torch.channels_last)
+        crop, resized = checkpoint.crop_px, checkpoint.resize_px
+        size = InputSize(crop_px=crop, resize_px=None if resized == crop else resized)
+        return cls(network, checkpoint.hu_lut.to(device), size, tuple(variants), settings)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.hu_lut.device
+
+    @property
+    def batch_slices(self) -> int:
+        """Windows that go through the encoder together."""
+        default = _GPU_BATCH if self.device.type == "cuda" else _CPU_BATCH
+        return self.settings.batch_slices or default
+
+    def predict(
+        self, studies: Iterable[Study], *, with_evidence: bool = False
+    ) -> Iterator[Prediction]:
+        """Predict studies; the next ones are read while the device works.
+
+        Args:
+            studies: Read lazily, in a thread.
+            with_evidence: Whether to add where in the slices the evidence lies.
+
+        Yields:
+            A prediction of each study, in their order.
+        """
+        half = _HALF.get(self.settings.precision)
+        air = float(self.hu_lut[0])
+        for group in self._groups(ahead(studies)):
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device.type, half, enabled=half is not None),
+            ):
+                maps = studies_maps(
+                    self.network,
+                    [self._input(study) for study in group],
+                    air,
+                    batch_slices=self.batch_slices,
+                )
+                done = []
+                for study, combined in zip(group, maps, strict=True):
+                    output = self.network.classify(combined)
+                    evidence = None
+                    if with_evidence:
+                        first = tuple(level[:1] for level in combined)
+                        seen = class_evidence(self.network, first, self.network.classify(first))
+                        evidence = seen[0].cpu().numpy()
+                    probabilities = torch.sigmoid(output.logits.float()).cpu().numpy()
+                    done.append(Prediction(study.study_id, probabilities, evidence))
+            yield from done
+
+    def _input(self, study: Study) -> torch.Tensor:
+        hu = torch.from_numpy(study.hu).to(self.device, non_blocking=True)
+        return study_inputs(hu, self.hu_lut, self.size, self.variants, study.study_id)
+
+    def _groups(self, studies: Iterable[Study]) -> Iterator[list[Study]]:
+        """Studies together until they fill a batch of the encoder."""
+        group: list[Study] = []
+        windows = 0
+        for study in studies:
+            group.append(study)
+            windows += len(study.hu) * len(self.variants)
+            if windows >= self.batch_slices:
+                yield group
+                group, windows = [], 0
+        if group:
+            yield group
+
+
+def ahead(studies: Iterable[Study], depth: int = 2) -> Iterator[Study]:
+    """The same studies, up to ``depth`` of them read ahead in a thread."""
+    source = iter(studies)
+    done = object()
+    with ThreadPoolExecutor(1) as reader:
+        waiting = [reader.submit(next, source, done) for _ in range(depth)]
+        while True:
+            study = waiting.pop(0).result()
+            if study is done:
+                return
+            waiting.append(reader.submit(next, source, done))
+            assert isinstance(study, Study)
+            yield study

@@ -1,0 +1,99 @@
+"""What is to be trained: slices of a fold, a recipe, a machine."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.slice_network import SliceNetwork
+from rsna19_kedro.training.data import FoldSlices
+from rsna19_kedro.training.recipe import Recipe, TrainingSettings
+from rsna19_kedro.training.slices import SliceTable
+
+logger = logging.getLogger(__name__)
+
+
+def split_fold(
+    slices: pd.DataFrame,
+    volume_index: pd.DataFrame,
+    fold: int,
+    judged_by: pd.DataFrame | None = None,
+) -> tuple[SliceTable, SliceTable]:
+    """Slices of the other folds, and of this one.
+
+    Args:
+        slices: Rows with fold and labels.
+        volume_index: Manifest of the volumes.
+        fold: The fold that is held out.
+        judged_by: Table whose fold is held out instead; ``None`` for the same.
+
+    Raises:
+        InputError: One of the two is empty, or there is no positive slice to learn from.
+    """
+    judged_by = slices if judged_by is None else judged_by
+    train = slices[slices["fold"] != fold]
+    validation = judged_by[judged_by["fold"] == fold]
+    for part, name in ((train, "the other folds hold"), (validation, f"fold {fold} holds")):
+        if part.empty:
+            raise InputError(f"Cannot train fold {fold}: {name} no labelled slices.")
+    positives = train[list(CLASSES)].sum()
+    if positives["any"] == 0:
+        raise InputError(
+            f"Cannot train fold {fold}: none of the {len(train)} training slices is positive."
+        )
+    for name in positives.index[positives == 0]:
+        logger.warning("Fold %d: no training slice of class %s; it cannot be learnt", fold, name)
+    return SliceTable.from_frame(train, volume_index), SliceTable.from_frame(
+        validation, volume_index
+    )
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A model to train on one fold.
+
+    Attributes:
+        recipe: How.
+        settings: On what.
+        fold: Number of the validation fold, for seeds and messages.
+        slices: Training and validation slices.
+        hu_lut: ``(1401,)`` float32.
+        resume: Folder with the state of an earlier, killed training; kept up to date.
+        logs: Folder for TensorBoard; ``None`` for no such log.
+        parent: Checkpoint of the model that the recipe starts from.
+    """
+
+    recipe: Recipe
+    settings: TrainingSettings
+    fold: int
+    slices: FoldSlices
+    hu_lut: Tensor
+    resume: Path
+    logs: Path | None = None
+    parent: Checkpoint | None = None
+
+    @property
+    def title(self) -> str:
+        """For messages and progress."""
+        return f"{self.recipe.model} fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves.
+
+    Attributes:
+        network: The network, as it was at the end.
+        weights: Those that the recipe keeps.
+        history: A row a validation.
+    """
+
+    network: SliceNetwork
+    weights: dict[str, Tensor]
+    history: list[dict[str, Any]]

@@ -1,0 +1,132 @@
+"""Prediction tables: their rows, and that a killed one goes on to the same numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recipes import base_recipe
+from rsna19_kedro.contracts import KEYS, PREDICTIONS
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.build import build_network
+from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.pipelines.inference.nodes import predict_oof
+from rsna19_kedro.prediction.engine import Engine, Study, ahead
+from rsna19_kedro.prediction.settings import PredictionSettings
+from rsna19_kedro.prediction.tables import predict_slices
+from small_volumes import SIDE_PX, disk_volumes
+
+LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)
+VARIANTS = ("normal", "random_1", "flip_horizontal")
+SETTINGS = PredictionSettings(part_studies=2, batch_slices=11)
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    torch.manual_seed(3)
+    spec = ZOO["resnet18_400"]
+    return Checkpoint(spec, build_network(spec).state_dict(), LUT, SIDE_PX, SIDE_PX)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    return folder
+
+
+def test_rows_are_slices_times_variants_in_order(checkpoint, parts, tmp_path) -> None:
+    store, folds, _ = disk_volumes(tmp_path / "v", studies=5)
+    wanted = folds[folds["slice_num"] != 3].sample(frac=1, random_state=0)
+    table = predict_slices(checkpoint, store, wanted, VARIANTS, SETTINGS, parts, title="t")
+    assert len(table) == 3 * len(wanted)
+    assert table["tta"].tolist() == list(VARIANTS) * len(wanted)
+    slices = table.iloc[::3]
+    assert slices.equals(slices.sort_values(["study_id", "slice_num"]))
+    assert set(slices["sop_instance_uid"]) == set(wanted["sop_instance_uid"])
+    values = table[list(PREDICTIONS)].to_numpy()
+    assert values.dtype == np.float32
+    assert np.isfinite(values).all()
+    # A row holds its own slice's number.
+    (name, probabilities, _), *_ = Engine.of(checkpoint, VARIANTS, SETTINGS).predict(
+        [Study("ID_s2", store.read("ID_s2"))]
+    )
+    row = table[(table.study_id == name) & (table.slice_num == 5) & (table.tta == "random_1")]
+    assert np.allclose(row[list(PREDICTIONS)].to_numpy()[0], probabilities[1, 5], atol=1e-5)
+
+
+def test_killed_table_goes_on_and_ends_with_the_same_numbers(
+    checkpoint, parts, tmp_path, monkeypatch
+) -> None:
+    store, folds, _ = disk_volumes(tmp_path / "v", studies=5)
+    (tmp_path / "other").mkdir()
+    whole = predict_slices(
+        checkpoint, store, folds, VARIANTS, SETTINGS, tmp_path / "other", title="t"
+    )
+    read = type(store).read
+    seen: list[str] = []
+
+    def killed(self, study_id: str, *arguments: int):
+        seen.append(study_id)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return read(self, study_id, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "read", killed)
+        with pytest.raises(KeyboardInterrupt):
+            predict_slices(checkpoint, store, folds, VARIANTS, SETTINGS, parts, title="t")
+    assert [path.name for path in parts.glob("*.parquet")] == ["from_000000.parquet"]
+    seen.clear()
+    monkeypatch.setattr(
+        type(store), "read", lambda self, name, *rest: seen.append(name) or read(self, name, *rest)
+    )
+    again = predict_slices(checkpoint, store, folds, VARIANTS, SETTINGS, parts, title="t")
+    pd.testing.assert_frame_equal(again, whole)
+    assert seen == ["ID_s2", "ID_s3", "ID_s4"]
+
+
+def test_parts_of_another_checkpoint_are_not_taken_up(checkpoint, parts, tmp_path) -> None:
+    store, folds, _ = disk_volumes(tmp_path / "v", studies=3)
+    first = predict_slices(checkpoint, store, folds, VARIANTS, SETTINGS, parts, title="t")
+    checkpoint.weights["head.bias"] += 1
+    second = predict_slices(checkpoint, store, folds, VARIANTS, SETTINGS, parts, title="t")
+    assert (second[list(PREDICTIONS)] > first[list(PREDICTIONS)]).all(axis=None)
+
+
+def test_checkpoint_of_another_input_size_is_refused(checkpoint, parts, tmp_path) -> None:
+    store, folds, _ = disk_volumes(tmp_path / "v")
+    recipe = base_recipe("resnet18_400", input={"crop_px": 32, "resize_px": 16})
+    with pytest.raises(InputError, match="reduced 2 times, is wanted"):
+        predict_oof(checkpoint, store, folds, parts, recipe, SETTINGS, 0)
+
+
+def test_half_precision_is_close(checkpoint, tmp_path) -> None:
+    store, _, _ = disk_volumes(tmp_path / "v", studies=1)
+    study = Study("ID_s0", store.read("ID_s0"))
+    half = SETTINGS.model_copy(update={"precision": "bf16-mixed"})
+    (_, single, _), (_, low, _) = (
+        next(iter(Engine.of(checkpoint, VARIANTS, settings).predict([study])))
+        for settings in (SETTINGS, half)
+    )
+    assert np.abs(single - low).max() < 0.05
+    assert not np.array_equal(single, low)
+
+
+def test_an_error_of_the_reader_reaches_the_caller() -> None:
+    def broken():
+        yield Study("a", np.zeros((1, 2, 2), np.int16))
+        raise InputError("no such study")
+
+    with pytest.raises(InputError, match="no such study"):
+        list(ahead(broken()))
+
+
+def test_keys_stay(checkpoint, parts, tmp_path) -> None:
+    store, folds, _ = disk_volumes(tmp_path / "v", studies=2)
+    recipe = base_recipe("resnet18_400", input={"crop_px": SIDE_PX}, variants=["normal"])
+    table = predict_oof(checkpoint, store, folds, parts, recipe, SETTINGS, 1)
+    assert list(table.columns) == [*KEYS, "model", "fold", "tta", *PREDICTIONS]
+    assert set(table["study_id"]) == {"ID_s1"}
+    assert not list(parts.iterdir())
