@@ -100,6 +100,8 @@ class OneSource:
         Raises:
             InputError: ``data/`` holds results of something else.
         """
+        if set(run_params.get("pipeline_names") or ()) == {"new_study"}:
+            return  # It takes checkpoints of whatever data, and touches no other result.
         self._note = Path(str(catalog["slice_index"]._filepath)).parent / "source.json"
         self._source = {
             "raw_dir": _shown(catalog["raw_download"]._filepath, run_params["project_path"]),
@@ -137,6 +139,8 @@ class ResultSummary:
         ("submission_average", "submission, plain average"),
         ("submission_stacked", "submission, second level"),
         ("report", "the report"),
+        ("new_predictions_csv", "predictions"),
+        ("new_report", "the report"),
     )
 
     @hook_impl

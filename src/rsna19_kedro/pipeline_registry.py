@@ -10,6 +10,7 @@ from rsna19_kedro.pipelines import (
     folds,
     inference,
     ingestion,
+    new_study,
     phantoms,
     reporting,
     stacking,
@@ -51,4 +52,8 @@ def _pipelines(scope: Scope) -> dict[str, Pipeline]:
         # hooks.NeedEveryFold says what is wrong when one of these is asked for by name.
         and (name not in ("stacking", "reporting") or scope.complete)
     ]
-    return {**named, "__default__": sum(default, Pipeline([]))}
+    return {
+        **named,
+        "new_study": new_study.create_pipeline(scope),
+        "__default__": sum(default, Pipeline([])),
+    }

@@ -18,6 +18,9 @@ SCOPE_KEYS = ("fold", "models")
 GLOBAL_KEYS = ("raw_dir", "seed")
 """Runtime parameters that stand in for an entry of ``globals.yml``."""
 
+NEW_STUDY_KEYS = ("source", "fast", "include_phi")
+"""Runtime parameters that stand in for an entry of ``new_study``."""
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -74,7 +77,7 @@ def check_runtime_params(runtime_params: Mapping[str, Any], parameter_keys: Iter
     Raises:
         InputError: A key that is neither a scope key, a global nor a parameter.
     """
-    known = sorted({*SCOPE_KEYS, *GLOBAL_KEYS, *parameter_keys})
+    known = sorted({*SCOPE_KEYS, *GLOBAL_KEYS, *NEW_STUDY_KEYS, *parameter_keys})
     for key in runtime_params:
         if key not in known:
             close = get_close_matches(key, known, n=1)

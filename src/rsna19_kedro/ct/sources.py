@@ -1,0 +1,159 @@
+"""What a user points at: a folder, one file, a zip of DICOM, or a NIfTI file with HU."""
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import nibabel
+import numpy as np
+
+from rsna19_kedro.errors import InputError
+
+MAX_UNPACKED_BYTES: Final = 20 * 2**30
+"""A zip file that would unpack to more is refused."""
+
+_NIFTI: Final = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files to look at.
+
+    Attributes:
+        root: Folder that ``files`` are relative to.
+        files: Paths with ``/`` between folders, sorted.
+        nifti: Whether this is one NIfTI file rather than DICOM.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    nifti: bool = False
+
+
+@contextmanager
+def opened(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[Source]:
+    """List the files of a source; a zip file is unpacked for as long as the block lasts.
+
+    Args:
+        path: Folder, file, zip file or NIfTI file.
+        max_bytes: Greatest size of all files of a zip together, unpacked.
+
+    Raises:
+        InputError: Nothing there, an empty folder, or a zip file that is not safe to unpack.
+    """
+    if path.is_dir():
+        yield _folder(path, path)
+    elif not path.is_file():
+        raise InputError(
+            f"The source {path} does not exist. Name a folder, a DICOM file, a zip file or a "
+            "NIfTI file: --params source=PATH"
+        )
+    elif path.name.lower().endswith(_NIFTI):
+        yield Source(path.parent, (path.name,), nifti=True)
+    elif zipfile.is_zipfile(path):
+        with tempfile.TemporaryDirectory(prefix="rsna19-") as name:
+            _unpack(path, Path(name), max_bytes)
+            yield _folder(Path(name), path)
+    else:
+        yield Source(path.parent, (path.name,))
+
+
+def _folder(folder: Path, shown: Path) -> Source:
+    files = sorted(
+        file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
+    )
+    if not files:
+        raise InputError(f"The source {shown} holds no file.")
+    return Source(folder, tuple(files))
+
+
+def _unpack(path: Path, target: Path, max_bytes: int) -> None:
+    """Unpack a zip file after a look at what it says that it holds, and count as it comes."""
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        for member in members:
+            name = PurePosixPath(member.filename.replace("\\", "/"))
+            link = (member.external_attr >> 16) & 0o170000 == 0o120000
+            if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or link:
+                raise InputError(
+                    f"The zip file {path} holds the path {member.filename!r}, which leads out of "
+                    "it. It was not unpacked; make it anew from the folder of DICOM files."
+                )
+        left = max_bytes
+        if sum(member.file_size for member in members) > left:
+            raise _too_large(path, max_bytes)
+        for member in members:
+            place = target / member.filename.replace("\\", "/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as packed, place.open("wb") as file:
+                while block := packed.read(2**20):
+                    left -= len(block)
+                    if left < 0:
+                        raise _too_large(path, max_bytes)
+                    file.write(block)
+
+
+def _too_large(path: Path, max_bytes: int) -> InputError:
+    return InputError(
+        f"The zip file {path} unpacks to more than {max_bytes / 2**30:.1f} GiB. Unpack it "
+        "yourself and name the folder, or raise new_study.max_unpacked_gib."
+    )
+
+
+def read_nifti(path: Path, size_px: int, padding_hu: int) -> np.ndarray:
+    """Read a head in HU from NIfTI, cropped round its centre of mass like a prepared study.
+
+    Args:
+        path: A 3D file with HU and an affine; its axes may point anywhere.
+        size_px: Side of the crop, in pixels.
+        padding_hu: What lies beyond the file's pixels.
+
+    Returns:
+        ``(S, size_px, size_px)`` int16 from feet to head; rows from front to back, columns
+        from the patient's right to left.
+
+    Raises:
+        InputError: Not NIfTI, not 3D, or nothing in it that could be HU.
+    """
+    try:
+        image = nibabel.as_closest_canonical(nibabel.load(path))
+        values = np.asarray(image.get_fdata(dtype=np.float32))
+    except Exception as error:  # nibabel lets all sorts through on a damaged file
+        raise InputError(f"{path} is no readable NIfTI file: {error}") from error
+    if values.ndim != 3:
+        raise InputError(f"{path} has {values.ndim} axes; a head in HU has three.")
+    if not (np.isfinite(values).all() and values.min() < -300 and values.max() < 32767):
+        raise InputError(
+            f"{path} holds values from {values.min():g} to {values.max():g}, which are not HU "
+            "(air is about -1000). Convert it to HU first."
+        )
+    # Canonical axes point to the patient's right, front and head.
+    hu = np.clip(values, -1024, 32767).astype(np.int16).transpose(2, 1, 0)[:, ::-1, ::-1]
+    return crop_head(hu, size_px, padding_hu)
+
+
+def crop_head(hu: np.ndarray, size_px: int, padding_hu: int) -> np.ndarray:
+    """Crop ``(S, H, W)`` HU to a square round the centre of mass of what is above 0 HU.
+
+    Args:
+        hu: int16.
+        size_px: Side of the square.
+        padding_hu: What lies beyond the slices.
+    """
+    rows, cols = _middle(hu)
+    half = size_px // 2
+    wide = np.pad(hu, ((0, 0), (half, half), (half, half)), constant_values=padding_hu)
+    return np.ascontiguousarray(wide[:, rows : rows + size_px, cols : cols + size_px])
+
+
+def _middle(hu: np.ndarray) -> tuple[int, int]:
+    """Row and column of the centre of mass of what is above 0 HU."""
+    above = np.argwhere(hu > 0)
+    if not len(above):
+        return hu.shape[1] // 2, hu.shape[2] // 2
+    row, col = np.floor(above[:, 1:].mean(axis=0) + 0.5)  # As ct.crop rounds.
+    return int(row), int(col)

@@ -1,0 +1,208 @@
+"""Nodes of the prediction of new studies. Torch is imported when a node runs."""
+
+import logging
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rsna19_kedro.contracts import CLASSES, PREDICTIONS
+from rsna19_kedro.ct import new_source
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters
+from rsna19_kedro.prediction.settings import PredictionSettings
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_source(
+    volumes: Path, params: NewStudyParameters
+) -> tuple[VolumeStore, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Find the series, pick one a study, prepare it.
+
+    Args:
+        volumes: Folder for the prepared volumes; emptied first.
+        params: Names the source.
+
+    Returns:
+        The volumes; ``new_slices`` (``study_id``, ``slice_num``, ``sop_instance_uid``);
+        ``new_series`` (see ``pick_series``); and the findings: files read, files left out by
+        reason, studies that could not be predicted, and, if wanted, patients.
+
+    Raises:
+        InputError: No source named, or nothing in it that can be predicted; says what is.
+    """
+    if params.source is None:
+        raise InputError("Name what to predict: --params source=PATH (a folder, file or zip).")
+    for old in volumes.glob("*"):
+        old.unlink()
+    store = VolumeStore(volumes)
+    prepared = new_source.prepare_source(
+        Path(params.source).expanduser(),
+        store,
+        crop_size_px=params.crop_size_px,
+        max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
+        include_phi=params.include_phi,
+    )
+    for _, row in prepared.series.iterrows():
+        logger.info("%s, %d slices: %s", row["description"] or "series", *row[["slices", "reason"]])
+    for reason, count in prepared.findings["problems"].items():
+        logger.warning("%d files left out: %s", count, reason)
+    return store, prepared.slices, prepared.series, prepared.findings
+
+
+def predict_new(
+    volumes: VolumeStore,
+    slices: pd.DataFrame,
+    models: Path,
+    heat: Path,
+    params: NewStudyParameters,
+    prediction: PredictionSettings,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Predict the prepared studies with every trained model that was asked for.
+
+    Returns:
+        ``new_predictions`` twice (for Parquet and CSV): a row a slice and, with ``level``
+        ``study``, a row a study; and how they were made.
+    """
+    from rsna19_kedro.parallel import progress_bar
+    from rsna19_kedro.prediction.members import find_members
+    from rsna19_kedro.prediction.new_study import predict_prepared
+
+    members = find_members(models, params.models, params.fold, params.fast)
+    counts = slices.groupby("study_id", sort=False)["slice_num"].size()
+    sizes = {str(name): int(count) for name, count in counts.items()}
+    with progress_bar() as bar:
+        task = bar.add_task("Predicting", total=len(members) * len(sizes))
+        results = predict_prepared(
+            volumes.read,
+            sizes,
+            members,
+            models / "level2",
+            prediction,
+            one_variant=params.fast,
+            on_study=lambda title: bar.update(task, advance=1, description=title),
+        )
+    for old in heat.glob("*.npy"):
+        old.unlink()
+    tables = []
+    for result in results:
+        if result.heat is not None:
+            np.save(heat / f"{list(sizes).index(result.study_id)}.npy", result.heat)
+        own = slices[slices["study_id"] == result.study_id]
+        table = own.merge(result.slices, on="slice_num", validate="one_to_one")
+        study = {"study_id": result.study_id, "level": "study", "slice_num": result.most_suspicious}
+        study |= {f"pred_{name}": value for name, value in result.study.items()}
+        row = table.loc[table["slice_num"] == result.most_suspicious].iloc[0]
+        study |= {"sop_instance_uid": row["sop_instance_uid"]}
+        study |= {f"spread_{name}": row[f"spread_{name}"] for name in CLASSES}
+        tables += [pd.DataFrame([study]), table.assign(level="slice")]
+    table = pd.concat(tables, ignore_index=True)
+    first = ["study_id", "level", "slice_num", "sop_instance_uid", *PREDICTIONS]
+    table = table[[*first, *(name for name in table.columns if name not in first)]]
+    summary = {"method": results[0].method, "members": list(results[0].members)}
+    return table, table, summary
+
+
+def report_new(
+    volumes: VolumeStore,
+    predictions: pd.DataFrame,
+    series: pd.DataFrame,
+    findings: dict[str, Any],
+    summary: dict[str, Any],
+    heat: Path,
+    params: NewStudyParameters,
+) -> str:
+    """Compose the page with the viewer."""
+    from rsna19_kedro.evaluation.viewer import ViewedStudy, viewer_page
+
+    of_study = predictions[predictions["level"] == "study"]
+    names = of_study["study_id"].tolist()
+    everything = [*names, *findings["failed"]]
+    titles = {name: _title(number, name, findings) for number, name in enumerate(everything, 1)}
+    viewed = []
+    for number in np.argsort(-of_study["pred_any"].to_numpy(), kind="stable"):
+        name = names[number]
+        own = predictions[(predictions["study_id"] == name) & (predictions["level"] == "slice")]
+        maps = heat / f"{number}.npy"
+        viewed.append(
+            ViewedStudy(
+                titles[name],
+                volumes.read(name),
+                own,
+                {label: float(of_study.iloc[number][f"pred_{label}"]) for label in CLASSES},
+                np.load(maps) if maps.is_file() else None,
+                _facts(name, own, series, findings),
+            )
+        )
+    shown = [
+        {
+            "study": titles.get(row["study_id"], "none"),
+            "text": _series_text(row, params.include_phi),
+            "reason": row["reason"],
+        }
+        for _, row in series.iterrows()
+    ]
+    failed = [(titles[name], reason) for name, reason in findings["failed"].items()]
+    facts = [
+        ("Combined by", summary["method"]),
+        ("Models", ", ".join(summary["members"])),
+        ("Files read", str(findings["files"])),
+        ("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+        ("Versions", ", ".join(f"{p} {version(p)}" for p in ("rsna19_kedro", "torch", "pydicom"))),
+        ("Python", platform.python_version()),
+    ]
+    return viewer_page(viewed, shown, findings["problems"], failed, facts)
+
+
+def refuse_incomplete(findings: dict[str, Any], report: str) -> None:
+    """End the run with an error when a study could not be predicted; all outputs are written.
+
+    Raises:
+        InputError: Names how many and why.
+    """
+    del report
+    failed = findings["failed"]
+    if failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise InputError(
+            f"{len(failed)} of {len(failed) + findings['predicted']} studies could not be "
+            f"predicted ({reasons}). The others are in the report."
+        )
+
+
+def _title(number: int, name: str, findings: dict[str, Any]) -> str:
+    patient = findings["patients"].get(name)
+    return f"Study {number}" + (f", {patient}" if patient else "")
+
+
+def _facts(
+    name: str, own: pd.DataFrame, series: pd.DataFrame, findings: dict[str, Any]
+) -> list[tuple[str, str]]:
+    worst = own.loc[own["pred_any"].idxmax()]
+    facts = [
+        ("Most suspicious slice", f"{int(worst['slice_num']) + 1} of {len(own)}"),
+        ("Models disagree by", f"{100 * worst['spread_any']:.1f} % (standard deviation, any)"),
+        ("StudyInstanceUID", name),
+    ]
+    picked = series[(series["study_id"] == name) & series["picked"]]
+    if len(picked):
+        facts.append(("Series", str(picked.iloc[0]["reason"])))
+    return facts + [("Remark", text) for text in findings["remarks"].get(name, [])]
+
+
+def _series_text(row: pd.Series, include_phi: bool) -> str:
+    """A series in words; descriptions are free text, so they may name a patient."""
+    parts = [f"{row['slices']} slices"]
+    if np.isfinite(row["distance_mm"]):
+        parts.append(f"{row['distance_mm']:.1f} mm apart")
+    if row["kernel"]:
+        parts.append(f"kernel {row['kernel']}")
+    if include_phi and row["description"]:
+        parts.insert(0, str(row["description"]))
+    return ", ".join(parts)

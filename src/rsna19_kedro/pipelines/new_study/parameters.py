@@ -1,0 +1,39 @@
+"""Parameters of the prediction of new studies."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, field_validator
+
+
+class NewStudyParameters(BaseModel):
+    """What to predict and how much of it to tell.
+
+    Attributes:
+        source: Folder, DICOM file, zip file or NIfTI file.
+        models: Names of the models that take part; ``None`` for all that are trained.
+        fold: Folds that take part; ``None`` for all.
+        fast: One model, one fold, one variant.
+        include_phi: Whether outputs may name the patient.
+        crop_size_px: Side of the prepared slices; that of the training's.
+        max_unpacked_gib: A zip file that unpacks to more is refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str | None = None
+    models: tuple[str, ...] | None = None
+    fold: tuple[int, ...] | None = None
+    fast: bool = False
+    include_phi: bool = False
+    crop_size_px: PositiveInt = 400
+    max_unpacked_gib: PositiveFloat = 20.0
+
+    @field_validator("models", "fold", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Lists as the command line gives them: ``a,b``, ``0,2``, ``all``."""
+        if value is None or value == "all":
+            return None
+        if isinstance(value, str):
+            return tuple(item.strip() for item in value.split(","))
+        return (value,) if isinstance(value, int) else value

@@ -1,0 +1,56 @@
+"""Wiring of the prediction of new studies."""
+
+from kedro.pipeline import Node, Pipeline
+
+from rsna19_kedro.scope import Scope
+
+from .nodes import predict_new, prepare_source, refuse_incomplete, report_new
+
+
+def create_pipeline(scope: Scope) -> Pipeline:
+    """From a source of DICOM to predictions and a report; the scope does not matter."""
+    del scope
+    return Pipeline(
+        [
+            Node(
+                prepare_source,
+                inputs={"volumes": "new_volumes_folder", "params": "params:new_study"},
+                outputs=["new_volumes", "new_slices", "new_series", "new_findings"],
+                name="prepare_source",
+            ),
+            Node(
+                predict_new,
+                inputs={
+                    "volumes": "new_volumes",
+                    "slices": "new_slices",
+                    "models": "models_folder",
+                    "heat": "new_heat_folder",
+                    "params": "params:new_study",
+                    "prediction": "params:prediction",
+                },
+                outputs=["new_predictions", "new_predictions_csv", "new_summary"],
+                name="predict_new",
+                tags="gpu",
+            ),
+            Node(
+                report_new,
+                inputs={
+                    "volumes": "new_volumes",
+                    "predictions": "new_predictions",
+                    "series": "new_series",
+                    "findings": "new_findings",
+                    "summary": "new_summary",
+                    "heat": "new_heat_folder",
+                    "params": "params:new_study",
+                },
+                outputs="new_report",
+                name="report_new",
+            ),
+            Node(
+                refuse_incomplete,
+                inputs=["new_findings", "new_report"],
+                outputs=None,
+                name="refuse_incomplete",
+            ),
+        ]
+    )

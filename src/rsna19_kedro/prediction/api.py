@@ -1,0 +1,83 @@
+"""Prediction as a function: arrays or a path in, a small result object out. No Kedro."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rsna19_kedro.contracts import PADDING_HU
+from rsna19_kedro.ct.new_source import CROP_PX, prepare_source
+from rsna19_kedro.ct.sources import crop_head
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.prediction.members import find_members
+from rsna19_kedro.prediction.new_study import StudyResult, predict_prepared
+from rsna19_kedro.prediction.settings import PredictionSettings
+
+CHECKPOINTS = Path("data/06_models")
+
+
+def predict_study(
+    source: np.ndarray | str | Path,
+    checkpoints: str | Path = CHECKPOINTS,
+    *,
+    models: Sequence[str] | None = None,
+    folds: Sequence[int] | None = None,
+    fast: bool = False,
+    settings: PredictionSettings | None = None,
+) -> StudyResult:
+    """Predict one study.
+
+    Args:
+        source: ``(S, H, W)`` in HU, axial slices from feet to head, rows from front to back; or
+            a folder, DICOM file, zip file or NIfTI file that holds one study.
+        checkpoints: Folder with ``<model>/fold_<k>/checkpoint.safetensors``.
+        models: Names of the models that take part; ``None`` for all that are there.
+        folds: Folds that take part; ``None`` for all.
+        fast: One model, one fold, one variant.
+        settings: How the device is used.
+
+    Returns:
+        Probabilities by slice and study, spread, and where the evidence lies.
+
+    Raises:
+        InputError: What was given cannot be predicted, or nothing is trained; the message
+            says what was found and what to do.
+    """
+    members = find_members(Path(checkpoints), models, folds, fast)
+    with tempfile.TemporaryDirectory(prefix="rsna19-") as folder:
+        store = VolumeStore(Path(folder))
+        if isinstance(source, np.ndarray):
+            store.write("study", _checked(source), {})
+        else:
+            found = prepare_source(Path(source).expanduser(), store).findings
+            if found["predicted"] > 1 or found["failed"]:
+                raise InputError(
+                    f"{source} holds {found['predicted']} studies that can be predicted and "
+                    f"{len(found['failed'])} that cannot; predict_study takes one. For several: "
+                    "kedro run --pipelines new_study --params source=PATH"
+                )
+        (name,) = store.study_ids()
+        sizes = {name: store.shape(name)[0]}
+        (result,) = predict_prepared(
+            store.read,
+            sizes,
+            members,
+            Path(checkpoints) / "level2",
+            settings or PredictionSettings(),
+            one_variant=fast,
+        )
+    return result
+
+
+def _checked(hu: np.ndarray) -> np.ndarray:
+    """Cropped like a prepared study."""
+    if hu.ndim != 3 or 0 in hu.shape or not np.issubdtype(hu.dtype, np.number):
+        raise InputError(f"A study is (slices, rows, columns) in HU, not {hu.dtype} {hu.shape}.")
+    if not np.isfinite(hu).all() or hu.min() > -300:
+        raise InputError(
+            f"The array holds values from {hu.min()} to {hu.max()}, which are not HU: air is "
+            "about -1000."
+        )
+    return crop_head(np.clip(hu, -1024, 32767).astype(np.int16), CROP_PX, PADDING_HU)

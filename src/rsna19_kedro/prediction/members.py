@@ -1,0 +1,112 @@
+"""The trained models that predict a new study, and how their votes are combined."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.ensemble.level1 import FirstLevel
+from rsna19_kedro.ensemble.registry import load_candidate
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.zoo import ZOO
+
+logger = logging.getLogger(__name__)
+
+_FALLBACK = ("normal",)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A checkpoint that takes part.
+
+    Attributes:
+        model: Name of the model.
+        fold: The fold that it did not see.
+        path: Its file.
+    """
+
+    model: str
+    fold: int
+    path: Path
+
+    def load(self) -> tuple[Checkpoint, tuple[str, ...]]:
+        """The checkpoint and the test-time variants of its recipe."""
+        checkpoint = Checkpoint.read(self.path)
+        recipe: dict[str, Any] = checkpoint.metadata.get("recipe", {})
+        return checkpoint, tuple(recipe.get("variants", _FALLBACK))
+
+
+def find_members(
+    folder: Path,
+    models: Sequence[str] | None = None,
+    folds: Sequence[int] | None = None,
+    fast: bool = False,
+) -> list[Member]:
+    """Checkpoints below a folder such as ``data/06_models``.
+
+    Args:
+        folder: Holds ``<model>/fold_<k>/checkpoint.safetensors``.
+        models: Names; ``None`` for all that are there.
+        folds: Numbers; ``None`` for all that are there.
+        fast: Only the first fold of the first model.
+
+    Raises:
+        InputError: There is none; says what was looked for and how to train one.
+    """
+    found = [
+        Member(model, int(path.parent.name.removeprefix("fold_")), path)
+        for model in ZOO
+        for path in sorted(folder.glob(f"{model}/fold_[0-4]/checkpoint.safetensors"))
+    ]
+    wanted = [
+        member
+        for member in found
+        if (models is None or member.model in models) and (folds is None or member.fold in folds)
+    ]
+    if not wanted:
+        there = ", ".join(sorted({f"{m.model} fold {m.fold}" for m in found})) or "none at all"
+        raise InputError(
+            f"No trained model in {folder} that was asked for; there is: {there}. Train some "
+            "first (kedro run --env demo makes small ones on synthetic heads, kedro run "
+            "--pipelines cnn_training real ones), or copy the folder of checkpoints there."
+        )
+    return wanted[:1] if fast else wanted
+
+
+def combine(
+    by_model: dict[str, np.ndarray], studies: np.ndarray, slice_nums: np.ndarray, level2: Path
+) -> tuple[np.ndarray, str]:
+    """Probabilities of the second level if it fits the models at hand, else their mean.
+
+    Args:
+        by_model: ``(N, 6)`` of each model, a mean over its folds and variants.
+        studies: ``(N,)`` number of each slice's study.
+        slice_nums: ``(N,)``.
+        level2: Folder of the trained second level; need not be there.
+
+    Returns:
+        ``(N, 6)`` float64, and what made them, in words.
+    """
+    models = tuple(by_model)
+    features = FirstLevel(
+        models,
+        np.stack(list(by_model.values()), axis=1).astype(np.float32),
+        studies.astype(np.int64),
+        slice_nums.astype(np.int64),
+    )
+    mean = features.predictions.mean(axis=1, dtype=np.float64)
+    if not (level2 / "candidate.json").is_file():
+        return mean, f"mean of {len(models)} models (no second level is trained)"
+    try:
+        candidate = load_candidate(level2)
+        values = np.asarray(candidate.predict(features), dtype=np.float64)
+    except InputError as error:
+        logger.warning("The second level does not fit these models: their mean is taken")
+        return mean, f"mean of {len(models)} models ({str(error).split('.')[0]})"
+    assert values.shape == (len(studies), len(CLASSES))
+    return np.clip(values, 0.0, 1.0), f"second level ({candidate.kind}) over {len(models)} models"

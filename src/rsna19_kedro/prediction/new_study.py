@@ -1,0 +1,149 @@
+"""Predict studies that no model has seen: from HU to probabilities, spread and evidence."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from rsna19_kedro.contracts import CLASSES, PREDICTIONS
+from rsna19_kedro.prediction.engine import Engine, Study
+from rsna19_kedro.prediction.members import Member, combine
+from rsna19_kedro.prediction.settings import PredictionSettings
+
+HEAT_PX = 100
+"""Side of the evidence maps of a result; they cover the prepared slice."""
+
+SPREAD = tuple(f"spread_{name}" for name in CLASSES)
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What the models say of one study.
+
+    Attributes:
+        study_id: Its name.
+        slices: A row a slice: ``slice_num``, six ``pred_*`` and six ``spread_*`` (standard
+            deviation between checkpoints, a sign of uncertainty).
+        study: Probability of the study by class: that of its most suspicious slice.
+        heat: ``(S, 6, 100, 100)`` float16 in 0..1: where the evidence for a class lies, as a
+            share of the study's strongest; ``None`` where no member can give it.
+        method: What combined the models, in words.
+        members: Names of the checkpoints that took part.
+    """
+
+    study_id: str
+    slices: pd.DataFrame
+    study: dict[str, float]
+    heat: np.ndarray | None
+    method: str
+    members: tuple[str, ...]
+
+    @property
+    def most_suspicious(self) -> int:
+        """Number of the slice with the highest probability of any haemorrhage."""
+        return int(self.slices.loc[self.slices["pred_any"].idxmax(), "slice_num"])
+
+
+def predict_prepared(
+    read: Callable[[str], np.ndarray],
+    sizes: dict[str, int],
+    members: Sequence[Member],
+    level2: Path,
+    settings: PredictionSettings,
+    *,
+    one_variant: bool = False,
+    on_study: Callable[[str], None] = lambda _: None,
+) -> list[StudyResult]:
+    """Predict prepared studies with every member, and combine.
+
+    Args:
+        read: Gives the ``(S, 400, 400)`` int16 HU of a study by its name.
+        sizes: Slices of each study.
+        members: Checkpoints; each is loaded once.
+        level2: Folder of the second level.
+        settings: How the device is used.
+        one_variant: Only the slices as they are, no other test-time variant.
+        on_study: Told what is worked on, once a member and study.
+    """
+    names = list(sizes)
+    votes: dict[str, list[dict[str, np.ndarray]]] = {}
+    heat: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for member in members:
+        checkpoint, variants = member.load()
+        variants = ("normal",) if one_variant else variants
+        # Rotated evidence would have to be turned back: those who see the slices as they are tell.
+        seen_plain = variants[0] == "normal"
+        engine = Engine.of(checkpoint, variants, settings)
+        found: dict[str, np.ndarray] = {}
+        studies = (Study(name, read(name)) for name in names)
+        for name, probabilities, evidence in engine.predict(studies, with_evidence=seen_plain):
+            found[name] = probabilities.mean(axis=0)
+            if evidence is not None:
+                share = engine.size.crop_px / read(name).shape[-1]
+                heat[name].append(_heat(evidence, share))
+            on_study(f"{member.model} fold {member.fold}")
+        votes.setdefault(member.model, []).append(found)
+    return list(_results(sizes, votes, heat, members, level2))
+
+
+def _results(
+    sizes: dict[str, int],
+    votes: dict[str, list[dict[str, np.ndarray]]],
+    heat: dict[str, list[np.ndarray]],
+    members: Sequence[Member],
+    level2: Path,
+) -> Iterator[StudyResult]:
+    names = list(sizes)
+    by_model = {
+        model: np.mean([np.concatenate([fold[name] for name in names]) for fold in folds], axis=0)
+        for model, folds in votes.items()
+    }
+    everyone = np.stack(
+        [
+            np.concatenate([fold[name] for name in names])
+            for folds in votes.values()
+            for fold in folds
+        ]
+    )
+    spread = everyone.std(axis=0)
+    studies = np.repeat(np.arange(len(names)), list(sizes.values()))
+    numbers = np.concatenate([np.arange(count) for count in sizes.values()])
+    values, method = combine(by_model, studies, numbers, level2)
+    shown = tuple(f"{member.model} fold {member.fold}" for member in members)
+    for number, name in enumerate(names):
+        rows = studies == number
+        columns: dict[str, Any] = {"slice_num": numbers[rows]}
+        columns |= dict(zip(PREDICTIONS, values[rows].T.astype(np.float32), strict=True))
+        columns |= dict(zip(SPREAD, spread[rows].T.astype(np.float32), strict=True))
+        highest = values[rows].max(axis=0)
+        maps = heat[name]
+        yield StudyResult(
+            name,
+            pd.DataFrame(columns),
+            {label: float(p) for label, p in zip(CLASSES, highest, strict=True)},
+            np.mean(maps, axis=0).astype(np.float16) if maps else None,
+            method,
+            shown,
+        )
+
+
+def _heat(evidence: np.ndarray, share: float) -> np.ndarray:
+    """Positive evidence as a share of the study's strongest, on the grid of the whole slice.
+
+    Args:
+        evidence: ``(S, 6, h, w)`` over the network's crop.
+        share: Side of the crop over the side of the prepared slice.
+    """
+    positive = torch.from_numpy(evidence).clamp(min=0)
+    strongest = positive.amax(dim=(0, 2, 3), keepdim=True).clamp(min=1e-6)
+    side = round(HEAT_PX * share)
+    inner = torch.nn.functional.interpolate(
+        positive / strongest, size=(side, side), mode="bilinear", align_corners=False
+    )
+    before = (HEAT_PX - side) // 2
+    after = HEAT_PX - side - before
+    return torch.nn.functional.pad(inner, (before, after, before, after)).numpy()

@@ -1,0 +1,121 @@
+"""``kedro run --pipelines new_study`` on folders made to be good, mixed and bad."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dicom_factory import write_study
+from rsna19_kedro.contracts import CLASSES
+
+from .conftest import run_command
+
+pytestmark = pytest.mark.end_to_end
+
+PLANTED = ("ZZPLANTEDNAME", "ZZPLANTEDNUMBER", "ZZPLANTEDTEXT")
+
+
+def _run(project: Path, source: Path, *more: str):
+    params = ",".join([f"source={source}", *more])
+    return run_command(project, "--pipelines", "new_study", "--params", params)
+
+
+def _study(folder: Path, name: str) -> list[str]:
+    return write_study(
+        folder / PLANTED[2],
+        name,
+        patient=PLANTED[1],
+        z_mm=[5.0 * number for number in range(9)],
+        shape=(96, 96),
+        change={"PatientName": PLANTED[0], "SeriesDescription": PLANTED[2]},
+    )
+
+
+def _outputs(project: Path) -> list[Path]:
+    data = project / "data"
+    return [
+        path
+        for layer in ("02_intermediate", "07_model_output", "08_reporting")
+        for path in (data / layer / "new_study").rglob("*")
+        if path.is_file()
+    ]
+
+
+def test_folder_gives_tables_and_a_report_without_the_patient(project_copy, tmp_path) -> None:
+    uids = [*_study(tmp_path / "in", "ID_one"), *_study(tmp_path / "in", "ID_two")]
+    result = _run(project_copy, tmp_path / "in")
+    assert result.returncode == 0, result.stdout + result.stderr
+    folder = project_copy / "data" / "07_model_output" / "new_study"
+    table = pd.read_csv(folder / "predictions.csv")
+    slices = table[table["level"] == "slice"]
+    assert slices["sop_instance_uid"].tolist() == uids
+    studies = table[table["level"] == "study"].set_index("study_id")
+    for name, own in slices.groupby("study_id"):
+        for label in CLASSES:
+            assert studies.loc[name, f"pred_{label}"] == own[f"pred_{label}"].max()
+    assert len(pd.read_parquet(folder / "predictions.parquet")) == len(table)
+    page = (project_copy / "data/08_reporting/new_study/report.html").read_text()
+    assert "Not for diagnosis" in page
+    assert "second level" in page
+    assert not re.search(r"(src|href)=\"https?:", page)
+    for path in _outputs(project_copy):
+        content = path.read_bytes()
+        for planted in PLANTED[:2]:
+            assert planted.encode() not in content, path
+    assert PLANTED[2] not in page
+
+
+def test_patient_is_named_if_asked_for(project_copy, tmp_path) -> None:
+    _study(tmp_path / "in", "ID_one")
+    result = _run(project_copy, tmp_path / "in", "include_phi=true", "fast=true")
+    assert result.returncode == 0, result.stdout + result.stderr
+    page = (project_copy / "data/08_reporting/new_study/report.html").read_text()
+    assert all(planted in page for planted in PLANTED)
+
+
+def test_good_study_is_predicted_and_the_bad_one_ends_the_run_with_an_error(
+    project_copy, tmp_path
+) -> None:
+    _study(tmp_path / "in", "ID_good")
+    write_study(tmp_path / "in", "ID_bad", shape=(96, 96), change={"BodyPartExamined": "ABDOMEN"})
+    archive = tmp_path / "in.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in (tmp_path / "in").rglob("*.dcm"):
+            packed.write(path, path.relative_to(tmp_path / "in"))
+    result = _run(project_copy, archive, "models:resnet18_400", "fold:0")
+    output = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode != 0
+    assert "1 of 2 studies could not be predicted (ID_bad: no series fits: not a head" in output
+    assert "Traceback" not in output
+    table = pd.read_csv(project_copy / "data/07_model_output/new_study/predictions.csv")
+    assert set(table["study_id"]) == {"ID_good"}
+    assert (table["spread_any"] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, "holds no file"),
+        (lambda folder: (folder / "a.txt").write_text("x"), "Nothing in the source"),
+    ],
+)
+def test_nothing_to_predict_is_a_message(project_copy, tmp_path, make, message: str) -> None:
+    (tmp_path / "in").mkdir()
+    make(tmp_path / "in")
+    result = _run(project_copy, tmp_path / "in")
+    output = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode != 0
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_without_a_trained_model_it_says_how_to_get_one(empty_project, tmp_path) -> None:
+    _study(tmp_path / "in", "ID_one")
+    result = _run(empty_project, tmp_path / "in")
+    output = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode != 0
+    assert "kedro run --env demo" in output
+    result = run_command(empty_project, "--pipelines", "new_study")
+    assert "--params source=PATH" in " ".join((result.stdout + result.stderr).split())

@@ -1,0 +1,172 @@
+"""New studies: votes of the members, evidence, the function without Kedro."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from rsna19_kedro import predict_study
+from rsna19_kedro.contracts import CLASSES, PREDICTIONS
+from rsna19_kedro.ensemble.combination import MeanCandidate
+from rsna19_kedro.ensemble.level1 import FirstLevel
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.build import build_network
+from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.evidence import class_evidence
+from rsna19_kedro.networks.slice_network import Combiner
+from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.prediction.members import combine, find_members
+from rsna19_kedro.prediction.new_study import HEAT_PX, _heat
+from rsna19_kedro.prediction.study import studies_maps
+
+LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)
+MODELS = ("resnet18_400", "clf2Dc_resnet34_3x3")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory):
+    """Two models with two folds each, at weights made on the spot."""
+    folder = tmp_path_factory.mktemp("models")
+    for model in MODELS:
+        for fold in (0, 3):
+            torch.manual_seed(fold)
+            variants = ["normal", "flip_horizontal"] if "18" in model else ["rotate_plus15"]
+            Checkpoint(
+                ZOO[model],
+                build_network(ZOO[model]).state_dict(),
+                LUT,
+                crop_px=384,
+                resize_px=48,
+                metadata={"recipe": {"variants": variants}},
+            ).write(folder / model / f"fold_{fold}" / "checkpoint.safetensors")
+    return folder
+
+
+def _head(slices: int = 4) -> np.ndarray:
+    hu = np.full((slices, 420, 410), -1000, np.int16)
+    hu[:, 100:300, 120:280] = 35
+    hu[2, 150:180, 150:180] = 75
+    return hu
+
+
+@pytest.mark.parametrize("name", ["resnet18_400", "clf2Dc_resnet34_3c", "clf2Dc_resnet34_3x3"])
+def test_evidence_and_bias_sum_to_the_logit(name: str) -> None:
+    network = build_network(ZOO[name]).eval()
+    for module in network.modules():
+        if isinstance(module, Combiner):
+            torch.nn.init.normal_(module.conv.weight, std=0.02)
+    with torch.inference_mode():
+        (maps,) = studies_maps(network, [torch.randn(2, 3, 96, 96)], -1.0)
+        output = network.classify(maps)
+        evidence = class_evidence(network, maps, output)
+        total = evidence.sum(dim=(3, 4)) + network.head.bias
+    assert evidence.shape[:3] == (2, 3, 6)
+    assert torch.allclose(total, output.logits, atol=1e-4)
+
+
+def test_evidence_of_a_decoder_is_its_masks() -> None:
+    network = build_network(ZOO["resnet18_384_5_planes_bn_f8"]).eval()
+    with torch.inference_mode():
+        (maps,) = studies_maps(network, [torch.randn(1, 2, 64, 64)], -1.0)
+        output = network.classify(maps)
+        evidence = class_evidence(network, maps, output)
+    masks = torch.sigmoid(output.masks)
+    assert torch.equal(evidence[:, :, :5], masks[:, :, :5])
+    assert torch.equal(evidence[:, :, 5], masks[:, :, 6])
+
+
+def test_heat_lies_on_the_whole_slice() -> None:
+    evidence = np.full((1, 6, 4, 4), -1, np.float32)
+    evidence[0, 2, 0, 0] = 3
+    heat = _heat(evidence, share=0.8)
+    assert heat.shape == (1, 6, HEAT_PX, HEAT_PX)
+    assert heat[0, [0, 1, 3, 4, 5]].max() == 0
+    row, col = np.unravel_index(heat[0, 2].argmax(), (HEAT_PX, HEAT_PX))
+    assert 10 <= row < 30
+    assert 10 <= col < 30
+    assert heat[0, 2].max() == pytest.approx(1)
+
+
+def test_members_are_found_and_narrowed(checkpoints) -> None:
+    everyone = find_members(checkpoints)
+    assert [(m.model, m.fold) for m in everyone] == [(m, f) for m in MODELS for f in (0, 3)]
+    assert len(find_members(checkpoints, folds=(3,))) == 2
+    assert len(find_members(checkpoints, models=("resnet18_400",))) == 2
+    assert len(find_members(checkpoints, fast=True)) == 1
+    with pytest.raises(InputError, match=r"there is: clf2Dc_resnet34_3x3 fold 0.*kedro run"):
+        find_members(checkpoints, models=("airnet50_384",))
+    with pytest.raises(InputError, match="none at all"):
+        find_members(checkpoints / "nowhere")
+
+
+def test_second_level_is_used_only_if_it_fits(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    votes = {name: rng.random((5, 6)) for name in MODELS}
+    studies, numbers = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1])
+    mean, method = combine(votes, studies, numbers, tmp_path)
+    assert np.allclose(mean, np.mean(list(votes.values()), axis=0), atol=1e-6)
+    assert "no second level is trained" in method
+    features = FirstLevel(
+        MODELS, np.stack(list(votes.values()), axis=1).astype(np.float32), studies, numbers
+    )
+    candidate = MeanCandidate()
+    candidate.fit(features, np.zeros((5, 6), np.uint8), studies)
+    candidate.save(tmp_path)
+    assert "second level (mean)" in combine(votes, studies, numbers, tmp_path)[1]
+    one = {MODELS[0]: votes[MODELS[0]]}
+    values, method = combine(one, studies, numbers, tmp_path)
+    assert np.allclose(values, one[MODELS[0]], atol=1e-6)
+    assert method.startswith("mean of 1 models")
+
+
+def test_array_in_result_out(checkpoints) -> None:
+    result = predict_study(_head(), checkpoints)
+    assert result.members == tuple(f"{m} fold {f}" for m in MODELS for f in (0, 3))
+    table = result.slices[list(PREDICTIONS)]
+    assert table.shape == (4, 6)
+    assert ((table >= 0) & (table <= 1)).all(axis=None)
+    assert result.study == pytest.approx(
+        {name: table[f"pred_{name}"].max() for name in CLASSES}, abs=1e-6
+    )
+    assert result.slices["pred_any"].iloc[result.most_suspicious] == table["pred_any"].max()
+    assert (result.slices[[f"spread_{name}" for name in CLASSES]] > 0).all(axis=None)
+    assert result.heat.shape == (4, 6, HEAT_PX, HEAT_PX)
+
+
+def test_mean_is_over_variants_then_folds_then_models(checkpoints) -> None:
+    whole = predict_study(_head(), checkpoints).slices
+    alone = [
+        predict_study(_head(), checkpoints, models=[model], folds=[fold]).slices
+        for model in MODELS
+        for fold in (0, 3)
+    ]
+    mean = np.mean([part[list(PREDICTIONS)].to_numpy() for part in alone], axis=0)
+    assert np.allclose(whole[list(PREDICTIONS)], mean, atol=1e-5)
+
+
+def test_fast_takes_one_member(checkpoints) -> None:
+    assert predict_study(_head(), checkpoints, fast=True).members == ("resnet18_400 fold 0",)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((4, 4)), r"\(slices, rows, columns\)"),
+        (np.zeros((2, 8, 8)), "not HU"),
+        (np.full((2, 8, 8), np.nan), "not HU"),
+    ],
+)
+def test_arrays_that_are_no_study_are_refused(checkpoints, array, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        predict_study(array, checkpoints)
+
+
+def test_checkpoint_of_another_version_is_refused(tmp_path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "resnet18_400" / "fold_0" / "checkpoint.safetensors"
+    path.parent.mkdir(parents=True)
+    save_file({"x": torch.zeros(1)}, path, metadata={"format": json.dumps("older")})
+    with pytest.raises(InputError, match="not a checkpoint of this version"):
+        predict_study(_head(), tmp_path)
