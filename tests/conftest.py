@@ -4,6 +4,9 @@ import os
 import tarfile
 from pathlib import Path
 
+# Tests share the cores (pytest-xdist): one thread each, here and in the processes they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 
@@ -13,6 +16,13 @@ settings.load_profile("untimed")
 
 SHARED = Path(os.environ.get("RSNA19_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 SHARED_DATA = SHARED / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the end-to-end tests in one worker: they look at one finished run."""
+    for item in items:
+        if item.get_closest_marker("end_to_end"):
+            item.add_marker(pytest.mark.xdist_group("end_to_end"))
 
 
 def _unpack(archive: str, factory: pytest.TempPathFactory) -> Path:
