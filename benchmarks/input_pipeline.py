@@ -4,7 +4,7 @@ A sample is a window of 5 slices of 400 x 400 pixels with its labels. The usual 
 reference and most public solutions: five ``np.load`` of int16 slices, look-up table, flips,
 quarter turn, shift-scale-rotate of the five slices as channels of one picture (OpenCV's affine,
 which albumentations uses, bilinear), conversion to a float32 tensor; all on the CPU, in the
-loader. This project: the loader reads and decompresses five slices and collates them as int16;
+loader. This project: the loader decompresses five slices into the batch as int16;
 everything else happens on the training device (its cost there is shown by training_step.py).
 One thread, warm files, turn by turn in one process, collation into batches of 16 included.
 
@@ -26,7 +26,7 @@ from torch.utils.data import default_collate
 
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.training.data import SampleDataset, Samples
-from rsna19_kedro.training.slices import StudyTable
+from rsna19_kedro.training.slices import StoredSlices, StudyTable
 
 BATCH = 16
 REACH = 2
@@ -88,7 +88,9 @@ def main() -> None:
     rng = np.random.default_rng(0)
     chosen = rng.integers(len(studies), size=options.samples)
     centres = (rng.random(options.samples) * slices[chosen]).astype(int)
-    dataset = SampleDataset(store, table, Samples(chosen, centres, predicted=1, margin=REACH))
+    dataset = SampleDataset(
+        StoredSlices(store, studies[0]), table, Samples(chosen, centres, predicted=1, margin=REACH)
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for study in studies:
@@ -109,7 +111,7 @@ def main() -> None:
         def ours() -> None:
             for start in range(0, options.samples, BATCH):
                 part = range(start, min(start + BATCH, options.samples))
-                default_collate([dataset[i] for i in part])
+                dataset.__getitems__(part)
 
         usual(), ours()
         times = [(seconds(usual), seconds(ours)) for _ in range(options.repeats)]

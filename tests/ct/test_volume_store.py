@@ -99,3 +99,21 @@ def test_a_pickled_store_reads_the_same(tmp_path: Path, ramp: np.ndarray) -> Non
     store = VolumeStore(tmp_path)
     store.write("study", ramp, {})
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(store)).read("study"), ramp)
+
+
+def test_read_into_equals_read_and_refuses_what_does_not_fit(tmp_path) -> None:
+    store = VolumeStore(tmp_path)
+    volume = np.arange(5 * 4 * 6, dtype=np.int16).reshape(5, 4, 6)
+    store.write("s", volume, {})
+    out = np.empty((3, 4, 6), np.int16)
+    store.read_into("s", 1, out)
+    assert np.array_equal(out, volume[1:4])
+    with pytest.raises(IndexError, match=r"0\.\.4, not 3\.\.5"):
+        store.read_into("s", 3, out)
+    with pytest.raises(ValueError, match="48 bytes"):
+        store.read_into("s", 0, np.empty((1, 4, 4), np.int16))
+    with pytest.raises(InputError, match="not in"):
+        store.read_into("t", 0, out)
+    store.path("s").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="damaged"):
+        store.read_into("s", 0, out)

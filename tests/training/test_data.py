@@ -7,6 +7,7 @@ import torch
 from recipes import base_recipe
 from rsna19_kedro.training.augmentation import Draws
 from rsna19_kedro.training.data import (
+    Batch,
     FoldData,
     FoldSlices,
     SampleDataset,
@@ -18,7 +19,7 @@ from rsna19_kedro.training.metrics import class_weights, weighted_bce
 from rsna19_kedro.training.module import PhaseModule
 from rsna19_kedro.training.plan import plan_phase
 from rsna19_kedro.training.recipe import Phase
-from rsna19_kedro.training.slices import SliceTable, masked_slices
+from rsna19_kedro.training.slices import SliceTable, StoredSlices, fill_window, masked_slices
 from small_volumes import disk_masks, disk_volumes
 
 
@@ -29,11 +30,37 @@ def fold(tmp_path) -> FoldSlices:
     return FoldSlices(store, train, validation, disk_masks(store, tmp_path / "masks"))
 
 
+def _one(data: SampleDataset, position: int = 0) -> Batch:
+    """A sample without the axis of the batch."""
+    return Batch(*(field[0] for field in data[position]))
+
+
+def test_a_batch_is_its_samples_one_after_the_other(fold: FoldSlices) -> None:
+    samples = Samples(np.array([0, 2, 1]), np.array([7, 0, 3]), predicted=1, margin=2)
+    reader = StoredSlices(fold.store, "ID_s0")
+    data = SampleDataset(reader, fold.train.studies(), samples, fold.masks)
+    batch = data.__getitems__([0, 1, 2])
+    for position in range(3):
+        for whole, single in zip(batch, _one(data, position), strict=True):
+            assert torch.equal(whole[position], single)
+
+
+def test_study_shorter_than_the_window_is_air_on_both_sides(tmp_path) -> None:
+    store, _, _ = disk_volumes(tmp_path, studies=1, slices=2)
+    out = np.zeros((7, 32, 32), np.int16)
+    fill_window(StoredSlices(store, "ID_s0"), "ID_s0", 2, -2, out)
+    assert np.array_equal(out[2:4], store.read("ID_s0"))
+    assert (out[[0, 1, 4, 5, 6]] == -1000).all()
+    far = np.zeros((2, 32, 32), np.int16)
+    fill_window(StoredSlices(store, "ID_s0"), "ID_s0", 2, 3, far)
+    assert (far == -1000).all()
+
+
 def test_window_is_the_slice_and_its_neighbours_with_air_beyond(fold: FoldSlices) -> None:
     samples = Samples(np.array([0, 0]), np.array([0, 6]), predicted=1, margin=2)
-    data = SampleDataset(fold.store, fold.train.studies(), samples)
+    data = SampleDataset(StoredSlices(fold.store, "ID_s0"), fold.train.studies(), samples)
     volume = torch.from_numpy(fold.store.read("ID_s0"))
-    first, last = data[0], data[1]
+    first, last = _one(data, 0), _one(data, 1)
     assert (first.slices[:2] == -1000).all()
     assert torch.equal(first.slices[2:], volume[:3])
     assert torch.equal(last.slices[:4], volume[4:])
@@ -46,7 +73,7 @@ def test_run_predicts_its_inner_slices_and_knows_no_label_beyond_the_study(
     fold: FoldSlices,
 ) -> None:
     samples = Samples(np.array([1]), np.array([6]), predicted=4, margin=2)
-    (batch,) = [SampleDataset(fold.store, fold.train.studies(), samples)[0]]
+    batch = _one(SampleDataset(StoredSlices(fold.store, "ID_s0"), fold.train.studies(), samples))
     assert batch.slices.shape[0] == 8
     table = fold.train.studies()
     assert np.array_equal(batch.labels[:2].numpy(), table.labels[1][6:8])
@@ -68,15 +95,12 @@ def test_masks_come_with_their_slice(fold: FoldSlices) -> None:
     has = masked_slices(fold.train, fold.masks)
     assert has.all()
     samples = Samples(np.array([1]), np.array([3]), predicted=1, margin=0)
-    batch = SampleDataset(fold.store, table, samples, fold.masks)[0]
+    reader = StoredSlices(fold.store, "ID_s0")
+    batch = _one(SampleDataset(reader, table, samples, fold.masks))
     assert np.array_equal(batch.masks.numpy(), fold.masks.read("ID_s2")[3])
     assert not masked_slices(fold.validation, fold.masks)[-8:].any()
-    without = SampleDataset(
-        fold.store,
-        fold.validation.studies(),
-        Samples(np.array([2]), np.array([0]), predicted=1, margin=0),
-        fold.masks,
-    )[0]
+    last = Samples(np.array([2]), np.array([0]), predicted=1, margin=0)
+    without = _one(SampleDataset(reader, fold.validation.studies(), last, fold.masks))
     assert without.masks.shape == batch.masks.shape
     assert (without.masks == -1).all()
 

@@ -1,5 +1,6 @@
 """Training and validation samples: int16 slices as they are stored, and their labels."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rsna19_kedro.contracts import AIR_HU, CLASSES
+from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.training.plan import Unit, run_starts, unit_samples
@@ -18,9 +19,10 @@ from rsna19_kedro.training.slices import (
     ReducedSlices,
     SliceReader,
     SliceTable,
+    StoredSlices,
     StudyTable,
+    fill_window,
     masked_slices,
-    read_window,
 )
 
 
@@ -30,8 +32,8 @@ class Batch(NamedTuple):
     Attributes:
         slices: ``(N, S, H, W)`` int16 HU, or float32 network input that is reduced already.
         labels: ``(N, T, 6)`` of the T predicted slices, NaN for a slice without labels.
-        masks: ``(N, H, W)`` int8 of the predicted slice, -1 without a mask; ``(N, 0)`` where
-            the network has no decoder.
+        masks: ``(N, H, W)`` int8 of the predicted slice, -1 without a mask; ``(N, 0, 0)`` where
+            there are none at all.
         studies: ``(N,)`` number of the study in the training's ``StudyTable``.
         targets: ``(N,)`` number of the first predicted slice.
     """
@@ -61,7 +63,14 @@ class Samples:
 
 
 class SampleDataset(Dataset[Batch]):
-    """Samples one by one; the fields of a ``Batch`` without their first axis."""
+    """Samples, a batch at a time: slices are decompressed right into the batch's memory.
+
+    Args:
+        reader: Where slices come from.
+        table: Their studies and labels.
+        samples: Which ones, in order.
+        masks: Masks that lie on the volumes; ``None`` for a network without a decoder.
+    """
 
     def __init__(
         self,
@@ -69,46 +78,58 @@ class SampleDataset(Dataset[Batch]):
         table: StudyTable,
         samples: Samples,
         masks: VolumeStore | None = None,
-        air: float = AIR_HU,
     ) -> None:
-        self.reader, self.table, self.samples = reader, table, samples
-        self.masks, self.air = masks, air
-        self._with_masks = frozenset(masks.study_ids()) if masks else frozenset()
+        self.reader, self.table, self.samples, self.masks = reader, table, samples, masks
+        self._with_masks = sorted(masks.study_ids()) if masks else []
 
     def __len__(self) -> int:
         return len(self.samples.studies)
 
     def __getitem__(self, position: int) -> Batch:
+        return self.__getitems__([position])
+
+    def __getitems__(self, positions: Sequence[int]) -> Batch:
+        """The samples at some positions (PyTorch asks so for a whole batch)."""
         samples = self.samples
-        study, target = int(samples.studies[position]), int(samples.targets[position])
-        name, slices = self.table.study_ids[study], int(self.table.slices[study])
-        count = samples.predicted + 2 * samples.margin
-        window = read_window(self.reader, name, slices, target - samples.margin, count, self.air)
-        labels = np.full((samples.predicted, len(CLASSES)), np.nan, np.float32)
-        known = self.table.labels[study][target : target + samples.predicted]
-        labels[: len(known)] = known
+        chosen = np.asarray(positions)
+        studies, targets = samples.studies[chosen], samples.targets[chosen]
+        slices = self.reader.empty(len(chosen), samples.predicted + 2 * samples.margin)
+        labels = np.full((len(chosen), samples.predicted, len(CLASSES)), np.nan, np.float32)
+        for row, (study, target) in enumerate(zip(studies, targets, strict=True)):
+            fill_window(
+                self.reader,
+                self.table.study_ids[study],
+                int(self.table.slices[study]),
+                int(target) - samples.margin,
+                slices[row].numpy(),
+            )
+            known = self.table.labels[study][target : target + samples.predicted]
+            labels[row, : len(known)] = known
         return Batch(
-            torch.from_numpy(window),
+            slices,
             torch.from_numpy(labels),
-            self._mask(name, target),
-            torch.tensor(study),
-            torch.tensor(target),
+            self._masks_of(studies, targets),
+            torch.from_numpy(studies),
+            torch.from_numpy(targets),
         )
 
-    def _mask(self, study_id: str, target: int) -> Tensor:
-        if self.masks is None:
-            return torch.empty(0, dtype=torch.int8)
-        if study_id not in self._with_masks:
-            side = self.masks_shape
-            return torch.full(side, -1, dtype=torch.int8)
-        mask = self.masks.read(study_id, target, target + 1)[0]
-        return torch.from_numpy(mask.astype(np.int8))
+    def _masks_of(self, studies: np.ndarray, targets: np.ndarray) -> Tensor:
+        """Masks ``(N, H, W)`` of the predicted slices; -1 where there is none."""
+        if self.masks is None or not self._with_masks:
+            return torch.empty((len(studies), 0, 0), dtype=torch.int8)
+        side = self.masks.shape(self._with_masks[0])[1:]
+        masks = torch.full((len(studies), *side), -1, dtype=torch.int8)
+        for row, (study, target) in enumerate(zip(studies, targets, strict=True)):
+            name = self.table.study_ids[study]
+            if name in self._with_masks:
+                (mask,) = self.masks.read(name, int(target), int(target) + 1)
+                masks[row] = torch.from_numpy(mask.astype(np.int8))
+        return masks
 
-    @property
-    def masks_shape(self) -> tuple[int, int]:
-        """Rows and columns of the masks, which are those of the volumes."""
-        assert self.masks is not None
-        return self.masks.shape(min(self._with_masks))[1:] if self._with_masks else (1, 1)
+
+def as_it_is(batch: Batch) -> Batch:
+    """In place of PyTorch's collation: the dataset gives whole batches."""
+    return batch
 
 
 class StudyDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -177,7 +198,6 @@ class FoldData(L.LightningDataModule):
         seed: Identifies the training and the phase.
         workers: Processes that read; 0 for none.
         reduced: Training slices that were looked up before; ``None`` reads them as HU.
-        air: Network input of air, for ``reduced``.
     """
 
     def __init__(
@@ -189,11 +209,9 @@ class FoldData(L.LightningDataModule):
         *,
         workers: int = 0,
         reduced: ReducedSlices | None = None,
-        air: float = AIR_HU,
     ) -> None:
         super().__init__()
-        self.reader: SliceReader = fold.store if reduced is None else reduced
-        self.air = AIR_HU if reduced is None else air
+        self.reader: SliceReader = reduced or StoredSlices(fold.store, fold.train.study_ids[0])
         self.fold, self.kind, self.units, self.seed = fold, kind, units, seed
         self.workers = workers
         self.studies = fold.train.studies()
@@ -211,8 +229,8 @@ class FoldData(L.LightningDataModule):
         mine = Samples(
             samples.studies[share], samples.targets[share], samples.predicted, samples.margin
         )
-        windows = SampleDataset(self.reader, self.studies, mine, self.fold.masks, self.air)
-        return self._loader(windows, unit.batch // world)
+        windows = SampleDataset(self.reader, self.studies, mine, self.fold.masks)
+        return self._loader(windows, unit.batch // world, as_it_is)
 
     def samples(self, unit: Unit) -> Samples:
         """All samples of a unit, in their order."""
@@ -236,10 +254,13 @@ class FoldData(L.LightningDataModule):
         share = slice(self.trainer.global_rank, None, self.trainer.world_size)
         return self._loader(StudyDataset(self.fold.store, self.fold.validation, share), None)
 
-    def _loader(self, dataset: Dataset, batch: int | None) -> DataLoader:
+    def _loader(
+        self, dataset: Dataset, batch: int | None, collate: Callable | None = None
+    ) -> DataLoader:
         return DataLoader(
             dataset,
             batch_size=batch,
+            collate_fn=collate,
             shuffle=False,
             num_workers=self.workers,
             multiprocessing_context="spawn" if self.workers else None,

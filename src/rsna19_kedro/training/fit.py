@@ -66,7 +66,6 @@ def train_model(job: TrainingJob) -> Trained:
             seed,
             workers=job.settings.loader_workers,
             reduced=reduced,
-            air=float(job.hu_lut[0]),
         )
         _fit_phase(module, data, job, number)
         weights = module.kept_weights()

@@ -176,6 +176,8 @@ class PhaseModule(L.LightningModule):
 
     def _mask_loss(self, logits: Tensor, masks: Tensor, draws: Draws) -> Tensor:
         """Loss of the samples that have a mask; 0 where none has."""
+        if not masks.numel():
+            return logits.sum() * 0
         has_mask = torch.nonzero(masks.amax(dim=(1, 2)) >= 0)[:, 0]
         if not len(has_mask):
             return logits.sum() * 0  # Every device's graph is the same, masks or not.

@@ -16,10 +16,44 @@ from rsna19_kedro.training.recipe import InputSize
 
 
 class SliceReader(Protocol):
-    """Where windows are read from: a store, or slices that were looked up before."""
+    """Where windows are read from: a store, or slices that were looked up before.
 
-    def read(self, study_id: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Give the slices from ``start`` to before ``stop`` of a study."""
+    Attributes:
+        air: What stands beyond the ends of a study.
+    """
+
+    air: float
+
+    def empty(self, samples: int, slices: int) -> Tensor:
+        """Memory ``(samples, slices, H, W)`` of the reader's type for a batch."""
+        ...
+
+    def read_into(self, study_id: str, start: int, out: np.ndarray) -> None:
+        """Fill ``out`` ``(n, H, W)`` with the slices of a study from ``start`` on."""
+        ...
+
+
+class StoredSlices:
+    """Slices as they are stored, int16 HU.
+
+    Args:
+        store: Prepared volumes.
+        study_id: Any of the studies; all have its rows and columns.
+    """
+
+    air = float(AIR_HU)
+
+    def __init__(self, store: VolumeStore, study_id: str) -> None:
+        self._store = store
+        self._shape = store.shape(study_id)[1:]
+
+    def empty(self, samples: int, slices: int) -> Tensor:
+        """Memory for a batch of HU."""
+        return torch.empty((samples, slices, *self._shape), dtype=torch.int16)
+
+    def read_into(self, study_id: str, start: int, out: np.ndarray) -> None:
+        """Fill ``out`` from the store."""
+        self._store.read_into(study_id, start, out)
 
 
 class ReducedSlices:
@@ -38,38 +72,40 @@ class ReducedSlices:
     def __init__(
         self, store: VolumeStore, study_ids: Iterable[str], lut: Tensor, size: InputSize
     ) -> None:
+        self.air = float(lut[0])
         self._slices = {
             study: look_up(torch.from_numpy(store.read(study)), lut, size).numpy()
             for study in study_ids
         }
 
-    def read(self, study_id: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Give ``(stop - start, h, w)`` float32 network input."""
-        return self._slices[study_id][start:stop]
+    def empty(self, samples: int, slices: int) -> Tensor:
+        """Memory for a batch of network input."""
+        side = next(iter(self._slices.values())).shape[1:]
+        return torch.empty((samples, slices, *side))
+
+    def read_into(self, study_id: str, start: int, out: np.ndarray) -> None:
+        """Fill ``out`` from memory."""
+        out[:] = self._slices[study_id][start : start + len(out)]
 
 
-def read_window(
-    reader: SliceReader, study_id: str, slices: int, first: int, count: int, air: float = AIR_HU
-) -> np.ndarray:
-    """Neighbouring slices, air where they leave the study.
+def fill_window(
+    reader: SliceReader, study_id: str, slices: int, first: int, out: np.ndarray
+) -> None:
+    """Fill memory with neighbouring slices, air where they leave the study.
 
     Args:
-        reader: Prepared volumes, or slices that were looked up before.
+        reader: Where they come from.
         study_id: The study.
         slices: Its number of slices.
         first: First slice number, negative where it lies before the study.
-        count: Number of slices.
-        air: What stands beyond the ends.
-
-    Returns:
-        ``(count, H, W)``, int16 HU from a store.
+        out: ``(n, H, W)``.
     """
-    last = first + count
-    inside = reader.read(study_id, max(first, 0), min(last, slices))
-    before, after = max(-first, 0), max(last - slices, 0)
-    if not before and not after:
-        return inside
-    return np.pad(inside, ((before, after), (0, 0), (0, 0)), constant_values=air)
+    before = min(max(-first, 0), len(out))
+    after = min(max(first + len(out) - slices, 0), len(out) - before)
+    out[:before] = reader.air
+    out[len(out) - after :] = reader.air
+    if before + after < len(out):
+        reader.read_into(study_id, first + before, out[before : len(out) - after])
 
 
 @dataclass(frozen=True)
