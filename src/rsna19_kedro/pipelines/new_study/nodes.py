@@ -137,7 +137,7 @@ def report_new(
                 own,
                 {label: float(of_study.iloc[number][f"pred_{label}"]) for label in CLASSES},
                 np.load(maps) if maps.is_file() else None,
-                _facts(name, own, series, findings),
+                _facts(name, own, series, findings, len(summary["members"])),
             )
         )
     shown = [
@@ -182,14 +182,14 @@ def _title(number: int, name: str, findings: dict[str, Any]) -> str:
 
 
 def _facts(
-    name: str, own: pd.DataFrame, series: pd.DataFrame, findings: dict[str, Any]
+    name: str, own: pd.DataFrame, series: pd.DataFrame, findings: dict[str, Any], members: int
 ) -> list[tuple[str, str]]:
     worst = own.loc[own["pred_any"].idxmax()]
-    facts = [
-        ("Most suspicious slice", f"{int(worst['slice_num']) + 1} of {len(own)}"),
-        ("Models disagree by", f"{100 * worst['spread_any']:.1f} % (standard deviation, any)"),
-        ("StudyInstanceUID", name),
-    ]
+    facts = [("Most suspicious slice", f"{int(worst['slice_num']) + 1} of {len(own)}")]
+    if members > 1:
+        spread = f"{100 * worst['spread_any']:.1f} % there (standard deviation, any)"
+        facts.append(("Models disagree by", spread))
+    facts.append(("StudyInstanceUID", name))
     picked = series[(series["study_id"] == name) & series["picked"]]
     if len(picked):
         facts.append(("Series", str(picked.iloc[0]["reason"])))
