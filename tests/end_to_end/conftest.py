@@ -29,6 +29,22 @@ def copy_project(target: Path) -> Path:
     return target
 
 
+def copy_finished(source: Path, target: Path) -> Path:
+    """Copy a project after a run; its checkpoints, a gigabyte, are linked.
+
+    They are only ever replaced as whole files, so the original does not change.
+    """
+
+    def copy(origin: str, copied: str) -> str:
+        if origin.endswith(".safetensors"):
+            os.link(origin, copied)
+            return copied
+        return str(shutil.copy2(origin, copied))
+
+    shutil.copytree(source, target, copy_function=copy)
+    return target
+
+
 def run_session(project: Path, runner: Any = None, **options: Any) -> Any:
     """One Kedro session in this process."""
     runtime_params = options.pop("runtime_params", None)
@@ -86,9 +102,7 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project_copy(finished_project: Path, tmp_path: Path) -> Path:
     """A copy of the finished project that a test may change."""
-    target = tmp_path / "project"
-    shutil.copytree(finished_project, target)
-    return target
+    return copy_finished(finished_project, tmp_path / "project")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The whole run on phantoms: what it leaves behind, and what a second run does with it."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from conftest import SHARED
 from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 
-from .conftest import planned_nodes, run_session
+from .conftest import copy_finished, planned_nodes, run_session
 
 pytestmark = pytest.mark.end_to_end
 
@@ -111,7 +110,7 @@ def test_a_missing_table_is_made_again_with_all_that_hangs_on_it(project_copy: P
     times = {path: path.stat().st_mtime_ns for path in (report, other)}
     oof.unlink()
     nodes = planned_nodes(
-        shutil.copytree(project_copy, project_copy.parent / "dry"), only_missing_outputs=True
+        copy_finished(project_copy, project_copy.parent / "dry"), only_missing_outputs=True
     )
     assert "resnet18_400.fold_2.predict_oof" in nodes
     assert any(name.startswith("stacking.") for name in nodes)

@@ -303,3 +303,13 @@ def test_class_without_positives_is_a_warning(tmp_path, caplog) -> None:
     _, folds, index = disk_volumes(tmp_path)
     split_fold(folds.assign(epidural=0), index, 1)
     assert "no training slice of class epidural" in caplog.text
+
+
+def test_readers_in_processes_of_their_own_change_nothing(tmp_path) -> None:
+    recipe = _recipe("resnet18_400", **_only())
+    (tmp_path / "none").mkdir()
+    (tmp_path / "one").mkdir()
+    alone = _train(recipe, tmp_path / "none")
+    helped = _train(recipe, tmp_path / "one", loader_workers=1)
+    for name, value in alone.weights.items():
+        assert torch.equal(value, helped.weights[name]), name
