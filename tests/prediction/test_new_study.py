@@ -18,6 +18,7 @@ from rsna19_kedro.networks.slice_network import Combiner
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.prediction.members import combine, find_members
 from rsna19_kedro.prediction.new_study import HEAT_PX, _heat
+from rsna19_kedro.prediction.settings import PredictionSettings
 from rsna19_kedro.prediction.study import studies_maps
 
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)
@@ -143,6 +144,14 @@ def test_mean_is_over_variants_then_folds_then_models(checkpoints) -> None:
     ]
     mean = np.mean([part[list(PREDICTIONS)].to_numpy() for part in alone], axis=0)
     assert np.allclose(whole[list(PREDICTIONS)], mean, atol=1e-5)
+
+
+def test_half_precision_tells_where_the_evidence_lies_too(checkpoints) -> None:
+    half = PredictionSettings(precision="bf16-mixed")
+    low = predict_study(_head(), checkpoints, fast=True, settings=half)
+    single = predict_study(_head(), checkpoints, fast=True)
+    assert low.study["any"] == pytest.approx(single.study["any"], abs=0.02)
+    assert low.heat.shape == single.heat.shape
 
 
 def test_fast_takes_one_member(checkpoints) -> None:

@@ -130,3 +130,15 @@ def test_keys_stay(checkpoint, parts, tmp_path) -> None:
     assert list(table.columns) == [*KEYS, "model", "fold", "tta", *PREDICTIONS]
     assert set(table["study_id"]) == {"ID_s1"}
     assert not list(parts.iterdir())
+
+
+def test_out_of_memory_names_what_to_lower(checkpoint, tmp_path, monkeypatch) -> None:
+    store, _, _ = disk_volumes(tmp_path / "v", studies=1)
+    engine = Engine.of(checkpoint, VARIANTS, SETTINGS)
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(type(engine.network), "encode_stacks", full)
+    with pytest.raises(InputError, match=r"11 slices.*prediction\.batch_slices=5"):
+        list(engine.predict([Study("ID_s0", store.read("ID_s0"))]))

@@ -138,3 +138,27 @@ def test_unclassified_blood_is_any_and_a_missing_mask_is_empty() -> None:
     targets = mask_targets(mask, draws, InputSize(crop_px=SIDE))
     assert targets[0].sum(dim=(1, 2)).tolist() == [0, 0, 0, 0, 0, 4, 4]
     assert targets[1].sum() == 0
+
+
+def test_half_precision_moves_no_pixel() -> None:
+    hu, draws = _smooth_hu(), _draws(angle=20.0, scale=1.1, shift=(0.03, -0.02))
+    mask = (hu[0] > 100).to(torch.int8)
+    size = InputSize(crop_px=48)
+    with torch.autocast("cpu", torch.bfloat16):
+        image, targets = (
+            augmented_input(hu, LUT, draws, "edge", size),
+            mask_targets(mask, draws, size),
+        )
+    assert torch.equal(image, augmented_input(hu, LUT, draws, "edge", size))
+    assert torch.equal(targets, mask_targets(mask, draws, size))
+
+
+def test_flip_of_either_axis_or_both() -> None:
+    recipe = Augmentation(flip_either=0.5)
+    drawn = draw(6000, recipe, InputSize(crop_px=400), 400, torch.Generator().manual_seed(1)).flip
+    share = {
+        flip: float((drawn == torch.tensor(flip)).all(1).float().mean())
+        for flip in ((1.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0))
+    }
+    assert share[1.0, 1.0] == pytest.approx(0.5, abs=0.03)
+    assert all(share[flip] == pytest.approx(1 / 6, abs=0.02) for flip in list(share)[1:])

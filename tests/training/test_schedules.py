@@ -171,7 +171,7 @@ def test_the_other_numbers(name: str) -> None:
     dropout = {"resnext50_400", "dpn68_384_5_planes_combine_last", "clf2Dc_resnet34_3c"}
     assert recipe.dropout == (0.5 if name in dropout | {"clf2Dc_resnet50_3c_384"} else 0)
     if name.startswith("clf2Dc"):
-        assert recipe.augmentation.model_dump(exclude={"shift"}) == {
+        assert recipe.augmentation.model_dump(exclude={"shift", "flip_either"}) == {
             **{"flip_horizontal": 0.5, "flip_vertical": 0, "quarter_turns": 0, "affine": 0.9},
             **{"scale": 0.15, "rotate_deg": 30, "border": "air"},
         }
@@ -182,6 +182,10 @@ def test_the_other_numbers(name: str) -> None:
     clips = tuple(phase.gradient_clip for phase in phases.values())
     assert clips == CLIPS.get(name, (100, None))
     assert recipe.augmentation.affine == (0.7 if spec.decoder else 0.8)
+    assert recipe.augmentation.model_dump(exclude={"affine"}) == {
+        **{"flip_horizontal": 0, "flip_vertical": 0, "flip_either": 0.5, "quarter_turns": 0.5},
+        **{"shift": 1 / 16, "scale": 0.05, "rotate_deg": 30, "border": "edge"},
+    }
     assert recipe.input.crop_px == (384 if "384" in name else 400)
     accumulated = {
         **{"resnet34_400_5_planes_combine_last_var_dr0": 2, "airnet50_384": 2},

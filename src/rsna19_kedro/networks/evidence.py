@@ -12,6 +12,8 @@ from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.networks.slice_network import Maps, Output, SliceNetwork
 
 
+@torch.autocast("cuda", enabled=False)
+@torch.autocast("cpu", enabled=False)
 def class_evidence(network: SliceNetwork, combined: Maps, output: Output) -> Tensor:
     """Evidence per pixel.
 

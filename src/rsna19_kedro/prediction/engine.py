@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.slice_network import SliceNetwork
@@ -16,7 +18,7 @@ from rsna19_kedro.prediction.settings import PredictionSettings
 from rsna19_kedro.prediction.study import studies_maps
 from rsna19_kedro.training.recipe import InputSize
 
-_CPU_BATCH, _GPU_BATCH = 32, 256
+_CPU_BATCH, _GPU_BATCH = 32, 64
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -108,6 +110,7 @@ class Engine:
         air = float(self.hu_lut[0])
         for group in self._groups(ahead(studies)):
             with (
+                self._memory_named(),
                 torch.inference_mode(),
                 torch.autocast(self.device.type, half, enabled=half is not None),
             ):
@@ -128,6 +131,19 @@ class Engine:
                     probabilities = torch.sigmoid(output.logits.float()).cpu().numpy()
                     done.append(Prediction(study.study_id, probabilities, evidence))
             yield from done
+
+    @contextmanager
+    def _memory_named(self) -> Iterator[None]:
+        """Say what to lower when the memory does not suffice."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"The GPU's memory does not hold {self.batch_slices} slices of "
+                f"{self.network.spec.name} at once ({str(error).splitlines()[0][:100]}). Lower "
+                f"--params prediction.batch_slices={max(1, self.batch_slices // 2)}; what is "
+                "finished stays."
+            ) from error
 
     def _input(self, study: Study) -> torch.Tensor:
         hu = torch.from_numpy(study.hu).to(self.device, non_blocking=True)

@@ -12,7 +12,7 @@ class PredictionSettings(BaseModel):
         precision: Arithmetic on the device; bf16 changes probabilities by about 0.001.
         accelerator: ``auto`` takes a GPU if there is one.
         batch_slices: Windows that go through the encoder together; ``None`` for 32 on a CPU
-            and 256 on a GPU. What bounds the memory.
+            and 64 on a GPU. What bounds the memory.
         part_studies: Studies after which what is finished is saved.
     """
 

@@ -104,7 +104,7 @@ def _forget_another_table(
         "weights": weights.hexdigest(),
         "slices": hashlib.sha256(keys.tobytes()).hexdigest(),
         "variants": list(variants),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", include={"precision", "part_studies"}),
     }
     note = parts / _IDENTITY
     if note.is_file() and json.loads(note.read_text()) == identity:

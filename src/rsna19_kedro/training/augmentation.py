@@ -107,7 +107,12 @@ def draw(
     room = (side_px - crop.crop_px) / 2 / side_px if crop.random_crop else 0.0
     shift = shift + (2 * uniform(count, 2) - 1) * room
     odds = torch.tensor([recipe.flip_horizontal, recipe.flip_vertical])
-    flip = 1.0 - 2.0 * (uniform(count, 2) < odds).float()
+    mirrored = uniform(count, 2) < odds
+    # Drawn even where it is not wanted: the other draws do not depend on it.
+    which = torch.randint(0, 3, (count,), generator=generator)
+    either = torch.stack([which != 1, which != 0], dim=1)
+    mirrored ^= either & happens(recipe.flip_either, count)[:, None]
+    flip = 1.0 - 2.0 * mirrored.float()
     return Draws(angle + 90.0 * turns, scale, shift, flip)
 
 
@@ -150,6 +155,9 @@ def look_up(hu: Tensor, lut: Tensor, crop: InputSize) -> Tensor:
     return reduce(apply_lut(hu, lut), reduced_grid_px(hu.shape[-1], crop))
 
 
+# Half precision would place pixels up to a pixel off: never within autocast.
+@torch.autocast("cuda", enabled=False)
+@torch.autocast("cpu", enabled=False)
 def resample(image: Tensor, air: float, draws: Draws, border: str, crop: InputSize) -> Tensor:
     """Random changes and crop of looked-up slices, as one bilinear resampling.
 
@@ -174,6 +182,8 @@ def resample(image: Tensor, air: float, draws: Draws, border: str, crop: InputSi
     return _sample(image - air, grid, "zeros") + air
 
 
+@torch.autocast("cuda", enabled=False)
+@torch.autocast("cpu", enabled=False)
 def mask_targets(masks: Tensor, draws: Draws, crop: InputSize) -> Tensor:
     """Masks changed like their slices, at the resolution of the decoder.
 

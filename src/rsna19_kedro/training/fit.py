@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
@@ -31,6 +32,14 @@ logger = logging.getLogger(__name__)
 
 # Lightning sets its own level when it is imported, and says at each fit which devices it found.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+class _AtomicStates(TorchCheckpointIO):
+    """Writes a state beside its place; Lightning's own detour by /tmp is a copy onto it."""
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        with atomic_path(Path(path)) as part:
+            torch.save(checkpoint, part)
 
 
 def train_model(job: TrainingJob) -> Trained:
@@ -55,7 +64,9 @@ def train_model(job: TrainingJob) -> Trained:
         reduced = ReducedSlices(job.slices.store, studies, job.hu_lut, recipe.input)
     kind = SampleKind(spec.window, spec.channels, recipe.run_slices)
     for number, (name, units) in enumerate(plans):
-        if (resume / f"phase_{number + 1}.ckpt").is_file():
+        if any(
+            (resume / f"phase_{later}.ckpt").is_file() for later in range(number + 1, len(plans))
+        ):
             continue  # A later phase has begun: its state holds all that this one left.
         seed = (recipe.seed, job.fold, number)
         module = PhaseModule(network, recipe, name, units, job.hu_lut, seed, side_px, history)
@@ -88,10 +99,20 @@ def _plans(job: TrainingJob) -> list[tuple[str, list[Unit]]]:
 def _forget_another_training(job: TrainingJob) -> None:
     """Remove a resume state that was left by another recipe or other training slices."""
     train = job.slices.train
+    validation = job.slices.validation
+    start = hashlib.sha256(job.hu_lut.numpy().tobytes())
+    for _, value in sorted((job.parent.weights if job.parent else {}).items()):
+        start.update(value.contiguous().numpy().tobytes())
     identity = {
         "recipe": job.recipe.model_dump(mode="json"),
+        "start": start.hexdigest(),
         "slices": hashlib.sha256(
-            repr([train.study_ids, train.slice_nums.tolist(), train.labels.tolist()]).encode()
+            repr(
+                [
+                    (part.study_ids, part.slice_nums.tolist(), part.labels.tolist())
+                    for part in (train, validation)
+                ]
+            ).encode()
         ).hexdigest(),
     }
     note = job.resume / "training.json"
@@ -168,6 +189,7 @@ def _trainer(module: PhaseModule, job: TrainingJob, state: Path) -> L.Trainer:
         strategy=spread if settings.devices > 1 else "auto",
         devices=settings.devices,
         precision=settings.precision or job.recipe.precision,
+        plugins=[_AtomicStates()],
         max_epochs=len(module.units),
         accumulate_grad_batches=module.phase.accumulate,
         gradient_clip_val=module.phase.gradient_clip,

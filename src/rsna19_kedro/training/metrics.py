@@ -37,7 +37,8 @@ def weighted_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     losses = torch.nn.functional.binary_cross_entropy_with_logits(
         logits.float(), torch.nan_to_num(labels), reduction="none"
     )
-    return ((losses @ weights) * known).sum() / known.sum().clamp(min=1)
+    # Not a matrix product: autocast would make half precision of it.
+    return ((losses * weights).sum(-1) * known).sum() / known.sum().clamp(min=1)
 
 
 class ValidationMetrics:

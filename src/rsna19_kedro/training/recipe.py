@@ -55,6 +55,8 @@ class Augmentation(_Strict):
     Attributes:
         flip_horizontal: Probability of mirroring left and right.
         flip_vertical: Probability of mirroring front and back.
+        flip_either: Probability of mirroring along one of the axes or both, each of the three
+            as likely as the others.
         quarter_turns: Probability of turning by a random multiple of 90 degrees.
         affine: Probability of the next three together.
         shift: Greatest shift along either axis, as a share of the side.
@@ -65,6 +67,7 @@ class Augmentation(_Strict):
 
     flip_horizontal: Probability = 0.0
     flip_vertical: Probability = 0.0
+    flip_either: Probability = 0.0
     quarter_turns: Probability = 0.0
     affine: Probability = 0.0
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
