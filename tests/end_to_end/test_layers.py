@@ -21,7 +21,7 @@ def test_layers_have_an_order_and_every_dataset_has_one(
         catalog = context.catalog
         from kedro.framework.project import pipelines
 
-        pipeline = pipelines["__default__"]
+        pipeline = pipelines["__default__"] + pipelines["new_study"]
 
     def layer(name: str) -> str:
         metadata = getattr(catalog.get(name), "metadata", None)
