@@ -1,6 +1,7 @@
-"""Writing files so that a kill never leaves half a file under the final name."""
+"""Files and folders: never half a file under its final name."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,3 +31,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             part.unlink()
         raise
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove all that a folder holds; one that is not there is empty."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

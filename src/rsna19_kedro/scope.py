@@ -18,7 +18,7 @@ SCOPE_KEYS = ("fold", "models")
 GLOBAL_KEYS = ("raw_dir", "seed")
 """Runtime parameters that stand in for an entry of ``globals.yml``."""
 
-NEW_STUDY_KEYS = ("source", "fast", "include_phi")
+NEW_STUDY_KEYS = ("source", "fast", "include_phi", "dicom_output")
 """Runtime parameters that stand in for an entry of ``new_study``."""
 
 

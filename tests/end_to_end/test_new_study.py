@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pydicom.uid import JPEGLSLossless, RLELossless
 
-from dicom_factory import write_study
+from dicom_factory import AXIAL, write_slice, write_study
 from rsna19_kedro.contracts import CLASSES
 
 from .conftest import run_command
@@ -45,7 +46,7 @@ def _outputs(project: Path) -> list[Path]:
 
 def test_folder_gives_tables_and_a_report_without_the_patient(project_copy, tmp_path) -> None:
     uids = [*_study(tmp_path / "in", "ID_one"), *_study(tmp_path / "in", "ID_two")]
-    result = _run(project_copy, tmp_path / "in")
+    result = _run(project_copy, tmp_path / "in", "dicom_output=true")
     assert result.returncode == 0, result.stdout + result.stderr
     folder = project_copy / "data" / "07_model_output" / "new_study"
     table = pd.read_csv(folder / "predictions.csv")
@@ -60,6 +61,8 @@ def test_folder_gives_tables_and_a_report_without_the_patient(project_copy, tmp_
     assert "Not for diagnosis" in page
     assert "second level" in page
     assert not re.search(r"(src|href)=\"https?:", page)
+    reports = sorted((folder / "dicom").glob("*/report.dcm"))
+    assert [path.parent.name for path in reports] == ["study_1", "study_2"]
     for path in _outputs(project_copy):
         content = path.read_bytes()
         for planted in PLANTED[:2]:
@@ -92,6 +95,54 @@ def test_good_study_is_predicted_and_the_bad_one_ends_the_run_with_an_error(
     table = pd.read_csv(project_copy / "data/07_model_output/new_study/predictions.csv")
     assert set(table["study_id"]) == {"ID_good"}
     assert (table["spread_any"] == 0).all()
+
+
+def test_mixed_folder_is_sorted_out(project_copy, tmp_path) -> None:
+    """Two series of a study, compressed, beside contrast, several orientations and a gap."""
+    source, shape = tmp_path / "in", (96, 96)
+    z_mm = [5.0 * number for number in range(9)]
+    two = {"study": "ID_two", "shape": shape, "z_mm": z_mm}
+    soft = write_study(
+        source / "soft", **two, series="ID_soft", syntax=JPEGLSLossless, change={"SeriesNumber": 1}
+    )
+    bone = [f"ID_bone_{number}" for number in range(9)]
+    write_study(
+        source / "bone",
+        **two,
+        names=bone,
+        series="ID_bone",
+        syntax=RLELossless,
+        change={"ConvolutionKernel": "BONE"},
+    )
+    agent = {"ContrastBolusAgent": "Iohexol"}
+    write_study(source, "ID_contrast", z_mm=z_mm, shape=shape, change=agent)
+    write_study(source, "ID_mr", shape=shape, change={"Modality": "MR"})
+    for number, orientation in enumerate([AXIAL, AXIAL, (0.0, 1.0, 0.0, 0.0, 0.0, 1.0)]):
+        write_slice(source / f"ID_turned_{number}.dcm", study="ID_turned", orientation=orientation)
+    gap = [z for z in z_mm if not 12 < z < 28]
+    write_study(source, "ID_gap", z_mm=gap, shape=shape)
+    write_study(source / "again", "ID_gap", z_mm=gap[:2], shape=shape)
+    result = _run(project_copy, source, "fast=true")
+    output = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode != 0
+    assert "3 of 5 studies could not be predicted" in output
+    for said in (
+        "ID_contrast: no series fits: with contrast agent",
+        "ID_turned: no series fits: its slices have several orientations",
+        "ID_mr: no usable slice: not CT",
+        "another series of the study fits better (this one has a sharp kernel)",
+        "times the median: gaps?",
+        "A study: 2 more files of this series were left out (duplicates or damaged)",
+    ):
+        assert said in output, said
+    assert "Traceback" not in output
+    table = pd.read_csv(project_copy / "data/07_model_output/new_study/predictions.csv")
+    slices = table[table["level"] == "slice"]
+    assert slices.groupby("study_id")["sop_instance_uid"].size().to_dict() == {
+        "ID_gap": len(gap),
+        "ID_two": 9,
+    }
+    assert set(soft) <= set(slices["sop_instance_uid"])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 from recipes import base_recipe
 from rsna19_kedro.contracts import KEYS, PREDICTIONS
+from rsna19_kedro.datasets import TableDataset
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
@@ -129,6 +130,9 @@ def test_keys_stay(checkpoint, parts, tmp_path) -> None:
     table = predict_oof(checkpoint, store, folds, parts, recipe, SETTINGS, 1)
     assert list(table.columns) == [*KEYS, "model", "fold", "tta", *PREDICTIONS]
     assert set(table["study_id"]) == {"ID_s1"}
+    # They stay until the table is saved: a kill in between loses neither.
+    assert list(parts.glob("*.parquet"))
+    TableDataset(filepath=str(tmp_path / "oof.parquet"), clears=parts.name).save(table)
     assert not list(parts.iterdir())
 
 

@@ -1,6 +1,6 @@
 """From whatever a user points at to prepared volumes, with an account of what was left out."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.errors import InputError
 
 NIFTI_SERIES = "NIfTI file"
+PLACE = ("row_shifts_px", "col_shifts_px", "crop_row", "crop_col")
+"""What is kept of a volume's record: where its images lie in it."""
 CROP_PX = 400
 """Side of prepared slices, as in training."""
 
@@ -108,7 +110,7 @@ def _dicom(source: Source, store: VolumeStore, crop_size_px: int, include_phi: b
         except InputError as error:
             failed[study_id] = str(error).replace(f"{source.root}/", "")
             continue
-        store.write(study_id, volume, {})
+        store.write(study_id, volume, {"record": {name: asdict(record)[name] for name in PLACE}})
         tables.append(slices[["study_id", "slice_num", "sop_instance_uid"]])
         remarks[study_id] = _remarks(record.alignment, record.repaired, own[chosen], slices)
         if include_phi:

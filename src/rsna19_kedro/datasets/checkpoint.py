@@ -5,6 +5,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
+from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
 
 
@@ -13,11 +14,20 @@ class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
 
     Args:
         filepath: The file, on the local disk.
+        clears: Name of a folder beside the file that holds the training's resume state; emptied
+            once the file is saved, so that a kill at any moment loses neither.
         metadata: Anything, for plugins such as kedro-viz.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        clears: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         self._filepath = PurePosixPath(filepath)
+        self._clears = clears
         self.metadata = metadata
 
     def load(self) -> Checkpoint:
@@ -25,8 +35,11 @@ class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
         return Checkpoint.read(Path(self._filepath))
 
     def save(self, data: Checkpoint) -> None:
-        """Write the file atomically."""
-        data.write(Path(self._filepath))
+        """Write the file atomically, then empty the folder with the resume state."""
+        path = Path(self._filepath)
+        data.write(path)
+        if self._clears is not None:
+            empty_folder(path.parent / self._clears)
 
     def _exists(self) -> bool:
         return Path(self._filepath).is_file()

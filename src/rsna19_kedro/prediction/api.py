@@ -63,6 +63,7 @@ def predict_study(
         (result,) = predict_prepared(
             store.read,
             sizes,
+            store.shape(name)[-1],
             members,
             Path(checkpoints) / "level2",
             settings or PredictionSettings(),

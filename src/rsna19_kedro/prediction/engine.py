@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
-from rsna19_kedro.networks.slice_network import SliceNetwork
+from rsna19_kedro.networks.slice_network import Maps, SliceNetwork
 from rsna19_kedro.prediction.inputs import study_inputs
 from rsna19_kedro.prediction.settings import PredictionSettings
 from rsna19_kedro.prediction.study import studies_maps
@@ -122,15 +123,23 @@ class Engine:
                 )
                 done = []
                 for study, combined in zip(group, maps, strict=True):
-                    output = self.network.classify(combined)
-                    evidence = None
-                    if with_evidence:
-                        first = tuple(level[:1] for level in combined)
-                        seen = class_evidence(self.network, first, self.network.classify(first))
-                        evidence = seen[0].cpu().numpy()
-                    probabilities = torch.sigmoid(output.logits.float()).cpu().numpy()
-                    done.append(Prediction(study.study_id, probabilities, evidence))
+                    done.append(self._judged(study.study_id, combined, with_evidence))
             yield from done
+
+    def _judged(self, study_id: str, combined: Maps, with_evidence: bool) -> Prediction:
+        """Classify a study's slices, a batch at a time: a decoder needs more than the encoder."""
+        variants, slices = combined[0].shape[:2]
+        probabilities = np.empty((variants, slices, len(CLASSES)), np.float32)
+        evidence = []
+        for variant in range(variants):
+            for start in range(0, slices, self.batch_slices):
+                part = slice(start, start + self.batch_slices)
+                maps = tuple(level[variant : variant + 1, part] for level in combined)
+                output = self.network.classify(maps)
+                probabilities[variant, part] = torch.sigmoid(output.logits[0].float()).cpu().numpy()
+                if with_evidence and variant == 0:
+                    evidence.append(class_evidence(self.network, maps, output)[0].cpu().numpy())
+        return Prediction(study_id, probabilities, np.concatenate(evidence) if evidence else None)
 
     @contextmanager
     def _memory_named(self) -> Iterator[None]:

@@ -51,6 +51,7 @@ class StudyResult:
 def predict_prepared(
     read: Callable[[str], np.ndarray],
     sizes: dict[str, int],
+    side_px: int,
     members: Sequence[Member],
     level2: Path,
     settings: PredictionSettings,
@@ -61,8 +62,9 @@ def predict_prepared(
     """Predict prepared studies with every member, and combine.
 
     Args:
-        read: Gives the ``(S, 400, 400)`` int16 HU of a study by its name.
+        read: Gives the ``(S, side, side)`` int16 HU of a study by its name.
         sizes: Slices of each study.
+        side_px: Side of the prepared slices.
         members: Checkpoints; each is loaded once.
         level2: Folder of the second level.
         settings: How the device is used.
@@ -71,7 +73,7 @@ def predict_prepared(
     """
     names = list(sizes)
     votes: dict[str, list[dict[str, np.ndarray]]] = {}
-    heat: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    heat: dict[str, tuple[int, np.ndarray]] = {}
     for member in members:
         checkpoint, variants = member.load()
         variants = ("normal",) if one_variant else variants
@@ -82,9 +84,11 @@ def predict_prepared(
         studies = (Study(name, read(name)) for name in names)
         for name, probabilities, evidence in engine.predict(studies, with_evidence=seen_plain):
             found[name] = probabilities.mean(axis=0)
-            if evidence is not None:
-                share = engine.size.crop_px / read(name).shape[-1]
-                heat[name].append(_heat(evidence, share))
+            # A map of one cell, as of the demo's smallest inputs, says nothing of the place.
+            if evidence is not None and evidence[0, 0].size > 1:
+                count, total = heat.get(name, (0, np.float32(0)))
+                share = engine.size.crop_px / side_px
+                heat[name] = (count + 1, total + _heat(evidence, share))
             on_study(f"{member.model} fold {member.fold}")
         votes.setdefault(member.model, []).append(found)
     return list(_results(sizes, votes, heat, members, level2))
@@ -93,7 +97,7 @@ def predict_prepared(
 def _results(
     sizes: dict[str, int],
     votes: dict[str, list[dict[str, np.ndarray]]],
-    heat: dict[str, list[np.ndarray]],
+    heat: dict[str, tuple[int, np.ndarray]],
     members: Sequence[Member],
     level2: Path,
 ) -> Iterator[StudyResult]:
@@ -120,12 +124,12 @@ def _results(
         columns |= dict(zip(PREDICTIONS, values[rows].T.astype(np.float32), strict=True))
         columns |= dict(zip(SPREAD, spread[rows].T.astype(np.float32), strict=True))
         highest = values[rows].max(axis=0)
-        maps = heat[name]
+        voters, total = heat.get(name, (0, None))
         yield StudyResult(
             name,
             pd.DataFrame(columns),
             {label: float(p) for label, p in zip(CLASSES, highest, strict=True)},
-            np.mean(maps, axis=0).astype(np.float16) if maps else None,
+            None if total is None else (total / voters).astype(np.float16),
             method,
             shown,
         )

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 
 from rsna19_kedro.contracts import KEYS, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.files import atomic_path
+from rsna19_kedro.files import atomic_path, empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.parallel import progress_bar
 from rsna19_kedro.prediction.engine import Engine, Study
@@ -38,7 +37,8 @@ def predict_slices(
         slices: Rows with ``KEYS``; whole studies or parts of them.
         variants: Names of test-time variants.
         settings: How the device is used.
-        parts: Folder for what is finished before the whole is; emptied at the end.
+        parts: Folder for what is finished before the whole is; the caller empties it once the
+            whole is saved.
         title: Text in front of the progress bar.
 
     Returns:
@@ -72,12 +72,6 @@ def predict_slices(
     return table
 
 
-def clear(parts: Path) -> None:
-    """Remove the parts of a finished table."""
-    for path in parts.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 def _part(parts: Path, start: int) -> Path:
     return parts / f"from_{start:06d}.parquet"
 
@@ -109,7 +103,7 @@ def _forget_another_table(
     note = parts / _IDENTITY
     if note.is_file() and json.loads(note.read_text()) == identity:
         return
-    clear(parts)
+    empty_folder(parts)
     with atomic_path(note) as path:
         path.write_text(json.dumps(identity))
 

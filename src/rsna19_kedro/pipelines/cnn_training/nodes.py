@@ -1,7 +1,6 @@
 """Node of the training pipelines. Torch is imported when a node runs, not when it is wired."""
 
 import logging
-import shutil
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 
 from rsna19_kedro.ct.lut import lut_from_table
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
@@ -31,7 +31,7 @@ def train_fold(
     fold: int,
     parent: Checkpoint | None = None,
     masks: VolumeStore | None = None,
-) -> tuple[Checkpoint, pd.DataFrame]:
+) -> tuple[pd.DataFrame, Checkpoint]:
     """Train a model on all folds but one.
 
     Args:
@@ -40,7 +40,7 @@ def train_fold(
         volumes: Prepared volumes.
         volume_index: Manifest of the volumes.
         hu_lut: Table ``hu``, ``value``.
-        resume: Folder with the state of a killed training; emptied at the end.
+        resume: Folder with the state of a killed training; saving the checkpoint empties it.
         tensorboard: Folder for TensorBoard's log.
         recipe: The model's recipe.
         training: How the machine is used.
@@ -49,7 +49,7 @@ def train_fold(
         masks: Masks that lie on the volumes, for a model with a decoder.
 
     Returns:
-        The checkpoint, and the history with a row a validation.
+        The history with a row a validation, and the checkpoint.
     """
     import torch
 
@@ -61,7 +61,7 @@ def train_fold(
     train, validation = split_fold(labels, volume_index, fold, validation_labels)
     slices = FoldSlices(volumes, train, validation, masks)
     if not any(resume.glob("phase_*.ckpt")):
-        _empty(tensorboard)  # A training that starts anew starts a new curve.
+        empty_folder(tensorboard)  # A training that starts anew starts a new curve.
     job = TrainingJob(recipe, training, fold, slices, lut, resume, tensorboard, parent)
     started = time.monotonic()
     trained = train_model(job)
@@ -83,8 +83,7 @@ def train_fold(
         resize_px=recipe.input.network_px,
         metadata=_metadata(recipe, fold, history),
     )
-    _empty(resume)
-    return checkpoint, history
+    return history, checkpoint
 
 
 def _metadata(recipe: Recipe, fold: int, history: pd.DataFrame) -> dict[str, Any]:
@@ -98,9 +97,3 @@ def _metadata(recipe: Recipe, fold: int, history: pd.DataFrame) -> dict[str, Any
         "recipe": recipe.model_dump(mode="json"),
         "versions": {name: version(name) for name in ("rsna19_kedro", "torch", "timm")},
     }
-
-
-def _empty(folder: Path) -> None:
-    """Remove what an earlier try left."""
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -38,7 +38,7 @@ def _train(model: str, fold: int, scope: Scope) -> Pipeline:
             "training": "params:training",
             "fold": "params:fold_number",
         },
-        outputs=["checkpoint", "history"],
+        outputs=["history", "checkpoint"],  # In this order: the checkpoint ends the training.
         name="train",
         tags=tags,
     )

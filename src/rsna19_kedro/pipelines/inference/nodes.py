@@ -63,7 +63,7 @@ def _predict(
     fold: int,
     what: str,
 ) -> pd.DataFrame:
-    from rsna19_kedro.prediction.tables import clear, predict_slices
+    from rsna19_kedro.prediction.tables import predict_slices
 
     checkpoint.check_fits(recipe.model, recipe.input.crop_px / recipe.input.network_px)
     title = f"{recipe.model} fold {fold} {what} studies"
@@ -72,5 +72,4 @@ def _predict(
     )
     table.insert(3, "model", recipe.model)
     table.insert(4, "fold", fold)
-    clear(parts)
     return table

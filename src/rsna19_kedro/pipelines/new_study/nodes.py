@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import shutil
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -53,6 +54,9 @@ def prepare_source(
         logger.info("%s, %d slices: %s", row["description"] or "series", *row[["slices", "reason"]])
     for reason, count in prepared.findings["problems"].items():
         logger.warning("%d files left out: %s", count, reason)
+    for remarks in prepared.findings["remarks"].values():
+        for remark in remarks:
+            logger.warning("A study: %s", remark)
     return store, prepared.slices, prepared.series, prepared.findings
 
 
@@ -82,6 +86,7 @@ def predict_new(
         results = predict_prepared(
             volumes.read,
             sizes,
+            params.crop_size_px,
             members,
             models / "level2",
             prediction,
@@ -160,19 +165,60 @@ def report_new(
     return viewer_page(viewed, shown, findings["problems"], failed, facts)
 
 
-def refuse_incomplete(findings: dict[str, Any], report: str) -> None:
-    """End the run with an error when a study could not be predicted; all outputs are written.
+def write_dicom(
+    volumes: VolumeStore,
+    predictions: pd.DataFrame,
+    findings: dict[str, Any],
+    summary: dict[str, Any],
+    heat: Path,
+    folder: Path,
+    params: NewStudyParameters,
+) -> dict[str, Any]:
+    """Write a structured report and a segmentation a study, if they were asked for.
+
+    Returns:
+        ``files`` by study, and ``failed``: why a study has none.
+    """
+    for old in folder.glob("study_*"):
+        shutil.rmtree(old)
+    made: dict[str, Any] = {"files": {}, "failed": {}}
+    if not params.dicom_output:
+        return made
+    from rsna19_kedro.prediction.dicom_output import write_studies
+
+    assert params.source is not None
+    for name, result in write_studies(
+        Path(params.source).expanduser(),
+        volumes,
+        predictions,
+        heat,
+        folder,
+        method=summary["method"],
+        max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
+        include_phi=params.include_phi,
+    ):
+        if isinstance(result, str):
+            made["failed"][name] = result
+        else:
+            made["files"][name] = [path.relative_to(folder).as_posix() for path in result]
+    logger.info("DICOM results of %d studies are in %s", len(made["files"]), folder)
+    return made
+
+
+def refuse_incomplete(findings: dict[str, Any], dicom: dict[str, Any], report: str) -> None:
+    """End the run with an error when a study lacks results; all others are written.
 
     Raises:
         InputError: Names how many and why.
     """
     del report
-    failed = findings["failed"]
+    failed = {**dicom["failed"], **findings["failed"]}
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise InputError(
-            f"{len(failed)} of {len(failed) + findings['predicted']} studies could not be "
-            f"predicted ({reasons}). The others are in the report."
+            f"{len(failed)} of {len(findings['failed']) + findings['predicted']} studies could "
+            f"not be {'predicted' if findings['failed'] else 'written as DICOM'} ({reasons}). "
+            "The others are in the report."
         )
 
 

@@ -14,6 +14,7 @@ class NewStudyParameters(BaseModel):
         fold: Folds that take part; ``None`` for all.
         fast: One model, one fold, one variant.
         include_phi: Whether outputs may name the patient.
+        dicom_output: Whether to write results as DICOM, too.
         crop_size_px: Side of the prepared slices; that of the training's.
         max_unpacked_gib: A zip file that unpacks to more is refused.
     """
@@ -25,6 +26,7 @@ class NewStudyParameters(BaseModel):
     fold: tuple[int, ...] | None = None
     fast: bool = False
     include_phi: bool = False
+    dicom_output: bool = False
     crop_size_px: PositiveInt = 400
     max_unpacked_gib: PositiveFloat = 20.0
 

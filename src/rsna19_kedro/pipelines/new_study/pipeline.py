@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from rsna19_kedro.scope import Scope
 
-from .nodes import predict_new, prepare_source, refuse_incomplete, report_new
+from .nodes import predict_new, prepare_source, refuse_incomplete, report_new, write_dicom
 
 
 def create_pipeline(scope: Scope) -> Pipeline:
@@ -47,8 +47,22 @@ def create_pipeline(scope: Scope) -> Pipeline:
                 name="report_new",
             ),
             Node(
+                write_dicom,
+                inputs={
+                    "volumes": "new_volumes",
+                    "predictions": "new_predictions",
+                    "findings": "new_findings",
+                    "summary": "new_summary",
+                    "heat": "new_heat_folder",
+                    "folder": "new_dicom_folder",
+                    "params": "params:new_study",
+                },
+                outputs="new_dicom",
+                name="write_dicom",
+            ),
+            Node(
                 refuse_incomplete,
-                inputs=["new_findings", "new_report"],
+                inputs=["new_findings", "new_dicom", "new_report"],
                 outputs=None,
                 name="refuse_incomplete",
             ),

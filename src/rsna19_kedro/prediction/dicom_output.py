@@ -1,0 +1,89 @@
+"""DICOM results of new studies: what was predicted, brought back to the images it is about."""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rsna19_kedro.contracts import PREDICTIONS
+from rsna19_kedro.ct.dicom_results import StudyFindings, write_dicom_results
+from rsna19_kedro.ct.headers import read_headers
+from rsna19_kedro.ct.result_sources import HeatPlace, result_sources
+from rsna19_kedro.ct.sources import opened
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.errors import InputError
+
+
+def write_studies(
+    source: Path,
+    volumes: VolumeStore,
+    predictions: pd.DataFrame,
+    heat: Path,
+    folder: Path,
+    *,
+    method: str,
+    max_unpacked_bytes: int,
+    include_phi: bool,
+) -> Iterator[tuple[str, list[Path] | str]]:
+    """Write the results of each study into ``folder/study_<n>``, as the report numbers them.
+
+    The source is opened again for the images' headers: nothing of them is kept in between.
+
+    Args:
+        source: What was predicted; see ``sources.opened``.
+        volumes: Prepared volumes, with their records.
+        predictions: ``level`` (``study`` or ``slice``), keys and six ``pred_*``.
+        heat: Folder with the evidence maps ``<number>.npy``.
+        folder: Where results go.
+        method: What combined the models, in words.
+        max_unpacked_bytes: A zip file that unpacks to more is refused.
+        include_phi: Whether results name the patient.
+
+    Yields:
+        A study and its files, or why it has none.
+    """
+    studies = predictions[predictions["level"] == "study"].reset_index(drop=True)
+    with opened(source, max_unpacked_bytes) as found:
+        if found.nifti:
+            yield "nifti", "no DICOM results: a NIfTI file has no DICOM images to refer to"
+            return
+        paths = _paths(found.root, found.files)
+        for number, study in studies.iterrows():
+            name = str(study["study_id"])
+            own = predictions[(predictions["study_id"] == name) & (predictions["level"] == "slice")]
+            own = own.sort_values("slice_num")
+            maps = heat / f"{number}.npy"
+            try:
+                sources = result_sources(
+                    found.root,
+                    [paths[uid] for uid in own["sop_instance_uid"]],
+                    include_phi=include_phi,
+                )
+            except InputError as error:
+                yield name, str(error)
+                continue
+            record = volumes.meta(name)["record"]
+            assert isinstance(record, dict)
+            findings = StudyFindings(
+                sources,
+                own[list(PREDICTIONS)].to_numpy(np.float64),
+                study[list(PREDICTIONS)].to_numpy(np.float64),
+                np.load(maps) if maps.is_file() else None,
+                HeatPlace.from_record(record, volumes.shape(name)[-1]),
+                method,
+                version("rsna19_kedro"),
+            )
+            yield name, write_dicom_results(findings, folder / f"study_{int(str(number)) + 1}")
+
+
+def _paths(root: Path, files: tuple[str, ...]) -> dict[str, str]:
+    """The file of each SOPInstanceUID; of several, the first without a problem, by path."""
+    rows = sorted(
+        read_headers(root, files), key=lambda row: (row["problem"] is not None, row["path"])
+    )
+    paths: dict[str, str] = {}
+    for row in rows:
+        paths.setdefault(str(row["sop_instance_uid"]), str(row["path"]))
+    return paths

@@ -1,0 +1,96 @@
+"""Files are there whole or not at all; work in progress goes only once they are."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from kedro.io import DatasetError
+
+from rsna19_kedro.datasets import (
+    CheckpointDataset,
+    CsvTableDataset,
+    JsonFileDataset,
+    TableDataset,
+    TextFileDataset,
+)
+from rsna19_kedro.networks.build import build_network
+from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.zoo import ZOO
+
+TABLE = pd.DataFrame({"a": [1, 2], "b": [0.5, 0.25]})
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "content"),
+    [
+        (TableDataset, "t.parquet", TABLE),
+        (CsvTableDataset, "t.csv", TABLE),
+        (JsonFileDataset, "t.json", {"a": [1, 2]}),
+        (TextFileDataset, "t.html", "<p>ä</p>"),
+    ],
+)
+def test_failed_save_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset, name: str, content
+) -> None:
+    options = {"save_args": {"index": False}} if dataset is CsvTableDataset else {}
+    entry = dataset(filepath=str(tmp_path / "new" / name), **options)
+    assert not entry.exists()
+    entry.save(content)
+    assert entry.exists()
+    before = (tmp_path / "new" / name).read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    monkeypatch.setattr(json, "dump", full)
+    wrong = {"t.html": 5}.get(name, content)  # What a text file cannot take.
+    with pytest.raises(DatasetError):
+        entry.save(wrong)
+    assert (tmp_path / "new" / name).read_bytes() == before
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
+    monkeypatch.undo()
+    loaded = entry.load()
+    if isinstance(content, pd.DataFrame):
+        pd.testing.assert_frame_equal(loaded, content)
+    else:
+        assert loaded == content
+
+
+def test_parts_go_only_once_the_table_is_saved(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "parts" / "deep").mkdir(parents=True)
+    (tmp_path / "parts" / "deep" / "a").write_text("x")
+    entry = TableDataset(filepath=str(tmp_path / "t.parquet"), clears="parts")
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "to_parquet", lambda *_, **__: 1 / 0)
+        with pytest.raises(DatasetError):
+            entry.save(TABLE)
+    assert (tmp_path / "parts" / "deep" / "a").is_file()
+    entry.save(TABLE)
+    assert not list((tmp_path / "parts").iterdir())
+
+
+def test_checkpoint_clears_the_resume_state_last(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "resume").mkdir()
+    (tmp_path / "resume" / "phase_0.ckpt").write_text("x")
+    checkpoint = Checkpoint(
+        ZOO["resnet18_400"],
+        build_network(ZOO["resnet18_400"]).state_dict(),
+        torch.from_numpy(np.linspace(-1, 1, 1401, dtype=np.float32)),
+        crop_px=64,
+        resize_px=64,
+        metadata={},
+    )
+    entry = CheckpointDataset(filepath=str(tmp_path / "c.safetensors"), clears="resume")
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "write", lambda *_: 1 / 0)
+        with pytest.raises(DatasetError):
+            entry.save(checkpoint)
+    assert list((tmp_path / "resume").iterdir())
+    entry.save(checkpoint)
+    assert not list((tmp_path / "resume").iterdir())
+    assert entry.load().spec == checkpoint.spec
