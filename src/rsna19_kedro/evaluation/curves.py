@@ -1,14 +1,12 @@
 """ROC curves and calibration of the first level and of the stacked predictions."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.evaluation.style import (
@@ -19,6 +17,10 @@ from rsna19_kedro.evaluation.style import (
     note,
     report_style,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STACKED = "second level"
 """Name of the stacked predictions among those of the models; drawn black and thick."""
@@ -91,6 +93,8 @@ def draw_roc(labels: NDArray[np.number], predictions: Mapping[str, NDArray[np.fl
     Returns:
         Six panels; one without positives (or negatives) says so.
     """
+    from sklearn.metrics import roc_curve
+
     looks = _looks(predictions)
     with report_style():
         figure, panels = new_figure(2, 3, (10.5, 7.2), share_x=True, share_y=True)
@@ -169,6 +173,8 @@ def _looks(names: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def _legend(figure: Figure, names: Iterable[str]) -> None:
+    from matplotlib.lines import Line2D
+
     listed = list(names)
     keys = [
         Line2D([], [], label=name, **look)

@@ -1,13 +1,19 @@
 """Figures of the data: how even the folds are, and how the scanners were set."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.evaluation.statistics import ALL_FOLDS
 from rsna19_kedro.evaluation.style import ACCENT, INK, new_figure, note, report_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def draw_folds(fold_statistics: pd.DataFrame) -> Figure:

@@ -10,9 +10,6 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ct.volume_store import VolumeStore
@@ -99,6 +96,10 @@ def nested_histogram_predictions(
         ``(N, 6)`` probabilities; a class that the other folds do not show (or show on every
         slice) gets ``(positives + 1) / (slices + 2)``.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     result = np.empty((len(features), len(CLASSES)))
     for fold in np.unique(folds):
         scored = folds == fold

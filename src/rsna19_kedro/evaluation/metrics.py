@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 
 from rsna19_kedro.contracts import CLASS_WEIGHTS, CLASSES
 from rsna19_kedro.errors import InputError
@@ -97,6 +96,8 @@ def roc_auc(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
     truth = np.asarray(labels) > 0.5
     if truth.all() or not truth.any():
         return float("nan")
+    from sklearn.metrics import roc_auc_score  # Slow to import, and needed late.
+
     return float(roc_auc_score(truth, np.asarray(predictions)))
 
 

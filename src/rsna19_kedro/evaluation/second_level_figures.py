@@ -1,13 +1,19 @@
 """Figures of the second level: its candidates with intervals, and the simplex weights."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.evaluation.formatting import MINUS, words
 from rsna19_kedro.evaluation.style import ACCENT, INK, MUTED, SECOND, new_figure, report_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _DARK_FROM = 0.55
 """Weight from which a cell's number is written in white."""
@@ -61,6 +67,8 @@ def draw_weights(weights: pd.DataFrame) -> Figure:
         Three heatmaps below each other: the weights summed by model, by source class and by
         neighbouring slice, in per cent; cells below 0.5 % stay empty.
     """
+    from matplotlib.figure import Figure
+
     marked = weights.assign(offset=weights["offset"].map("{:+d}".format).replace("+0", "0"))
     blocks = {
         "by model": marked.groupby("model", sort=False)[list(CLASSES)].sum(),

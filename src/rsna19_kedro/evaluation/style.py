@@ -1,13 +1,19 @@
-"""The look of every figure: light, quiet, and readable in grey and at half size."""
+"""The look of every figure: light, quiet, and readable in grey and at half size.
+
+Reading this module does not import matplotlib: it takes half a second, and pipelines that draw
+nothing are wired beside those that do.
+"""
+
+from __future__ import annotations
 
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK = "#1d2327"
 MUTED = "#6b757d"
@@ -57,6 +63,8 @@ _RC = {
 @contextmanager
 def report_style() -> Iterator[None]:
     """Draw inside this block to get the report's fonts, greys and line widths."""
+    import matplotlib
+
     with matplotlib.rc_context(_RC):  # type: ignore[arg-type]
         yield
 
@@ -81,6 +89,8 @@ def new_figure(
     Returns:
         The figure and its panels, row by row.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size_in, layout="constrained")
     panels = figure.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False)
     return figure, list(panels.ravel())

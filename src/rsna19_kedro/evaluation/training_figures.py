@@ -1,11 +1,10 @@
 """Learning curves of every model and fold."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from rsna19_kedro.evaluation.style import (
     FOLD_COLOURS,
@@ -15,6 +14,11 @@ from rsna19_kedro.evaluation.style import (
     note,
     report_style,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 _FEW = 3
 """Up to this many models get high panels."""
@@ -106,10 +110,14 @@ def _fold_look(fold: int) -> dict[str, Any]:
 
 
 def _fold_key(fold: int) -> Line2D:
+    from matplotlib.lines import Line2D
+
     return Line2D([], [], label=f"fold {fold}", **_fold_look(int(fold)))
 
 
 def _loss_keys() -> list[Line2D]:
+    from matplotlib.lines import Line2D
+
     return [
         Line2D([], [], color=MUTED, label="validation"),
         Line2D([], [], color=MUTED, lw=1.0, ls=(0, (4, 2)), label="training"),
