@@ -1,12 +1,17 @@
 """kedro-viz draws layers only when no layer leads back to an earlier one."""
 
+import json
 import os
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+
+LAYERS = ["raw", "intermediate", "primary", "models", "model_output", "reporting"]
 
 pytestmark = pytest.mark.end_to_end
 
@@ -35,4 +40,22 @@ def test_layers_have_an_order_and_every_dataset_has_one(
             before = {layer(name) for name in data} - {layer(output)}
             order.setdefault(layer(output), set()).update(before)
     drawn = list(TopologicalSorter(order).static_order())
-    assert drawn == ["raw", "intermediate", "primary", "models", "model_output", "reporting"]
+    assert drawn == LAYERS
+
+
+def test_kedro_viz_draws_the_layers_and_the_namespaces(empty_project: Path) -> None:
+    """What kedro-viz itself makes of it: it looks at collapsed namespaces, not at nodes."""
+    built = subprocess.run(
+        [sys.executable, "-m", "kedro", "viz", "build"],
+        cwd=empty_project,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "KEDRO_ENV": "test"},
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    graph = json.loads((empty_project / "build" / "api" / "main").read_text())
+    assert graph["layers"] == LAYERS
+    namespaces = set(graph["modular_pipelines"])
+    assert {"resnet18_400", "resnet18_400.fold_2", "stacking", "reporting"} <= namespaces

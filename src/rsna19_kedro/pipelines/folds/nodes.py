@@ -46,7 +46,7 @@ def split_patients(
     extended = assign_folds(patient_counts(both), params.seed, fixed=known)
     folds, folds_test = _with_fold(train, known), _with_fold(both, extended)
     _report_missing(folds)
-    logger.info("Folds of %d slices:\n%s", len(folds), balance(folds).to_string())
+    logger.info("Folds of %d slices:\n%s", len(folds), balance(folds).T.to_string())
     return folds, folds_test
 
 

@@ -1,0 +1,113 @@
+"""Does the hottest place of the evidence lie in the true mask? And in Grad-CAM's?
+
+Takes what a run left under ``data/``: checkpoints, prepared volumes, masks, and the folds. Of
+each fold's held-out studies that have a mask, every slice and class counts that shows the class
+and is predicted to (probability at least 0.5). Evidence is this project's decomposition of the
+logit (or the decoder's masks); Grad-CAM is captum's, on the same combined maps.
+
+Run after training: ``python benchmarks/evidence.py [--model NAME ...] [--data data]``
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from captum.attr import LayerGradCam
+from scipy.ndimage import distance_transform_edt, zoom
+from torch import Tensor, nn
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.evidence import class_evidence
+from rsna19_kedro.networks.slice_network import SliceNetwork
+from rsna19_kedro.prediction.inputs import study_inputs
+from rsna19_kedro.prediction.study import studies_maps
+from rsna19_kedro.training.recipe import InputSize
+
+
+class Tail(nn.Module):
+    """What follows the combined maps of one slice, for captum."""
+
+    def __init__(self, network: SliceNetwork) -> None:
+        super().__init__()
+        self.network, self.maps = network, nn.Identity()
+
+    def forward(self, combined: Tensor) -> Tensor:
+        """Logits ``(1, 6)`` of maps ``(1, E, h, w)``."""
+        return self.network.classify((self.maps(combined)[:, None],)).logits[:, 0]
+
+
+def misses_px(heat: np.ndarray, mask: np.ndarray, crop_px: int) -> float:
+    """Distance of the hottest pixel from the mask, in pixels of the prepared slice."""
+    side = mask.shape[-1]
+    large = zoom(heat, crop_px / heat.shape[-1], order=1, grid_mode=True, mode="nearest")
+    row, col = np.unravel_index(large.argmax(), large.shape)
+    margin = (side - crop_px) // 2
+    return float(distance_transform_edt(~mask)[row + margin, col + margin])
+
+
+def main() -> None:
+    """Print a line a model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", nargs="+", default=["resnet18_400"])
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--least-px", type=int, default=4, help="smallest mask that counts")
+    options = parser.parse_args()
+    volumes = VolumeStore(options.data / "03_primary" / "volumes")
+    masks = VolumeStore(options.data / "03_primary" / "masks")
+    folds = pd.read_parquet(options.data / "03_primary" / "folds.parquet")
+    fold_of = folds.drop_duplicates("study_id").set_index("study_id")["fold"]
+    for name in options.model:
+        rows = []
+        for path in sorted(options.data.glob(f"06_models/{name}/fold_*/checkpoint.safetensors")):
+            held_out = fold_of.index[fold_of == int(path.parent.name[-1])]
+            checkpoint = Checkpoint.read(path)
+            for study in sorted(set(masks.study_ids()) & set(held_out)):
+                rows += judge(checkpoint, volumes.read(study), masks.read(study), options.least_px)
+        table = pd.DataFrame(rows)
+        if table.empty:
+            print(f"{name}: no slice counts")
+            continue
+        cell = table["cell_px"].iloc[0]
+        print(f"{name}: {len(table)} slices and classes, a cell is {cell:.0f} pixels")
+        for kind in ("evidence", "grad_cam"):
+            if kind in table:
+                inside, near = (table[kind] == 0).mean(), (table[kind] <= cell).mean()
+                print(f"  {kind}: inside the mask {inside:.0%}, within a cell of it {near:.0%}")
+
+
+def judge(
+    checkpoint: Checkpoint, hu: np.ndarray, mask: np.ndarray, least_px: int
+) -> list[dict[str, float]]:
+    """Rows with the distances of the hottest pixels from the mask."""
+    crop, resized = checkpoint.crop_px, checkpoint.resize_px
+    size = InputSize(crop_px=crop, resize_px=None if resized == crop else resized)
+    network = checkpoint.network()
+    seen = study_inputs(torch.from_numpy(hu), checkpoint.hu_lut, size, ("normal",), "study")
+    with torch.no_grad():
+        (combined,) = studies_maps(network, [seen], float(checkpoint.hu_lut[0]))
+        output = network.classify(combined)
+        evidence = class_evidence(network, combined, output)[0].numpy()
+        probability = torch.sigmoid(output.logits[0]).numpy()
+    cell = crop / evidence.shape[-1]
+    grad_cam = None if output.masks is not None else LayerGradCam(tail := Tail(network), tail.maps)
+    rows = []
+    for number in range(len(hu)):
+        for k in range(len(CLASSES)):
+            shown = mask[number] > 0 if CLASSES[k] == "any" else mask[number] == k + 1
+            if shown.sum() < least_px or probability[number, k] < 0.5:
+                continue
+            row = {"cell_px": cell, "evidence": misses_px(evidence[number, k], shown, crop)}
+            if grad_cam is not None:
+                maps = combined[-1][:, number].detach().requires_grad_()
+                found = grad_cam.attribute(maps, target=k, relu_attributions=True)
+                row["grad_cam"] = misses_px(found[0, 0].detach().numpy(), shown, crop)
+            rows.append(row)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
