@@ -1,0 +1,73 @@
+"""All thirteen models in one command: trained, then predicted, then predicted again."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsna19_kedro.contracts import KEYS, PREDICTIONS
+from rsna19_kedro.networks.zoo import ZOO
+
+from .conftest import run_session
+
+pytestmark = pytest.mark.end_to_end
+
+FOLD = 2
+
+
+@pytest.fixture(scope="module")
+def predicted(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which fold 2 of every model was trained and predicted."""
+    from .conftest import copy_finished
+
+    project = copy_finished(finished_project, tmp_path_factory.mktemp("all") / "project")
+    scope = {"fold": FOLD, "models": "all"}
+    for name in ("cnn_training", "inference"):
+        run_session(project, pipeline_names=[name], runtime_params=scope, only_missing_outputs=True)
+    return project
+
+
+@pytest.mark.parametrize("model", ZOO)
+@pytest.mark.parametrize("kind", ["oof", "test"])
+def test_table_holds_each_slice_once_a_variant(predicted: Path, model: str, kind: str) -> None:
+    data = predicted / "data"
+    table = pd.read_parquet(data / f"07_model_output/{model}/fold_{FOLD}/{kind}.parquet")
+    slices = pd.read_parquet(
+        data / "03_primary" / ("folds.parquet" if kind == "oof" else "test_slices.parquet")
+    )
+    if kind == "oof":
+        slices = slices[slices["fold"] == FOLD]
+    variants = table["tta"].unique()
+    assert len(table) == len(slices) * len(variants)
+    assert not table.duplicated(["sop_instance_uid", "tta"]).any()
+    assert set(table["sop_instance_uid"]) == set(slices["sop_instance_uid"])
+    values = table[list(PREDICTIONS)].to_numpy()
+    assert values.dtype == np.float32
+    assert np.isfinite(values).all()
+    assert (values >= 0).all()
+    assert (values <= 1).all()
+    assert set(KEYS) <= set(table.columns)
+    assert (table["model"] == model).all()
+
+
+def test_prediction_again_gives_the_same_tables(predicted: Path) -> None:
+    """One model a family, its tables deleted."""
+    models = ["clf2Dc_resnet50_7c_400", "dpn68_384_5_planes_combine_last"]
+    models.append("resnet18_384_5_planes_bn_f8")
+    paths = [
+        predicted / f"data/07_model_output/{model}/fold_{FOLD}/{kind}.parquet"
+        for model in models
+        for kind in ("oof", "test")
+    ]
+    before = [pd.read_parquet(path) for path in paths]
+    for path in paths:
+        path.unlink()
+    run_session(
+        predicted,
+        pipeline_names=["inference"],
+        runtime_params={"fold": FOLD, "models": ",".join(models)},
+        only_missing_outputs=True,
+    )
+    for path, table in zip(paths, before, strict=True):
+        pd.testing.assert_frame_equal(pd.read_parquet(path), table)
