@@ -139,6 +139,7 @@ class ResultSummary:
         ("submission_average", "submission, plain average"),
         ("submission_stacked", "submission, second level"),
         ("report", "the report"),
+        ("model_card", "the model card"),
         ("new_predictions_csv", "predictions"),
         ("new_report", "the report"),
     )

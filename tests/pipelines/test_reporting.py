@@ -109,6 +109,7 @@ def _inputs(models: tuple[str, ...], candidates: tuple[str, ...]) -> dict[str, A
         "level2_choice": {"chosen": candidates[0], "reason": "lowest of its kind"},
         "level2_weights": pd.DataFrame(weights),
         "volumes": Store(),
+        "raw_download": Path("a download"),
         "submission_average": pd.DataFrame({"ID": range(54), "Label": 0.5}),
         **{
             f"{model}.fold_{fold}.history": _history(model, fold)
@@ -233,7 +234,7 @@ def test_the_worst_slices_are_named_with_their_probabilities(text: str) -> None:
 
 def test_figures_are_pngs_that_kedro_viz_previews(tmp_path: Path) -> None:
     outcome = _run(tmp_path)
-    assert len(outcome["figures"]) == 7
+    assert len(outcome["figures"]) == 8
     for name in outcome["figures"]:
         dataset = PngDataset(filepath=str(tmp_path / f"{name}.png"))
         assert dataset.load().startswith(b"\x89PNG")
@@ -247,6 +248,27 @@ def test_one_model_and_one_candidate_are_enough(tmp_path: Path) -> None:
     assert "1 model, 5 folds" in shown
     assert "logistic regression on HU histograms –" in shown  # noqa: RUF001
     assert "plain average (chosen)" in shown
+
+
+def test_model_card_holds_the_numbers_of_the_tables(tmp_path: Path) -> None:
+    card = _run(tmp_path, candidates=("simplex", "mean"))["model_card"]
+    assert (
+        "2 convolutional networks (resnet18_400, clf2Dc_resnet34_3c), each trained 5 times" in card
+    )
+    assert "| weighted log loss, second level | 0.1250 | 0.1150 to 0.1350 |" in card
+    assert "60 slices of 10 studies and 10 patients, 10 slices with a haemorrhage" in card
+    assert "subdural 10" in card
+    assert "phantoms" not in card  # There is no phantoms.json in the download's folder.
+    assert "Not a medical device" in card
+    # Every study bleeds: its AUC is not defined.
+    dash = "\N{EN DASH}"
+    assert f"| any | 10 | {dash} ({dash}) |" in card
+
+
+def test_worst_studies_link_to_their_pictures(page: str) -> None:
+    links = {address[1:] for address in _read(page).addresses if address.startswith("#slice-")}
+    assert "slice-s4-3" in links
+    assert all(f'id="{link}"' in page for link in links)
 
 
 def test_nodes_are_in_the_namespace_and_outputs_keep_their_names() -> None:

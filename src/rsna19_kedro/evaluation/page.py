@@ -71,6 +71,9 @@ class PageContent:
         scores: Candidates of the second level and references.
         worst_groups: Pictured slices by group.
         worst_studies: Studies with the highest loss.
+        fold_losses: Loss of each model over all folds and in each.
+        studies: Metrics of whole studies, a row a class.
+        ranked_studies: Studies with the highest and lowest loss, by class.
         error_bands: Errors of any by how wrong they are.
         figures: PNG bytes by name.
         versions: Software and its versions.
@@ -87,6 +90,9 @@ class PageContent:
     worst_groups: Rows
     worst_studies: Rows
     error_bands: Rows
+    fold_losses: dict[str, Any]
+    studies: Rows
+    ranked_studies: Rows
     figures: Mapping[str, bytes]
     versions: Mapping[str, str]
 
@@ -170,6 +176,39 @@ def metric_tables(metrics: pd.DataFrame) -> Rows:
     return tables
 
 
+def fold_table(losses: pd.DataFrame) -> dict[str, Any]:
+    """Bring ``scores.fold_losses`` into rows with their folds side by side."""
+    folds = [name for name in losses.columns if name.startswith("fold_")]
+    rows = [
+        {
+            "name": row["model"],
+            "loss": {"value": row["loss"], "low": row["loss_low"], "high": row["loss_high"]},
+            "folds": [row[name] for name in folds],
+        }
+        for row in records(losses)
+    ]
+    return {"folds": [name.removeprefix("fold_") for name in folds], "rows": rows}
+
+
+def ranked_studies(ranked: pd.DataFrame, worst: pd.DataFrame) -> Rows:
+    """Group the ranked studies by class; those that are pictured get a link to the picture."""
+    pictured = worst.drop_duplicates("study_id").set_index("study_id")["slice_num"]
+    groups = []
+    for name in dict.fromkeys(ranked["class"]):
+        own = records(ranked[ranked["class"] == name])
+        for row in own:
+            number = pictured.get(row["study_id"])
+            row["link"] = None if number is None else anchor(row["study_id"], int(number))
+        ends = {end: [row for row in own if row["end"] == end] for end in ("highest", "lowest")}
+        groups.append({"class": name, **ends})
+    return groups
+
+
+def anchor(study_id: str, slice_num: int) -> str:
+    """Name by which a picture is linked to."""
+    return f"slice-{study_id}-{slice_num}".replace(" ", "-")
+
+
 def worst_groups(worst: pd.DataFrame, pictures: pd.DataFrame) -> Rows:
     """Join the worst slices with their pictures, group by group."""
     shown = worst.merge(pictures, on=["study_id", "slice_num"], how="left", validate="m:1")
@@ -186,7 +225,7 @@ def _slice(row: Mapping[str, Any]) -> dict[str, Any]:
         for name in CLASSES
     ]
     kept = {key: row[key] for key in ("study_id", "slice_num", "loss", "picture")}
-    return {**kept, "classes": classes}
+    return {**kept, "classes": classes, "anchor": anchor(row["study_id"], row["slice_num"])}
 
 
 def software_versions() -> dict[str, str]:

@@ -7,7 +7,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rsna19_kedro.contracts import CLASS_WEIGHTS, CLASSES
-from rsna19_kedro.evaluation.metrics import Interval, class_metrics, roc_auc
+from rsna19_kedro.evaluation.metrics import (
+    Interval,
+    bootstrap_loss,
+    class_metrics,
+    roc_auc,
+    weighted_log_loss,
+)
 
 SHOWN_METRICS = ("log_loss", "roc_auc", "sensitivity", "specificity", "f1", "accuracy")
 """Metrics of the report's tables, in the order of their columns."""
@@ -38,6 +44,39 @@ def metrics_table(
         table.loc[len(CLASSES), "log_loss"] = score
         parts.append(table.assign(**{"predictor": name, "class": [*CLASSES, WEIGHTED]}))
     return pd.concat(parts, ignore_index=True)[["predictor", "class", *SHOWN_METRICS]]
+
+
+def fold_losses(
+    labels: NDArray[np.number],
+    predictions: Mapping[str, NDArray[np.floating]],
+    folds: NDArray[np.integer],
+    patients: ArrayLike,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Weighted log loss of each set of predictions, over all folds and in each.
+
+    Args:
+        labels: Zeros and ones, ``(n, 6)``.
+        predictions: Probabilities ``(n, 6)`` by name.
+        folds: ``(n,)``.
+        patients: ``(n,)`` whose slice it is.
+        resamples: Bootstrap samples of patients.
+        seed: Their seed.
+
+    Returns:
+        ``model``, ``loss`` with ``loss_low`` and ``loss_high`` (95 %), ``fold_<k>``.
+    """
+    rows = []
+    for name, probability in predictions.items():
+        found = bootstrap_loss(labels, probability, patients, resamples=resamples, seed=seed)
+        row = {"model": name, "loss": found.value, "loss_low": found.low, "loss_high": found.high}
+        for fold in np.unique(folds):
+            own = folds == fold
+            row[f"fold_{fold}"] = weighted_log_loss(labels[own], probability[own])
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def bootstrap_auc(

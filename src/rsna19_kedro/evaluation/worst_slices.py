@@ -98,6 +98,30 @@ def worst_studies(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
     return table.sort_values("loss", ascending=False, kind="stable").head(count).reset_index()
 
 
+def studies_by_class(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Studies that show a class, with the highest and the lowest loss of it.
+
+    Args:
+        predictions: Keys, six labels and six ``pred_*`` columns, one row a slice.
+        count: Studies at either end.
+
+    Returns:
+        ``class``, ``end`` (``highest`` or ``lowest``), ``study_id``, ``loss`` (mean over its
+        slices, of that class), ``positive_slices``; a class that never occurs has no rows.
+    """
+    losses = slice_log_losses(predictions[list(CLASSES)], predictions[list(PREDICTIONS)])
+    parts = []
+    for column, name in enumerate(CLASSES):
+        of_class = predictions.assign(loss=losses[:, column]).groupby("study_id")
+        table = of_class.agg(loss=("loss", "mean"), positive_slices=(name, "sum")).reset_index()
+        table = table[table["positive_slices"] > 0].sort_values("loss", kind="stable")
+        ends = {"highest": table[::-1].head(count), "lowest": table.head(count)}
+        for end, rows in ends.items():
+            parts.append(rows.assign(**{"class": name, "end": end}))
+    columns = ["class", "end", "study_id", "loss", "positive_slices"]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
 def error_bands(predictions: pd.DataFrame) -> pd.DataFrame:
     """Count false negatives and false positives of ``any`` by how wrong they are.
 

@@ -1,6 +1,7 @@
 """Nodes of the report: tables, figures, pictures, and the page that they are put on."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,8 +13,11 @@ from rsna19_kedro.evaluation import page, statistics
 from rsna19_kedro.evaluation import worst_slices as errors
 from rsna19_kedro.evaluation.curves import STACKED, draw_calibration, draw_roc
 from rsna19_kedro.evaluation.data_figures import draw_folds, draw_scanner
-from rsna19_kedro.evaluation.scores import metrics_table
+from rsna19_kedro.evaluation.decision import draw_decision
+from rsna19_kedro.evaluation.model_card import model_card
+from rsna19_kedro.evaluation.scores import fold_losses, metrics_table
 from rsna19_kedro.evaluation.second_level_figures import draw_candidates, draw_weights
+from rsna19_kedro.evaluation.study_level import study_metrics, study_table
 from rsna19_kedro.evaluation.style import figure_png
 from rsna19_kedro.evaluation.summary import candidate_tables, main_numbers, networks_only
 from rsna19_kedro.evaluation.training_figures import draw_learning_curves
@@ -29,6 +33,7 @@ FIGURES = (
     "calibration_figure",
     "second_level_figure",
     "simplex_weights_figure",
+    "decision_figure",
 )
 """Pictures that :func:`compose_report` takes at its end, in this order."""
 
@@ -138,6 +143,55 @@ def summarise(
     }
 
 
+def score_folds(
+    level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame, parameters: ReportingParameters
+) -> pd.DataFrame:
+    """Work out each model's loss in each fold and over all, with intervals."""
+    return fold_losses(
+        stacked_oof[list(CLASSES)].to_numpy(),
+        _all_predictions(level1_oof, stacked_oof),
+        stacked_oof["fold"].to_numpy(),
+        stacked_oof["patient_id"],
+        resamples=parameters.bootstrap_resamples,
+        seed=parameters.seed,
+    )
+
+
+def score_studies(stacked_oof: pd.DataFrame, parameters: ReportingParameters) -> pd.DataFrame:
+    """Work out how well whole studies are told apart."""
+    return study_metrics(
+        stacked_oof, resamples=parameters.bootstrap_resamples, seed=parameters.seed
+    )
+
+
+def plot_decision(stacked_oof: pd.DataFrame) -> bytes:
+    """Draw the decision curves of whole studies (PNG)."""
+    return figure_png(draw_decision(study_table(stacked_oof)))
+
+
+def rank_studies(stacked_oof: pd.DataFrame, parameters: ReportingParameters) -> pd.DataFrame:
+    """List the studies of each class with the highest and the lowest loss."""
+    return errors.studies_by_class(stacked_oof, parameters.studies_by_class)
+
+
+def write_model_card(
+    report_summary: dict[str, Any],
+    study_scores: pd.DataFrame,
+    fold_scores: pd.DataFrame,
+    fold_statistics: pd.DataFrame,
+    raw_download: Path,
+) -> str:
+    """Fill the model card from the run's tables."""
+    return model_card(
+        report_summary,
+        study_scores,
+        fold_scores,
+        fold_statistics,
+        phantoms=(raw_download / "phantoms.json").is_file(),
+        versions=page.software_versions(),
+    )
+
+
 def find_worst(stacked_oof: pd.DataFrame, parameters: ReportingParameters) -> pd.DataFrame:
     """Pick the slices with the highest loss, the worst misses and the worst false alarms."""
     return errors.find_worst_slices(stacked_oof, parameters.worst_slices)
@@ -160,6 +214,9 @@ def compose_report(
     stacked_oof: pd.DataFrame,
     worst_slices: pd.DataFrame,
     worst_slice_pictures: pd.DataFrame,
+    fold_scores: pd.DataFrame,
+    study_scores: pd.DataFrame,
+    ranked_studies: pd.DataFrame,
     parameters: ReportingParameters,
     *figures: bytes,
 ) -> str:
@@ -175,6 +232,9 @@ def compose_report(
         stacked_oof: Predictions of the chosen candidate with labels.
         worst_slices: What is pictured.
         worst_slice_pictures: The pictures.
+        fold_scores: Losses a model and fold.
+        study_scores: Metrics of whole studies.
+        ranked_studies: Studies of each class with the highest and the lowest loss.
         parameters: What to show.
         figures: PNG bytes in the order of :data:`FIGURES`.
 
@@ -195,6 +255,9 @@ def compose_report(
         worst_groups=page.worst_groups(worst_slices, worst_slice_pictures),
         worst_studies=page.records(errors.worst_studies(stacked_oof, parameters.worst_studies)),
         error_bands=page.records(errors.error_bands(stacked_oof)),
+        fold_losses=page.fold_table(fold_scores),
+        studies=page.records(study_scores),
+        ranked_studies=page.ranked_studies(ranked_studies, worst_slices),
         figures=dict(zip(FIGURES, figures, strict=True)),
         versions=page.software_versions(),
     )

@@ -17,6 +17,7 @@ class ReportingParameters(BaseModel):
         seed: Seed of that resampling.
         worst_slices: Slices pictured in each group.
         worst_studies: Studies listed.
+        studies_by_class: Studies listed at either end of each class.
         windows: Name to centre and width in HU of the pictures.
         submissions: Name to path of the files for Kaggle, as the catalog has them.
     """
@@ -28,5 +29,6 @@ class ReportingParameters(BaseModel):
     seed: int = 0
     worst_slices: int = Field(default=4, ge=1, le=12)
     worst_studies: int = Field(default=10, ge=1)
+    studies_by_class: int = Field(default=3, ge=1)
     windows: dict[str, Window] = Field(min_length=1, max_length=4)
     submissions: dict[str, str]

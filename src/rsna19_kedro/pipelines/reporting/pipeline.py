@@ -55,6 +55,9 @@ def _model_nodes(histories: list[str]) -> list[Node]:
         _node(nodes.plot_learning_curves, "training_histories", "learning_curves_figure"),
         _node(nodes.take_chosen, ["level1_oof", "level2_oof", "level2_choice"], "stacked_oof"),
         _node(nodes.score_models, EVERY_MODEL, "first_level_metrics"),
+        _node(nodes.score_folds, [*EVERY_MODEL, PARAMETERS], "fold_scores"),
+        _node(nodes.score_studies, ["stacked_oof", PARAMETERS], "study_scores"),
+        _node(nodes.plot_decision, "stacked_oof", "decision_figure"),
         _node(nodes.plot_roc, EVERY_MODEL, "roc_figure"),
         _node(nodes.plot_calibration, [*EVERY_MODEL, PARAMETERS], "calibration_figure"),
     ]
@@ -65,6 +68,7 @@ def _second_level_nodes() -> list[Node]:
         _node(nodes.plot_second_level, SECOND_LEVEL, "second_level_figure"),
         _node(nodes.plot_simplex_weights, "level2_weights", "simplex_weights_figure"),
         _node(nodes.find_worst, ["stacked_oof", PARAMETERS], "worst_slices"),
+        _node(nodes.rank_studies, ["stacked_oof", PARAMETERS], "ranked_studies"),
         _node(nodes.picture_worst, ["worst_slices", "volumes", PARAMETERS], "worst_slice_pictures"),
     ]
 
@@ -81,8 +85,13 @@ def _end_nodes() -> list[Node]:
         "stacked_oof",
         "worst_slices",
         "worst_slice_pictures",
+        "fold_scores",
+        "study_scores",
+        "ranked_studies",
     ]
+    card = ["report_summary", "study_scores", "fold_scores", "fold_statistics", "raw_download"]
     return [
         _node(nodes.summarise, [*summary, PARAMETERS], "report_summary"),
+        _node(nodes.write_model_card, card, "model_card"),
         _node(nodes.compose_report, [*tables, PARAMETERS, *nodes.FIGURES], "report"),
     ]

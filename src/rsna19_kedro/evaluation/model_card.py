@@ -1,0 +1,53 @@
+"""The model card: what the models are, what they were trained on, how well they do, and limits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.evaluation.formatting import FILTERS
+
+
+def model_card(
+    summary: Mapping[str, Any],
+    study_metrics: pd.DataFrame,
+    fold_losses: pd.DataFrame,
+    fold_statistics: pd.DataFrame,
+    *,
+    phantoms: bool,
+    versions: Mapping[str, str],
+) -> str:
+    """Fill the card from the run's tables.
+
+    Args:
+        summary: ``report_summary``.
+        study_metrics: Of ``study_level.study_metrics``.
+        fold_losses: Of ``scores.fold_losses``.
+        fold_statistics: Counts a fold, with a row ``all``.
+        phantoms: Whether the data are synthetic.
+        versions: Software and its versions.
+
+    Returns:
+        Markdown.
+    """
+    environment = Environment(
+        loader=PackageLoader("rsna19_kedro.evaluation", "templates"),
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(FILTERS)
+    told_apart = study_metrics.dropna(subset="auc")
+    everything = fold_statistics[fold_statistics["fold"].astype(str) == "all"].iloc[0]
+    return environment.get_template("model_card.md.j2").render(
+        summary=summary,
+        studies=study_metrics.to_dict("records"),
+        worst=next(iter(told_apart.nsmallest(1, "auc").to_dict("records")), None),
+        losses=fold_losses.to_dict("records"),
+        positive={name: int(everything[f"slices_{name}"]) for name in CLASSES},
+        phantoms=phantoms,
+        versions=versions,
+    )
