@@ -104,14 +104,7 @@ def judge(
     Raises:
         InputError: A patient in two folds, or fewer than three folds.
     """
-    check_patients(patients, folds)
-    numbers = [int(fold) for fold in np.unique(folds)]
-    if len(numbers) < 3:
-        raise InputError(
-            "The second level is chosen on inner folds and judged on the fold left out, which "
-            f"takes three folds at least, but only fold {numbers} holds slices. Run the whole "
-            "graph with at least three folds."
-        )
+    numbers = _check_folds(patients, folds)
     constant_classes(labels, "Second level")
     views = {
         name: _views(name, build, features, labels, patients, folds)
@@ -125,19 +118,32 @@ def judge(
         scored, rest = folds == fold, folds != fold
         inside = {name: view[place, rest].astype(np.float64) for name, view in views.items()}
         decision = decide(inside, labels[rest], folds[rest], blends, corrections)
-        decisions[fold] = decision
         outside = {name: view[place, scored].astype(np.float64) for name, view in views.items()}
         for name, members in blends.items():
             outside[name] = blend([outside[m] for m in members], decision.blends[name])
+        outside[INNER_CHOICE] = apply_all(decision.corrections, outside[decision.candidate])
+        outside[PREVALENCE] = np.broadcast_to(labels[rest].mean(axis=0), (scored.sum(), 6))
         for name, values in outside.items():
             result[name][scored] = values
-        result[INNER_CHOICE][scored] = apply_all(decision.corrections, outside[decision.candidate])
-        result[PREVALENCE][scored] = labels[rest].mean(axis=0)
+        decisions[fold] = decision
         logger.info("Second level: fold %d is predicted by %s", fold, _in_words(decision))
     outer = {name: result[name] for name in builders}
     final = decide(outer, labels, folds, blends, corrections)
     logger.info("Second level: all folds choose %s", _in_words(final))
     return Judgement(result, decisions, final)
+
+
+def _check_folds(patients: Groups, folds: Folds) -> list[int]:
+    """Numbers of the folds, three at least, none of which shares a patient with another."""
+    check_patients(patients, folds)
+    numbers = [int(fold) for fold in np.unique(folds)]
+    if len(numbers) < 3:
+        raise InputError(
+            "The second level is chosen on inner folds and judged on the fold left out, which "
+            f"takes three folds at least, but only fold {numbers} holds slices. Run the whole "
+            "graph with at least three folds."
+        )
+    return numbers
 
 
 def decide(

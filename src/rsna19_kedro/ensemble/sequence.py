@@ -28,7 +28,8 @@ class SequenceSettings(NetworkSettings):
         body: ``gru`` or ``transformer``.
         width: Hidden units, of each direction; a multiple of 4.
         layers: Layers of the body.
-        batch: Studies of a step.
+        least_steps: As for every network; more of them learn a small data set by heart.
+        learning_rate: As for every network.
     """
 
     kind: Literal["sequence"] = "sequence"
@@ -36,6 +37,8 @@ class SequenceSettings(NetworkSettings):
     body: Literal["gru", "transformer"] = "gru"
     width: int = Field(32, ge=4)
     layers: int = Field(1, ge=1)
+    least_steps: int = Field(100, ge=1)
+    learning_rate: float = Field(0.003, gt=0)
 
     @field_validator("width")
     @classmethod
