@@ -21,6 +21,7 @@ from rsna19_kedro.contracts import CLASS_WEIGHTS, CLASSES
 from rsna19_kedro.ensemble.combination import SimplexCandidate
 from rsna19_kedro.ensemble.features import window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel
+from rsna19_kedro.ensemble.settings import WindowOptions
 from rsna19_kedro.evaluation.metrics import class_log_losses
 
 SLICES_A_STUDY = 34
@@ -83,7 +84,7 @@ def scale_up(sizes: list[int]) -> None:
     for size in sizes:
         level, labels = plausible(size)
         start = time.perf_counter()
-        window_features(level, 2)
+        window_features(level, WindowOptions(radius=2))
         built = time.perf_counter() - start
         candidate = SimplexCandidate(eps=EPS)
         start = time.perf_counter()
@@ -101,7 +102,7 @@ def against_adam(size: int) -> None:
     start = time.perf_counter()
     candidate.fit(level, labels, np.zeros(size))
     solved = time.perf_counter() - start
-    features = window_features(level, 2)
+    features = window_features(level, WindowOptions(radius=2))
     start = time.perf_counter()
     weights = adam(features, labels)
     stepped = time.perf_counter() - start

@@ -1,29 +1,24 @@
-from dataclasses import dataclass, field
-from functools import partial
+import json
 
 import numpy as np
 import pytest
 
 from first_level_factory import simulate
+from quick_candidates import builders
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble import FirstLevel, combine_oof
-from rsna19_kedro.ensemble.boosting import BoostingSettings, CatBoostCandidate
-from rsna19_kedro.ensemble.combination import MeanCandidate, SimplexCandidate
 from rsna19_kedro.ensemble.judge import (
-    check_patients,
-    choose,
-    nested_predictions,
+    describe_choice,
+    describe_decisions,
     prediction_table,
     score_table,
 )
+from rsna19_kedro.ensemble.nested import INNER_CHOICE, decide, judge
+from rsna19_kedro.ensemble.splits import check_patients
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
 
-BUILDERS = {
-    "mean": MeanCandidate,
-    "simplex": SimplexCandidate,
-    "catboost": partial(CatBoostCandidate, BoostingSettings(iterations=60, threads=1)),
-}
+NAMES = ("mean", "simplex", "catboost")
 
 
 @pytest.fixture(scope="module")
@@ -32,74 +27,45 @@ def level1():
     return combine_oof(simulation.folds, list(simulation.oof.values()))
 
 
-def nested(level1, builders=BUILDERS, labels=None):
-    return nested_predictions(
+def labels_of(level1):
+    return level1[list(CLASSES)].to_numpy(np.uint8)
+
+
+def judged(level1, names=NAMES, **options):
+    return judge(
         FirstLevel.from_table(level1),
-        level1[list(CLASSES)].to_numpy(np.uint8) if labels is None else labels,
+        labels_of(level1),
         level1["patient_id"].to_numpy(),
         level1["fold"].to_numpy(),
-        builders,
+        builders(*names),
+        **options,
     )
 
 
-@dataclass
-class Witness:
-    """Remembers whom it was shown, and predicts what it learned of each slice."""
-
-    diary: list = field(default_factory=list)
-    known: dict = field(default_factory=dict)
-    kind = "witness"
-
-    def fit(self, features, labels, groups):
-        places = zip(features.study, features.slice_num, strict=True)
-        self.known = dict(zip(places, labels.astype(float), strict=True))
-        self.diary.append(("fit", set(groups), set(features.study)))
-
-    def predict(self, features):
-        self.diary.append(("predict", None, set(features.study)))
-        places = zip(features.study, features.slice_num, strict=True)
-        return np.array([self.known.get(place, np.full(6, 0.5)) for place in places])
-
-
-def test_no_candidate_sees_a_slice_or_patient_that_it_is_scored_on(level1):
-    diary = []
-    result = nested(level1, {"mean": partial(Witness, diary)})["mean"]
-    assert (result == 0.5).all()
-    assert len(diary) == 10
-    codes = FirstLevel.from_table(level1).study
-    for (_, patients, learned), (_, _, scored) in zip(diary[::2], diary[1::2], strict=True):
-        assert learned | scored == set(codes)
-        assert not learned & scored
-        assert not patients & set(level1["patient_id"][np.isin(codes, list(scored))])
+@pytest.fixture(scope="module")
+def judgement(level1):
+    return judged(level1, blends={"blend": NAMES}, corrections=("temperature", "beta", "any"))
 
 
 def test_patients_that_cross_folds_are_refused(level1):
     crossing = level1.assign(fold=level1["slice_num"] % 5)
     with pytest.raises(InputError, match=r"40 patients stand in more than one fold.*P000"):
-        nested(crossing)
+        judged(crossing)
     check_patients(np.array(["a", "a", "b"]), np.array([0, 0, 1]))
 
 
-def test_a_single_fold_is_refused(level1):
+def test_too_few_folds_are_refused(level1):
     with pytest.raises(InputError, match=r"only fold \[2\]"):
-        nested(level1[level1["fold"] == 2])
+        judged(level1[level1["fold"] == 2])
+    with pytest.raises(InputError, match=r"only fold \[0, 1\]"):
+        judged(level1[level1["fold"] < 2])
 
 
-def test_shuffled_labels_give_no_gain_over_prevalence(level1):
-    labels = level1[list(CLASSES)].to_numpy(np.uint8)
-    shuffled = np.random.default_rng(1).permutation(labels)
-    result = nested(level1, labels=shuffled)
-    prevalence = weighted_log_loss(shuffled, result["prevalence"])
-    for name in BUILDERS:
-        assert weighted_log_loss(shuffled, result[name]) > prevalence - 1e-3, name
-
-
-def test_real_labels_give_a_gain_and_the_choice_is_the_lowest(level1):
-    predictions = nested(level1)
-    scores = score_table(level1, predictions, resamples=200, seed=0)
+def test_real_labels_give_a_gain(level1, judgement):
+    scores = score_table(level1, judgement.predictions, resamples=200, seed=0)
     losses = scores.set_index("candidate")["loss"]
     assert losses.is_monotonic_increasing
-    assert set(losses.index) == {*BUILDERS, "prevalence"}
+    assert set(losses.index) == {*NAMES, "blend", INNER_CHOICE, "prevalence"}
     assert losses[["simplex", "catboost"]].max() < losses["mean"] < losses["prevalence"]
     table = scores.set_index("candidate")
     assert table.loc["mean", ["difference", "difference_low", "difference_high"]].eq(0).all()
@@ -108,33 +74,104 @@ def test_real_labels_give_a_gain_and_the_choice_is_the_lowest(level1):
     np.testing.assert_allclose(by_class @ [1, 1, 1, 1, 1, 2] / 7, table["loss"])
     assert table.loc["mean", "auc_any"] > 0.7
     assert table.loc["mean", ["slices", "patients"]].tolist() == [960, 40]
-    kinds = {name: name for name in BUILDERS}
-    choice = choose(scores, kinds)
-    assert choice["chosen"] == choice["kind"] == losses[list(BUILDERS)].idxmin()
-    assert set(choice["losses"]) == set(BUILDERS)
-    assert "against the plain mean" in choice["reason"]
 
 
-def test_rows_for_comparison_are_never_chosen(level1):
-    labels = level1[list(CLASSES)].to_numpy(float)
-    predictions = {"mean": np.full(labels.shape, 0.3), "hu_histogram": np.clip(labels, 0.1, 0.9)}
-    scores = score_table(level1, predictions, resamples=100, seed=0)
-    assert scores["candidate"].tolist() == ["hu_histogram", "mean"]
-    choice = choose(scores, {"mean": "mean"})
-    assert choice["chosen"] == "mean"
-    assert "against" not in choice["reason"]
+def test_the_inner_choice_is_the_candidate_of_lowest_inner_loss_fold_by_fold(level1, judgement):
+    for fold, decision in judgement.decisions.items():
+        assert decision.candidate == min(decision.losses, key=decision.losses.get)
+        assert set(decision.losses) == {*NAMES, "blend"}
+        rows = (level1["fold"] == fold).to_numpy()
+        expected = judgement.predictions[decision.candidate][rows]
+        for step in decision.corrections:
+            expected = step.apply(expected)
+        np.testing.assert_allclose(judgement.predictions[INNER_CHOICE][rows], expected)
 
 
-def test_a_gain_that_may_be_chance_is_called_so(level1):
+def test_the_final_choice_is_made_on_what_the_table_shows(level1, judgement):
+    final = judgement.final
+    for name in NAMES:
+        shown = weighted_log_loss(labels_of(level1), judgement.predictions[name])
+        assert final.losses[name] == pytest.approx(shown, abs=1e-9)
+    assert final.candidate == min(final.losses, key=final.losses.get)
+    tried = final.correction_losses
+    assert set(tried) == {
+        *("none", "temperature", "beta", "any", "temperature+any", "beta+any"),
+    }
+    assert tried["none"] == pytest.approx(final.losses[final.candidate])
+    kept = "+".join(step.kind for step in final.corrections) or "none"
+    assert kept == min(tried, key=tried.get)
+
+
+def test_the_same_seed_gives_the_same_table(level1):
+    names = ("mean", "mlp", "sequence", "catboost")
+    three = level1[level1["fold"] < 3].reset_index(drop=True)
+    results = [judged(three, names, blends={"blend": names}).predictions for _ in range(2)]
+    one, other = (score_table(three, result, resamples=100, seed=0) for result in results)
+    assert one.equals(other)
+
+
+def test_corrections_are_kept_only_where_they_help():
+    """Calibrated predictions are left alone; such that are drawn apart are drawn together."""
     rng = np.random.default_rng(0)
-    labels = level1[list(CLASSES)].to_numpy(float)
-    base = np.clip(0.2 + 0.4 * labels, 0, 1)
-    noisy = np.clip(base + rng.normal(0, 0.01, base.shape), 0.01, 0.99)
-    scores = score_table(level1, {"mean": noisy, "other": noisy[:, :]}, resamples=100, seed=0)
-    scores.loc[scores["candidate"] == "other", ["loss", "difference"]] -= 1e-5
-    choice = choose(scores, {"mean": "mean", "other": "simplex"})
-    assert choice["chosen"] == "other"
-    assert "may be chance" in choice["reason"]
+    chance = rng.uniform(0.02, 0.98, (4000, 6))
+    chance[:, -1] = chance.max(axis=1)
+    labels = (rng.random(chance.shape) < chance).astype(np.uint8)
+    folds = np.arange(4000) % 4
+    allowed = ("temperature", "beta", "any")
+    good = decide({"mean": chance}, labels, folds, {}, allowed)
+    odds = chance / (1 - chance)
+    apart = odds**3 / (1 + odds**3)
+    bad = decide({"mean": apart}, labels, folds, {}, allowed)
+    assert bad.corrections[0].kind in {"temperature", "beta"}
+    np.testing.assert_allclose(bad.corrections[0].a, 1 / 3, atol=0.05)
+    assert good.correction_losses["none"] - min(good.correction_losses.values()) < 2e-3
+    low = chance.copy()
+    low[:, -1] *= 0.5
+    assert decide({"mean": low}, labels, folds, {}, ("any",)).corrections[0].kind == "any"
+    never = decide({"mean": chance}, labels, folds, {}, ("any",))
+    assert never.corrections == ()
+
+
+def test_a_blend_of_two_is_between_them_where_each_knows_something():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(3000, 6))
+    labels = (truth > 1).astype(np.uint8)
+    views = {
+        name: 1 / (1 + np.exp(2 - 2 * (truth + rng.normal(size=truth.shape)))) for name in "ab"
+    }
+    decision = decide(views, labels, np.arange(3000) % 3, {"blend": ("a", "b")}, ())
+    assert decision.candidate == "blend"
+    np.testing.assert_allclose(decision.blends["blend"], 0.5, atol=0.15)
+
+
+def described(level1, judgement):
+    scores = score_table(level1, judgement.predictions, resamples=200, seed=0)
+    return scores, describe_choice(scores, describe_decisions(judgement), "some kind")
+
+
+def test_the_choice_is_json_that_reports_the_row_chosen_inside(level1, judgement):
+    scores, choice = described(level1, judgement)
+    choice = json.loads(json.dumps(choice))
+    row = scores.set_index("candidate").loc[INNER_CHOICE]
+    assert choice["chosen"] == INNER_CHOICE
+    assert choice["candidate"] == judgement.final.candidate
+    assert choice["loss"] == row[["loss", "loss_low", "loss_high"]].tolist()
+    assert choice["difference_to_mean"][0] == row["difference"]
+    assert set(choice["losses"]) == {*NAMES, "blend", INNER_CHOICE}
+    assert set(choice["inner"]) == {"0", "1", "2", "3", "4"}
+    assert f"{row['difference']:+.4f} against the plain mean" in choice["reason"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(-2, 1, "may be chance"), (1, 2, "worse than the plain mean"), (-2, -1, "]")],
+)
+def test_the_reason_says_which_way_the_difference_falls(level1, judgement, low, high, said):
+    scores, _ = described(level1, judgement)
+    row = scores["candidate"] == INNER_CHOICE
+    scores.loc[row, ["difference_low", "difference_high"]] = [low, high]
+    reason = describe_choice(scores, describe_decisions(judgement), "some kind")["reason"]
+    assert reason.endswith(said)
 
 
 def test_the_long_table_keeps_keys_beside_predictions(level1):

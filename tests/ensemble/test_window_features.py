@@ -3,8 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ensemble.features import feature_names, neighbours, window_features
+from rsna19_kedro.ensemble.features import feature_names, neighbours, places, window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel
+from rsna19_kedro.ensemble.settings import WindowOptions
 
 
 def test_three_slices_worked_by_hand():
@@ -35,7 +36,7 @@ def test_no_slices_give_no_features():
     nothing = FirstLevel(
         ("a",), np.empty((0, 1, 6), np.float32), np.empty(0, int), np.empty(0, int)
     )
-    assert window_features(nothing, 2).shape == (0, 30)
+    assert window_features(nothing, WindowOptions(radius=2)).shape == (0, 30)
 
 
 def test_every_feature_is_where_its_name_says():
@@ -43,8 +44,8 @@ def test_every_feature_is_where_its_name_says():
     level = FirstLevel(
         ("a", "b"), rng.random((4, 2, 6), dtype=np.float32), np.zeros(4, int), np.arange(4)
     )
-    features = window_features(level, 2)
-    names = feature_names(level.models, 2)
+    options = WindowOptions(radius=2)
+    features, names = window_features(level, options), feature_names(level.models, options)
     assert features.shape == (4, 60)
     assert features.dtype == np.float32
     assert len(set(names)) == 60
@@ -75,3 +76,69 @@ def test_as_the_plain_definition_says(seed, radius, edge):
             if edge:
                 wanted = min(max(wanted, 0), last)
             assert found[row, place] == row_of.get((pair[0], wanted), -1)
+
+
+def two_studies(models=2, length=4):
+    rng = np.random.default_rng(1)
+    predictions = rng.random((2 * length, models, 6), dtype=np.float32)
+    study, number = np.repeat([0, 1], length), np.tile(np.arange(length), 2)
+    return FirstLevel(("a", "b")[:models], predictions, study, number)
+
+
+def column(level, options, name):
+    return window_features(level, options)[:, feature_names(level.models, options).index(name)]
+
+
+def test_everything_at_once_has_the_width_that_its_names_say():
+    level = two_studies()
+    options = WindowOptions(
+        radius=1, mean_radius=9, beyond="edge", position=True, length=True, agreement=True
+    )
+    names = feature_names(level.models, options)
+    assert len(names) == 3 * 2 * 6 + 19 * 6 + 6 + 2
+    assert len(set(names)) == len(names)
+    assert window_features(level, options).shape == (8, len(names))
+    assert np.isfinite(window_features(level, options)).all()
+
+
+def test_the_second_window_is_of_the_mean_of_the_models():
+    level = two_studies()
+    options = WindowOptions(radius=0, mean_radius=2)
+    mean = level.predictions.mean(axis=1)
+    np.testing.assert_allclose(column(level, options, "mean|any|+2")[:2], mean[2:4, 5], rtol=1e-6)
+    assert (column(level, options, "mean|any|+2")[2:4] == 0).all()
+    np.testing.assert_array_equal(column(level, options, "b|any|0"), level.predictions[:, 1, 5])
+    logit = options.model_copy(update={"scale": "logit"})
+    logits = np.log(level.predictions / (1 - level.predictions)).mean(axis=1)
+    np.testing.assert_allclose(column(level, logit, "mean|any|0"), logits[:, 5], atol=1e-4)
+    assert len(feature_names(level.models, WindowOptions(radius=0))) == 12
+
+
+def test_logits_are_those_of_the_probabilities_and_stay_finite():
+    level = two_studies()
+    level.predictions[0] = 0.0
+    level.predictions[1] = 1.0
+    plain, logit = (WindowOptions(radius=1, scale=scale) for scale in ("probability", "logit"))
+    chances, logits = window_features(level, plain), window_features(level, logit)
+    drawn = np.clip(chances, 1e-4, 1 - 1e-4)
+    np.testing.assert_allclose(logits, np.log(drawn / (1 - drawn)), rtol=1e-4, atol=1e-5)
+
+
+def test_agreement_is_the_standard_deviation_between_the_models():
+    level = two_studies()
+    found = column(level, WindowOptions(radius=0, agreement=True), "agreement|subdural")
+    np.testing.assert_allclose(found, np.std(level.predictions[:, :, 4], axis=1), rtol=1e-5)
+    alone = column(two_studies(1), WindowOptions(radius=0, agreement=True), "agreement|any")
+    assert (alone == 0).all()
+
+
+def test_position_goes_from_feet_to_head_in_any_order_of_rows():
+    place, length = places(np.array([5, 2, 5, 5, 2]), np.array([7, 3, 4, 5, 3]))
+    np.testing.assert_allclose(place, [1, 0.5, 0, 1 / 3, 0.5], rtol=1e-6)
+    assert length.tolist() == [3, 2, 3, 3, 2]
+    level = two_studies()
+    options = WindowOptions(radius=0, position=True, length=True)
+    np.testing.assert_allclose(
+        column(level, options, "position"), [0, 1 / 3, 2 / 3, 1] * 2, rtol=1e-6
+    )
+    assert (column(level, options, "length") == 4).all()

@@ -37,7 +37,9 @@ def catalog_entries(folder):
 
 def quick_parameters():
     content = yaml_parameters()
-    content["candidates"]["catboost"].update(iterations=30, threads=1)
+    content["candidates"]["catboost"].update(iterations=30, inner_folds=2, threads=1)
+    for name in ("mlp", "sequence"):
+        content["candidates"][name].update(width=8, epochs=1, least_steps=20, checks=4)
     return StackingParameters(**{**content, "resamples": 100, "workers": 1})
 
 
@@ -84,7 +86,8 @@ def test_every_output_is_in_the_catalog_file():
 def test_scores_hold_candidates_and_what_they_are_compared_with(run):
     _, results, _ = run
     scores = results["level2_scores"].set_index("candidate")
-    assert set(scores.index) == {"mean", "simplex", "catboost", "prevalence", "hu_histogram"}
+    rows = {"inner_choice", "prevalence", "hu_histogram"}
+    assert set(scores.index) == {*yaml_parameters()["candidates"], *rows}
     assert scores.loc["mean", "loss"] < scores.loc["prevalence", "loss"]
     assert scores.loc["mean", "auc_any"] > 0.7
     assert scores.loc["hu_histogram", "auc_any"] < 0.65  # the volumes are noise
@@ -93,13 +96,46 @@ def test_scores_hold_candidates_and_what_they_are_compared_with(run):
 def test_the_choice_is_readable_json(run):
     _, results, folder = run
     choice = json.loads((folder / "data" / "06_models" / "level2_choice.json").read_text())
-    candidates = (
-        results["level2_scores"].set_index("candidate").loc[["mean", "simplex", "catboost"]]
-    )
-    assert choice["chosen"] == candidates["loss"].idxmin()
+    candidates = list(yaml_parameters()["candidates"])
+    scores = results["level2_scores"].set_index("candidate")
+    assert choice["chosen"] == "inner_choice"
+    assert choice["loss"][0] == scores.loc["inner_choice", "loss"]
+    assert choice["candidate"] == scores.loc[candidates, "loss"].idxmin()
     assert choice["parameters"]["kind"] == choice["kind"]
     assert choice["seed"] == 7
-    assert results["level2_model"].kind == choice["kind"]
+    assert set(choice["inner"]) == {"0", "1", "2", "3", "4"}
+    fitted = results["level2_model"]
+    kind = "corrected" if choice["corrections"] else choice["kind"]
+    assert fitted.kind == kind
+    assert getattr(fitted, "base", fitted).kind == choice["kind"]
+
+
+def test_the_chosen_row_is_in_the_nested_predictions(run):
+    """Reports read it by the name in the choice."""
+    simulation, results, _ = run
+    table = results["level2_oof"]
+    chosen = table[table["candidate"] == results["level2_choice"]["chosen"]]
+    assert len(chosen) == len(simulation.folds)
+
+
+@pytest.mark.parametrize("corrections", [[], [{"kind": "any", "a": [], "b": [], "c": []}]])
+@pytest.mark.parametrize("name", ["blend", "gaussian"])
+def test_whatever_is_chosen_is_fitted_saved_and_read_back(run, name, corrections, tmp_path):
+    _, results, _ = run
+    parameters = quick_parameters()
+    members = parameters.blends()["blend"]
+    weights = np.full((len(members), 6), 1 / len(members)).tolist() if name == "blend" else None
+    choice = {"candidate": name, "corrections": corrections, "blend_weights": weights}
+    model = nodes.fit_final(results["level1_oof"], choice, parameters)
+    dataset = Level2ModelDataset(filepath=str(tmp_path / "level2"))
+    dataset.save(model)
+    expected = nodes.predict_test(model, results["level1_test"])
+    pd.testing.assert_frame_equal(
+        nodes.predict_test(dataset.load(), results["level1_test"]), expected
+    )
+    if corrections:
+        types = expected[list(PREDICTIONS[:-1])].max(axis=1)
+        assert (expected["pred_any"] >= types).all()
 
 
 def test_nested_predictions_hold_every_slice_once_a_candidate(run):
@@ -180,9 +216,28 @@ def _no_mean(content):
     del content["candidates"]["mean"]
 
 
+def _taken_name(content):
+    content["candidates"]["inner_choice"] = {"kind": "gaussian"}
+
+
+def _unknown_member(content):
+    content["candidates"]["blend"]["members"] = ["mean", "oracle"]
+
+
+def _too_wide(content):
+    content["candidates"]["catboost"]["features"]["radius"] = 10
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(_misspelt, "radios"), (_unknown_kind, "median"), (_no_mean, "needs an entry 'mean'")],
+    [
+        (_misspelt, "radios"),
+        (_unknown_kind, "median"),
+        (_no_mean, "needs an entry 'mean'"),
+        (_taken_name, "'inner_choice' is the name of another row"),
+        (_unknown_member, "no candidate 'oracle'"),
+        (_too_wide, "less than or equal to 9"),
+    ],
 )
 def test_wrong_parameters_are_named(change, message):
     content = yaml_parameters()

@@ -1,14 +1,18 @@
 """What every second-level model looks like from outside."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer]
@@ -67,3 +71,24 @@ def read_description(folder: Path) -> dict[str, Any]:
         )
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def constant_classes(labels: Labels, who: str) -> Floats:
+    """Say what to predict for classes that the labels show on no slice or on every one.
+
+    Args:
+        labels: ``(N, 6)`` zeros and ones.
+        who: Named in the warning about such classes.
+
+    Returns:
+        ``(6,)``: NaN for a class that can be learned, else the constant by the rule of
+        succession, ``(positives + 1) / (slices + 2)``.
+    """
+    positives = np.asarray(labels).sum(axis=0, dtype=np.float64)
+    mixed = (positives > 0) & (positives < len(labels))
+    for place in np.flatnonzero(~mixed):
+        logger.warning(
+            "%s: %s slice shows %s, so nothing can be learned of it.",
+            *(who, "every" if positives[place] else "no", CLASSES[place]),
+        )
+    return np.where(mixed, np.nan, (positives + 1.0) / (len(labels) + 2.0))

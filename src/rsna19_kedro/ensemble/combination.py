@@ -3,9 +3,10 @@
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
+from pydantic import Field
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.candidate import (
@@ -15,11 +16,44 @@ from rsna19_kedro.ensemble.candidate import (
     read_description,
     write_description,
 )
-from rsna19_kedro.ensemble.features import Beyond, feature_names, window_features
+from rsna19_kedro.ensemble.features import feature_names, window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel
+from rsna19_kedro.ensemble.settings import Beyond, Strict, WindowOptions
 from rsna19_kedro.ensemble.simplex import combine, fit_classes
 
 logger = logging.getLogger(__name__)
+
+
+class MeanSettings(Strict):
+    """Plain mean of the models."""
+
+    kind: Literal["mean"] = "mean"
+
+    def build(self, seed: int) -> "MeanCandidate":
+        """Make a candidate that is not fitted yet."""
+        return MeanCandidate()
+
+
+class SimplexSettings(Strict):
+    """Convex combination of the window's predictions.
+
+    Attributes:
+        kind: Always simplex.
+        radius: Slices on either side.
+        beyond: ``zeros`` or ``edge`` beyond the ends of a study.
+        eps: Predictions stay this far from 0 and 1.
+        gap: Certified distance to the lowest loss.
+    """
+
+    kind: Literal["simplex"] = "simplex"
+    radius: int = Field(2, ge=0, le=9)
+    beyond: Beyond = "zeros"
+    eps: float = Field(1e-5, gt=0, lt=0.01)
+    gap: float = Field(1e-6, gt=0)
+
+    def build(self, seed: int) -> "SimplexCandidate":
+        """Make a candidate that is not fitted yet; nothing in it is random."""
+        return SimplexCandidate(self.radius, self.beyond, self.eps, self.gap)
 
 
 @dataclass
@@ -73,7 +107,7 @@ class SimplexCandidate:
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
         """Solve each class to the optimum."""
-        windows = window_features(features, self.radius, self.beyond)
+        windows = window_features(features, self._options())
         truth = np.asarray(labels)
         for name, positives in zip(CLASSES, truth.sum(axis=0), strict=True):
             if not positives:
@@ -88,12 +122,15 @@ class SimplexCandidate:
 
     def predict(self, features: FirstLevel) -> Floats:
         """Combine the windows' predictions, ``(N, 6)`` in ``[eps, 1 - eps]``."""
-        windows = window_features(features.ordered(self.models), self.radius, self.beyond)
+        windows = window_features(features.ordered(self.models), self._options())
         return combine(windows, self.weights, self.eps)
+
+    def _options(self) -> WindowOptions:
+        return WindowOptions(radius=self.radius, beyond=self.beyond)
 
     def feature_names(self) -> list[str]:
         """Names ``<model>|<class>|<offset>`` of the rows of ``weights``."""
-        return feature_names(self.models, self.radius)
+        return feature_names(self.models, self._options())
 
     def save(self, folder: Path) -> None:
         """Write settings and weights as JSON; floats keep all their digits."""

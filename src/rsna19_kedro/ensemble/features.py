@@ -1,14 +1,17 @@
 """Windows along the slices: what the neighbours of a slice were predicted to show."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.level1 import SEPARATOR, FirstLevel, Floats32, Ints
+from rsna19_kedro.ensemble.settings import Beyond, WindowOptions
 
-Beyond = Literal["zeros", "edge"]
+LOGIT_EPS = 1e-4
+"""Probabilities are drawn in this far from 0 and 1 before a logit is taken."""
+MEAN = "mean"
+AGREEMENT = "agreement"
 
 
 def neighbours(study: Ints, slice_num: Ints, radius: int, beyond: Beyond = "zeros") -> Ints:
@@ -53,33 +56,97 @@ def neighbours(study: Ints, slice_num: Ints, radius: int, beyond: Beyond = "zero
     return rows
 
 
-def window_features(first_level: FirstLevel, radius: int, beyond: Beyond = "zeros") -> Floats32:
-    """Predictions of the neighbouring slices as features (reference, section 6: radius 2).
+def window_features(first_level: FirstLevel, options: WindowOptions) -> Floats32:
+    """Predictions of the neighbouring slices, and what else is asked for, as features.
 
     Args:
         first_level: N slices of M models.
-        radius: Slices on either side.
-        beyond: ``zeros`` (reference) or ``edge`` beyond the ends of a study.
+        options: The reference (section 6) takes a radius of 2 and nothing else.
 
     Returns:
-        ``(N, (2 * radius + 1) * M * 6)`` float32, named by ``feature_names``.
+        ``(N, F)`` float32, columns named by ``feature_names``.
     """
     count = len(first_level)
-    width = first_level.predictions[0].size if count else len(first_level.models) * len(CLASSES)
-    values = np.ascontiguousarray(first_level.predictions).reshape(count, width)
-    rows = neighbours(first_level.study, first_level.slice_num, radius, beyond)
-    features = np.empty((count, rows.shape[1], width), dtype=np.float32)
-    for place in range(rows.shape[1]):
-        features[:, place] = values[rows[:, place]]
-        features[rows[:, place] < 0, place] = 0.0
-    return features.reshape(count, rows.shape[1] * width)
+    models = len(first_level.models)
+    reach = max(options.radius, options.mean_radius or 0)
+    rows = neighbours(first_level.study, first_level.slice_num, reach, options.beyond)
+    values, nothing = first_level.predictions, np.zeros(1, np.float32)
+    if options.scale == "logit":
+        values, nothing = to_logits(values), to_logits(nothing)
+    each = values.reshape(count, models * len(CLASSES))
+    mean = values.mean(axis=1)
+    features = np.empty((count, len(feature_names(first_level.models, options))), np.float32)
+    start = 0
+    for values, offsets in zip((each, mean), _offsets(options), strict=True):
+        for offset in offsets:
+            taken = rows[:, offset + reach]
+            part = features[:, start : start + values.shape[1]]
+            if count:
+                np.take(values, taken, axis=0, out=part, mode="wrap")
+            part[taken < 0] = nothing
+            start += values.shape[1]
+    if options.agreement:
+        features[:, start : start + len(CLASSES)] = first_level.predictions.std(axis=1)
+        start += len(CLASSES)
+    place, length = places(first_level.study, first_level.slice_num)
+    for wanted, column in ((options.position, place), (options.length, length)):
+        if wanted:
+            features[:, start] = column
+            start += 1
+    return features
 
 
-def feature_names(models: Sequence[str], radius: int) -> list[str]:
-    """Names ``<model>|<class>|<offset>`` in the order of ``window_features``."""
-    return [
+def feature_names(models: Sequence[str], options: WindowOptions) -> list[str]:
+    """Names of the columns of ``window_features``.
+
+    ``<model>|<class>|<offset>``, with ``mean`` for the mean of the models, then
+    ``agreement|<class>``, ``position`` and ``length``.
+    """
+    near, far = _offsets(options)
+    wanted = [(offset, model) for offset in near for model in models]
+    wanted += [(offset, MEAN) for offset in far]
+    names = [
         SEPARATOR.join((model, name, f"{offset:+d}" if offset else "0"))
-        for offset in range(-radius, radius + 1)
-        for model in models
+        for offset, model in wanted
         for name in CLASSES
     ]
+    if options.agreement:
+        names += [SEPARATOR.join((AGREEMENT, name)) for name in CLASSES]
+    return names + ["position"] * options.position + ["length"] * options.length
+
+
+def places(study: Ints, slice_num: Ints) -> tuple[Floats32, Floats32]:
+    """Where slices lie in their study, and how long it is.
+
+    Args:
+        study: ``(N,)`` number of the slice's study.
+        slice_num: ``(N,)`` place in the study.
+
+    Returns:
+        ``(N,)`` 0 at the lowest to 1 at the highest slice (0.5 for the only one), and
+        ``(N,)`` number of slices of the study, gaps not counted.
+    """
+    if not len(study):
+        return np.empty(0, np.float32), np.empty(0, np.float32)
+    codes, counts = np.unique(study, return_inverse=True, return_counts=True)[1:]
+    first, last = (np.full(len(counts), slice_num[0]) for _ in range(2))
+    first[codes], last[codes] = slice_num, slice_num  # Any slice of the study to start from.
+    np.minimum.at(first, codes, slice_num)
+    np.maximum.at(last, codes, slice_num)
+    span = (last - first)[codes]
+    place = np.where(span > 0, (slice_num - first[codes]) / np.maximum(span, 1), 0.5)
+    return place.astype(np.float32), counts[codes].astype(np.float32)
+
+
+def to_logits(probabilities: Floats32) -> Floats32:
+    """Logits of float32 probabilities, finite at 0 and 1."""
+    drawn = np.clip(probabilities, LOGIT_EPS, 1.0 - LOGIT_EPS).astype(np.float32)
+    return np.log(drawn / (np.float32(1) - drawn))
+
+
+def _offsets(options: WindowOptions) -> tuple[range, range]:
+    """Offsets at which each model is taken, and at which their mean is."""
+    near = range(-options.radius, options.radius + 1)
+    if options.mean_radius is None:
+        return near, range(0)
+    return near, range(-options.mean_radius, options.mean_radius + 1)

@@ -1,90 +1,21 @@
-"""Second-level models judged on patients that they have not seen."""
+"""Tables of judged candidates, and the choice among them in words and numbers."""
 
-import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
-from rsna19_kedro.ensemble.candidate import Candidate, Floats, Groups, Labels
-from rsna19_kedro.ensemble.level1 import FirstLevel
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.ensemble.candidate import Floats
+from rsna19_kedro.ensemble.nested import INNER_CHOICE, REFERENCE, Decision, Judgement
 from rsna19_kedro.evaluation.metrics import (
     bootstrap_difference,
     bootstrap_loss,
     class_log_losses,
     roc_auc,
 )
-
-logger = logging.getLogger(__name__)
-
-REFERENCE: Final = "mean"
-"""Candidate that the others are compared with."""
-PREVALENCE: Final = "prevalence"
-"""Row for predicting each class's share of positives in the training folds."""
-
-Builders = Mapping[str, Callable[[], Candidate]]
-
-
-def check_patients(patients: Groups, folds: npt.NDArray[np.integer]) -> None:
-    """Make sure that no patient stands in two folds.
-
-    Raises:
-        InputError: A patient does; the message names the first ones.
-    """
-    pairs = pd.DataFrame({"patient": patients, "fold": folds}).drop_duplicates()
-    crossing = pairs["patient"][pairs["patient"].duplicated()].unique()
-    if len(crossing):
-        raise InputError(
-            f"{len(crossing)} patients stand in more than one fold, first {list(crossing[:3])}: "
-            "a second level judged on them would have seen them. Run the pipeline folds again."
-        )
-
-
-def nested_predictions(
-    features: FirstLevel,
-    labels: Labels,
-    patients: Groups,
-    folds: npt.NDArray[np.integer],
-    builders: Builders,
-) -> dict[str, Floats]:
-    """Predict each fold by candidates fitted on all the others.
-
-    Args:
-        features: N slices.
-        labels: ``(N, 6)`` zeros and ones.
-        patients: ``(N,)`` patients.
-        folds: ``(N,)`` fold of the slice.
-        builders: Makes a fresh candidate, by name.
-
-    Returns:
-        ``(N, 6)`` float64 by name, with ``prevalence`` added.
-
-    Raises:
-        InputError: A patient in two folds, or a single fold.
-    """
-    check_patients(patients, folds)
-    numbers = np.unique(folds)
-    if len(numbers) < 2:
-        raise InputError(
-            f"The second level is judged fold against folds, but only fold {numbers.tolist()} "
-            "holds slices. Run the whole graph with at least two folds."
-        )
-    result = {name: np.empty(labels.shape) for name in (*builders, PREVALENCE)}
-    for fold in numbers:
-        scored = folds == fold
-        learned = ~scored
-        shown, hidden = features.take(learned), features.take(scored)
-        for name, build in builders.items():
-            candidate = build()
-            candidate.fit(shown, labels[learned], patients[learned])
-            result[name][scored] = candidate.predict(hidden)
-        result[PREVALENCE][scored] = labels[learned].mean(axis=0)
-        logger.info("Second level: fold %d predicted by %s", fold, ", ".join(builders))
-    return result
 
 
 def prediction_table(level1: pd.DataFrame, predictions: Mapping[str, Floats]) -> pd.DataFrame:
@@ -151,38 +82,89 @@ def score_table(
     return pd.DataFrame(rows).sort_values("loss", ignore_index=True, kind="stable")
 
 
-def choose(scores: pd.DataFrame, candidates: Mapping[str, str]) -> dict[str, Any]:
-    """Take the candidate with the lowest nested loss.
+def describe_decisions(judgement: Judgement) -> dict[str, Any]:
+    """Say as JSON can what was decided without each fold, and by all of them.
+
+    Returns:
+        ``folds``: by fold ``candidate``, ``corrections`` and ``losses``; ``final``: the
+        same with ``correction_losses``, ``blend_weights`` (by blend, a list for each member)
+        and the numbers of the corrections.
+    """
+    return {
+        "folds": {
+            str(fold): {
+                "candidate": decision.candidate,
+                "corrections": [step.kind for step in decision.corrections],
+                "losses": decision.losses,
+            }
+            for fold, decision in judgement.decisions.items()
+        },
+        "final": _described(judgement.final),
+    }
+
+
+def _described(decision: Decision) -> dict[str, Any]:
+    return {
+        "candidate": decision.candidate,
+        "corrections": [asdict(step) for step in decision.corrections],
+        "losses": decision.losses,
+        "correction_losses": decision.correction_losses,
+        "blend_weights": {name: weights.tolist() for name, weights in decision.blends.items()},
+    }
+
+
+def describe_choice(
+    scores: pd.DataFrame, decisions: Mapping[str, Any], kind: str
+) -> dict[str, Any]:
+    """Put the choice, its reasons and its honest score in one small JSON.
 
     Args:
         scores: What ``score_table`` gives.
-        candidates: Kind by name of those that may be taken; prevalence and other rows that
-            are there for comparison may not.
+        decisions: What ``describe_decisions`` gives.
+        kind: Kind of the candidate that all folds choose.
 
     Returns:
-        ``chosen``, ``kind``, ``reason`` in words, its ``loss`` and ``difference`` to the
-        plain mean with intervals, and every candidate's loss: what JSON can hold.
+        ``chosen``: the row of the scores, and of the nested predictions, that is reported,
+        ``inner_choice``; ``candidate`` and ``kind``: what is fitted on all folds;
+        ``corrections`` and ``blend_weights`` that go with it; ``reason`` in words; the
+        reported ``loss`` and ``difference_to_mean`` with intervals; ``losses`` of all
+        candidates; ``inner``: what was chosen without each fold.
     """
-    ranked = scores[scores["candidate"].isin(list(candidates))].reset_index(drop=True)
-    best = ranked.loc[ranked["loss"].idxmin()]
-    name = str(best["candidate"])
-    reason = f"lowest nested weighted log loss of {len(ranked)} candidates: {best['loss']:.4f}"
-    if name != REFERENCE:
-        sure = best["difference_high"] < 0
-        reason += (
-            f", {best['difference']:+.4f} against the plain mean "
-            f"[{best['difference_low']:+.4f}, {best['difference_high']:+.4f}]"
-            f"{'' if sure else '; the interval holds 0, so the gain may be chance'}"
-        )
+    rows = scores.set_index("candidate")
+    final, honest = decisions["final"], rows.loc[INNER_CHOICE]
+    candidate = final["candidate"]
+    listed = [*final["losses"], INNER_CHOICE]
     return {
-        "chosen": name,
-        "kind": candidates[name],
-        "reason": reason,
-        "loss": [float(best[c]) for c in ("loss", "loss_low", "loss_high")],
+        "chosen": INNER_CHOICE,
+        "candidate": candidate,
+        "kind": kind,
+        "reason": _reason(decisions, honest),
+        "corrections": final["corrections"],
+        "correction_losses": final["correction_losses"],
+        "blend_weights": final["blend_weights"].get(candidate),
+        "loss": [float(honest[c]) for c in ("loss", "loss_low", "loss_high")],
         "difference_to_mean": [
-            float(best[c]) for c in ("difference", "difference_low", "difference_high")
+            float(honest[c]) for c in ("difference", "difference_low", "difference_high")
         ],
-        "losses": {
-            str(key): float(loss) for key, loss in ranked.set_index("candidate")["loss"].items()
-        },
+        "losses": {str(name): float(rows.loc[name, "loss"]) for name in listed},
+        "inner": decisions["folds"],
     }
+
+
+def _reason(decisions: Mapping[str, Any], honest: pd.Series) -> str:
+    final = decisions["final"]
+    steps = " and ".join(step["kind"] for step in final["corrections"])
+    times = pd.Series([fold["candidate"] for fold in decisions["folds"].values()]).value_counts()
+    inside = ", ".join(f"{name} {count}x" for name, count in times.items())
+    low, high = honest["difference_low"], honest["difference_high"]
+    verdict = ""
+    if low <= 0 <= high:
+        verdict = "; the interval holds 0, so the difference may be chance"
+    elif low > 0:
+        verdict = "; worse than the plain mean"
+    return (
+        f"{final['candidate']}{f' with {steps}' if steps else ''} has the lowest out-of-fold "
+        f"loss of {len(final['losses'])} candidates and is fitted on all folds; chosen inside "
+        f"the inner folds ({inside}) it scores {honest['loss']:.4f}, "
+        f"{honest['difference']:+.4f} against the plain mean [{low:+.4f}, {high:+.4f}]{verdict}"
+    )

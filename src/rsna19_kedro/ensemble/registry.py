@@ -3,13 +3,29 @@
 from pathlib import Path
 from typing import Final
 
+from rsna19_kedro.ensemble.averages import GaussianCandidate, WeightedMeanCandidate
+from rsna19_kedro.ensemble.blend import BlendCandidate
 from rsna19_kedro.ensemble.boosting import CatBoostCandidate
 from rsna19_kedro.ensemble.candidate import Candidate, read_description
 from rsna19_kedro.ensemble.combination import MeanCandidate, SimplexCandidate
+from rsna19_kedro.ensemble.correction import CorrectedCandidate
+from rsna19_kedro.ensemble.mlp import MLPCandidate
+from rsna19_kedro.ensemble.sequence import SequenceCandidate
 from rsna19_kedro.errors import InputError
 
 KINDS: Final[dict[str, type[Candidate]]] = {
-    kind.kind: kind for kind in (MeanCandidate, SimplexCandidate, CatBoostCandidate)
+    kind.kind: kind
+    for kind in (
+        MeanCandidate,
+        WeightedMeanCandidate,
+        GaussianCandidate,
+        SimplexCandidate,
+        CatBoostCandidate,
+        MLPCandidate,
+        SequenceCandidate,
+        BlendCandidate,
+        CorrectedCandidate,
+    )
 }
 
 

@@ -14,9 +14,15 @@ THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
 
 _WORDS = {
+    "inner_choice": "choice made on inner folds",
     "mean": "plain average",
+    "weighted_mean": "average weighted by loss",
+    "gaussian": "average smoothed along slices",
     "simplex": "simplex weights",
     "catboost": "CatBoost",
+    "mlp": "one hidden layer (MLP)",
+    "sequence": "sequence network",
+    "blend": "blend of the candidates",
     "prevalence": "prevalence of each class",
     "hu_histogram": "HU histogram, logistic regression",
 }

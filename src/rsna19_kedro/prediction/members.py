@@ -109,4 +109,5 @@ def combine(
         logger.warning("The second level does not fit these models: their mean is taken")
         return mean, f"mean of {len(models)} models ({str(error).split('.')[0]})"
     assert values.shape == (len(studies), len(CLASSES))
-    return np.clip(values, 0.0, 1.0), f"second level ({candidate.kind}) over {len(models)} models"
+    kind = getattr(candidate, "base", candidate).kind  # what its corrections, if any, correct
+    return np.clip(values, 0.0, 1.0), f"second level ({kind}) over {len(models)} models"

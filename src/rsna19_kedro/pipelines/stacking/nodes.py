@@ -1,6 +1,5 @@
 """Nodes of the second level."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +8,26 @@ import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.ensemble.candidate import Candidate, Floats
+from rsna19_kedro.ensemble.candidate import Candidate, Floats, Labels
+from rsna19_kedro.ensemble.combination import SimplexSettings
+from rsna19_kedro.ensemble.correction import CorrectedCandidate, read_corrections
 from rsna19_kedro.ensemble.judge import (
-    check_patients,
-    choose,
-    nested_predictions,
+    describe_choice,
+    describe_decisions,
     prediction_table,
     score_table,
 )
+from rsna19_kedro.ensemble.leaks import suspicious_folds
 from rsna19_kedro.ensemble.level1 import SEPARATOR, FirstLevel, combine_oof, combine_test
+from rsna19_kedro.ensemble.nested import judge
+from rsna19_kedro.ensemble.splits import check_patients
 from rsna19_kedro.ensemble.submission import check_submission, submission_table
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.evaluation.histogram_baseline import (
     nested_histogram_predictions,
     slice_histograms,
 )
-from rsna19_kedro.pipelines.stacking.parameters import SimplexParameters, StackingParameters
-
-HISTOGRAM = "hu_histogram"
+from rsna19_kedro.pipelines.stacking.parameters import HISTOGRAM, StackingParameters
 
 
 def collect_oof(folds: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFrame:
@@ -65,29 +66,37 @@ def judge_histogram(
     return pd.concat([slices[[*KEYS, "patient_id", "fold"]], predictions], axis=1)
 
 
-def judge_candidates(level1_oof: pd.DataFrame, parameters: StackingParameters) -> pd.DataFrame:
-    """Predict each fold by every candidate fitted on the other folds."""
-    seed = parameters.seed
-    builders = {
-        name: partial(settings.build, seed) for name, settings in parameters.candidates.items()
-    }
-    predictions = nested_predictions(
-        FirstLevel.from_table(level1_oof),
-        level1_oof[list(CLASSES)].to_numpy(np.uint8),
+def judge_candidates(
+    level1_oof: pd.DataFrame, parameters: StackingParameters
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Predict each fold by candidates, and by a choice among them, made without it.
+
+    Returns:
+        ``level2_oof`` and ``level2_decisions``.
+    """
+    features, labels = FirstLevel.from_table(level1_oof), _labels(level1_oof)
+    folds = level1_oof["fold"].to_numpy()
+    suspicious_folds(features, labels, folds)
+    judgement = judge(
+        features,
+        labels,
         level1_oof["patient_id"].to_numpy(),
-        level1_oof["fold"].to_numpy(),
-        builders,
+        folds,
+        parameters.builders(),
+        blends=parameters.blends(),
+        corrections=parameters.corrections,
     )
-    return prediction_table(level1_oof, predictions)
+    return prediction_table(level1_oof, judgement.predictions), describe_decisions(judgement)
 
 
 def score_candidates(
     level1_oof: pd.DataFrame,
     level2_oof: pd.DataFrame,
+    level2_decisions: dict[str, Any],
     histogram_oof: pd.DataFrame,
     parameters: StackingParameters,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Compare the candidates, by keys, and choose one.
+    """Compare the candidates, by keys, and say which is taken.
 
     Returns:
         ``level2_scores`` and ``level2_choice``.
@@ -98,22 +107,23 @@ def score_candidates(
     scores = score_table(
         level1_oof, predictions, resamples=parameters.resamples, seed=parameters.seed
     )
-    kinds = {name: settings.kind for name, settings in parameters.candidates.items()}
-    choice = choose(scores, kinds)
-    settings = parameters.candidates[choice["chosen"]]
+    settings = parameters.candidates[level2_decisions["final"]["candidate"]]
+    choice = describe_choice(scores, level2_decisions, settings.kind)
     return scores, {**choice, "parameters": settings.model_dump(), "seed": parameters.seed}
 
 
 def fit_final(
     level1_oof: pd.DataFrame, level2_choice: dict[str, Any], parameters: StackingParameters
 ) -> Candidate:
-    """Fit the chosen candidate on all folds."""
-    chosen = parameters.candidates[level2_choice["chosen"]].build(parameters.seed)
-    chosen.fit(
-        FirstLevel.from_table(level1_oof),
-        level1_oof[list(CLASSES)].to_numpy(np.uint8),
-        level1_oof["patient_id"].to_numpy(),
+    """Fit the chosen candidate on all folds; its corrections and blend weights are known."""
+    weights = level2_choice["blend_weights"]
+    chosen = parameters.build(
+        level2_choice["candidate"], None if weights is None else np.array(weights)
     )
+    if level2_choice["corrections"]:
+        chosen = CorrectedCandidate(chosen, read_corrections(level2_choice["corrections"]))
+    patients = level1_oof["patient_id"].to_numpy()
+    chosen.fit(FirstLevel.from_table(level1_oof), _labels(level1_oof), patients)
     return chosen
 
 
@@ -126,13 +136,10 @@ def simplex_weights(level1_oof: pd.DataFrame, parameters: StackingParameters) ->
         and a weight for each class; columns sum to 1.
     """
     listed = parameters.candidates.values()
-    settings = next((s for s in listed if isinstance(s, SimplexParameters)), SimplexParameters())
+    settings = next((s for s in listed if isinstance(s, SimplexSettings)), SimplexSettings())
     simplex = settings.build(parameters.seed)
-    simplex.fit(
-        FirstLevel.from_table(level1_oof),
-        level1_oof[list(CLASSES)].to_numpy(np.uint8),
-        level1_oof["patient_id"].to_numpy(),
-    )
+    patients = level1_oof["patient_id"].to_numpy()
+    simplex.fit(FirstLevel.from_table(level1_oof), _labels(level1_oof), patients)
     names = pd.Index(simplex.feature_names(), name="feature")
     parts = [name.split(SEPARATOR) for name in names]
     table = pd.DataFrame(parts, columns=["model", "source", "offset"], index=names)
@@ -173,6 +180,10 @@ def stacked_submission(
     submission = submission_table(level2_test, values, parameters.clip_stacked)
     check_submission(submission, raw_download)
     return submission
+
+
+def _labels(level1_oof: pd.DataFrame) -> Labels:
+    return level1_oof[list(CLASSES)].to_numpy(np.uint8)
 
 
 def _by_keys(table: pd.DataFrame, level1_oof: pd.DataFrame) -> Floats:

@@ -38,11 +38,12 @@ def _node(function: Callable[..., Any], inputs: list[str], outputs: str | list[s
 
 def _judged(oof: list[str]) -> list[Node]:
     histogram = ["volumes", "volume_index", "folds", PARAMETERS]
-    scored = ["level1_oof", "level2_oof", "histogram_oof", PARAMETERS]
+    judged = ["level2_oof", "level2_decisions"]
+    scored = ["level1_oof", *judged, "histogram_oof", PARAMETERS]
     return [
         _node(nodes.collect_oof, ["folds", *oof], "level1_oof"),
         _node(nodes.judge_histogram, histogram, "histogram_oof"),
-        _node(nodes.judge_candidates, ["level1_oof", PARAMETERS], "level2_oof"),
+        _node(nodes.judge_candidates, ["level1_oof", PARAMETERS], judged),
         _node(nodes.score_candidates, scored, ["level2_scores", "level2_choice"]),
         _node(nodes.fit_final, ["level1_oof", "level2_choice", PARAMETERS], "level2_model"),
         _node(nodes.simplex_weights, ["level1_oof", PARAMETERS], "level2_weights"),

@@ -1,0 +1,109 @@
+"""Networks that read the slices of a whole study as a sequence."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rsna19_kedro.contracts import CLASSES
+
+Body = Literal["gru", "transformer"]
+
+_HEADS = 4
+
+
+class SequenceNetwork(nn.Module):
+    """The mean of the models, corrected by what stands elsewhere in the study.
+
+    Logits are ``scale * logit(mean) + correction(whole study)``; scale starts at 1, the
+    correction at 0, so that training starts from the plain mean.
+
+    Args:
+        features: Numbers a slice.
+        body: ``gru`` (both directions) or ``transformer`` (encoder with sinusoidal places).
+        width: Hidden units, of each direction.
+        layers: Layers of the body.
+        dropout: Share of hidden values left out in training.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, features: int, body: Body, width: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
+        self.inlet = nn.Linear(features, width)
+        self.body: _Recurrent | _Attentive
+        if body == "gru":
+            self.body = _Recurrent(width, layers, dropout)
+        else:
+            self.body = _Attentive(width, layers, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.outlet = nn.Linear(self.body.width, len(CLASSES))
+        nn.init.zeros_(self.outlet.weight)
+        nn.init.zeros_(self.outlet.bias)
+        self.scale = nn.Parameter(torch.ones(len(CLASSES)))
+
+    def forward(self, features: Tensor, mean_logits: Tensor, lengths: Tensor) -> Tensor:
+        """Logits of the slices that are there.
+
+        Args:
+            features: ``(B, S, F)``, padded at the end.
+            mean_logits: ``(B, S, 6)`` logits of the models' mean, padded likewise.
+            lengths: ``(B,)`` slices of each study, S at most.
+
+        Returns:
+            ``(sum of lengths, 6)``, study after study. What stands in the padding has no
+            influence on it.
+        """
+        there = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
+        hidden = torch.relu(self.inlet((features - self.centre) / self.spread))
+        hidden = self.body(self.dropout(hidden), lengths, there)
+        correction: Tensor = self.outlet(self.dropout(hidden))
+        return (self.scale * mean_logits + correction)[there]
+
+
+class _Recurrent(nn.Module):
+    """Gated recurrent units from either end; packed, so that padding is never read."""
+
+    def __init__(self, width: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        between = dropout if layers > 1 else 0.0
+        self.width = 2 * width
+        self.units = nn.GRU(
+            width, width, layers, batch_first=True, dropout=between, bidirectional=True
+        )
+
+    def forward(self, hidden: Tensor, lengths: Tensor, there: Tensor) -> Tensor:
+        packed = pack_padded_sequence(hidden, lengths.cpu(), True, enforce_sorted=False)
+        output, _ = pad_packed_sequence(self.units(packed)[0], True, total_length=there.shape[1])
+        result: Tensor = output
+        return result
+
+
+class _Attentive(nn.Module):
+    """Transformer encoder; the padding is masked."""
+
+    def __init__(self, width: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.width = width
+        layer = nn.TransformerEncoderLayer(
+            width, _HEADS, 2 * width, dropout, batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+    def forward(self, hidden: Tensor, lengths: Tensor, there: Tensor) -> Tensor:
+        placed = hidden + _places(hidden.shape[1], self.width, hidden)
+        output: Tensor = self.encoder(placed, src_key_padding_mask=~there)
+        return output
+
+
+def _places(slices: int, width: int, like: Tensor) -> Tensor:
+    """Sines and cosines of the slice's number, ``(S, width)`` (Vaswani et al., 2017)."""
+    number = torch.arange(slices, dtype=like.dtype, device=like.device)[:, None]
+    half = torch.arange(0, width, 2, dtype=like.dtype, device=like.device)
+    angle = number * torch.exp(-math.log(1000.0) * half / width)
+    return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :width]
