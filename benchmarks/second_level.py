@@ -29,8 +29,7 @@ from simplex import plausible
 from rsna19_kedro.ensemble.boosting import BoostingSettings
 from rsna19_kedro.ensemble.combination import SimplexSettings
 from rsna19_kedro.ensemble.features import window_features
-from rsna19_kedro.ensemble.sequence import SequenceSettings
-from rsna19_kedro.ensemble.settings import WindowOptions
+from rsna19_kedro.ensemble.settings import SequenceSettings, WindowOptions
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
 
 WIDE = BoostingSettings().features.model_copy(

@@ -3,9 +3,7 @@
 from rsna19_kedro.ensemble.averages import GaussianSettings, WeightedMeanSettings
 from rsna19_kedro.ensemble.boosting import BoostingSettings
 from rsna19_kedro.ensemble.combination import MeanSettings, SimplexSettings
-from rsna19_kedro.ensemble.mlp import MLPSettings
-from rsna19_kedro.ensemble.sequence import SequenceSettings
-from rsna19_kedro.ensemble.settings import WindowOptions
+from rsna19_kedro.ensemble.settings import MLPSettings, SequenceSettings, WindowOptions
 
 SHORT = {"epochs": 1, "least_steps": 30, "checks": 5}
 

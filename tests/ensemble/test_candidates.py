@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from first_level_factory import simulate
 from quick_candidates import SETTINGS, builders
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ensemble import FirstLevel, combine_oof, load_candidate
+from rsna19_kedro.ensemble import FirstLevel, combine_oof, load_candidate, registry
 from rsna19_kedro.ensemble.averages import GaussianCandidate, WeightedMeanCandidate
 from rsna19_kedro.ensemble.blend import BlendCandidate
 from rsna19_kedro.ensemble.boosting import BoostingSettings, CatBoostCandidate
@@ -242,3 +242,8 @@ def test_a_model_that_was_not_fitted_on_is_named(problem):
     fewer = FirstLevel(("one",), features.predictions[:, :1], features.study, features.slice_num)
     with pytest.raises(InputError, match=r"lack \['two'\]"):
         candidate.predict(fewer)
+
+
+def test_every_kind_is_found_by_its_name() -> None:
+    for kind in registry.KINDS:
+        assert registry.candidate_class(kind).kind == kind

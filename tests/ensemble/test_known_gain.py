@@ -7,8 +7,7 @@ from markov_factory import PREVALENCE, chains
 from rsna19_kedro.ensemble.averages import GaussianCandidate
 from rsna19_kedro.ensemble.boosting import BoostingSettings
 from rsna19_kedro.ensemble.combination import MeanCandidate
-from rsna19_kedro.ensemble.sequence import SequenceSettings
-from rsna19_kedro.ensemble.settings import WindowOptions
+from rsna19_kedro.ensemble.settings import SequenceSettings, WindowOptions
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
 
 LEARNERS = {

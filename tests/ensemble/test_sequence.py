@@ -7,8 +7,9 @@ from first_level_factory import simulate
 from quick_candidates import SHORT
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble import FirstLevel, combine_oof, load_candidate
-from rsna19_kedro.ensemble.sequence import SequenceCandidate, SequenceSettings
+from rsna19_kedro.ensemble.sequence import SequenceCandidate
 from rsna19_kedro.ensemble.sequence_network import SequenceNetwork
+from rsna19_kedro.ensemble.settings import SequenceSettings
 
 
 @pytest.fixture(scope="module")

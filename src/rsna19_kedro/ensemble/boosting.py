@@ -3,10 +3,9 @@
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from catboost import CatBoostClassifier, Pool
 from pydantic import Field
 
 from rsna19_kedro.contracts import CLASSES
@@ -21,6 +20,9 @@ from rsna19_kedro.ensemble.features import window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32
 from rsna19_kedro.ensemble.settings import Strict, WindowOptions
 from rsna19_kedro.ensemble.splits import Bools, held_out_parts
+
+if TYPE_CHECKING:  # It takes a second to import, IPython and all.
+    from catboost import CatBoostClassifier
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ class BoostingSettings(Strict):
 class _Trees:
     """One CatBoost model and the classes that it tells."""
 
-    model: CatBoostClassifier
+    model: "CatBoostClassifier"
     classes: tuple[int, ...]
 
     def predict(self, windows: Floats32) -> Floats:
@@ -148,6 +150,8 @@ class CatBoostCandidate:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote."""
+        from catboost import CatBoostClassifier
+
         content = read_description(folder)
         members = []
         for number, described in enumerate(content["members"]):
@@ -161,6 +165,8 @@ class CatBoostCandidate:
         return cls(settings, content["seed"], tuple(content["models"]), tuple(members))
 
     def _grow(self, windows: Floats32, truth: Labels, held_out: Bools) -> _Member:
+        from catboost import CatBoostClassifier, Pool
+
         learned = truth[~held_out]
         positives = learned.sum(axis=0)
         prior = tuple(float(p) for p in (positives + 1) / (len(learned) + 2))

@@ -1,11 +1,10 @@
 """A network with one hidden layer on the logits of the window (reference, section 6)."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from rsna19_kedro.contracts import CLASSES
@@ -14,29 +13,7 @@ from rsna19_kedro.ensemble.features import feature_names, window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel, Ints
 from rsna19_kedro.ensemble.network_candidate import NetworkCandidate
 from rsna19_kedro.ensemble.network_fit import Batch, Items
-from rsna19_kedro.ensemble.settings import NetworkSettings, WindowOptions
-
-
-class MLPSettings(NetworkSettings):
-    """What the network sees, its width, and how it is trained.
-
-    Attributes:
-        kind: Always mlp.
-        features: The window (reference: logits of 5 slices).
-        width: Hidden units (reference: 128).
-        batch: Slices of a step (reference: all of them).
-        learning_rate: Reference: 0.008.
-    """
-
-    kind: Literal["mlp"] = "mlp"
-    features: WindowOptions = WindowOptions(scale="logit")
-    width: int = Field(128, ge=1)
-    batch: int = Field(4096, ge=1)
-    learning_rate: float = Field(0.008, gt=0)
-
-    def build(self, seed: int) -> "MLPCandidate":
-        """Make a candidate that is not fitted yet."""
-        return MLPCandidate(self, seed)
+from rsna19_kedro.ensemble.settings import MLPSettings
 
 
 class SliceNetwork(nn.Module):

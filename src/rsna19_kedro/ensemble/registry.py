@@ -1,32 +1,31 @@
 """All kinds of second-level models, and reading any of them back."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from rsna19_kedro.ensemble.averages import GaussianCandidate, WeightedMeanCandidate
-from rsna19_kedro.ensemble.blend import BlendCandidate
-from rsna19_kedro.ensemble.boosting import CatBoostCandidate
 from rsna19_kedro.ensemble.candidate import Candidate, read_description
-from rsna19_kedro.ensemble.combination import MeanCandidate, SimplexCandidate
-from rsna19_kedro.ensemble.correction import CorrectedCandidate
-from rsna19_kedro.ensemble.mlp import MLPCandidate
-from rsna19_kedro.ensemble.sequence import SequenceCandidate
 from rsna19_kedro.errors import InputError
 
-KINDS: Final[dict[str, type[Candidate]]] = {
-    kind.kind: kind
-    for kind in (
-        MeanCandidate,
-        WeightedMeanCandidate,
-        GaussianCandidate,
-        SimplexCandidate,
-        CatBoostCandidate,
-        MLPCandidate,
-        SequenceCandidate,
-        BlendCandidate,
-        CorrectedCandidate,
-    )
+KINDS: Final = {
+    "mean": "combination.MeanCandidate",
+    "weighted_mean": "averages.WeightedMeanCandidate",
+    "gaussian": "averages.GaussianCandidate",
+    "simplex": "combination.SimplexCandidate",
+    "catboost": "boosting.CatBoostCandidate",
+    "mlp": "mlp.MLPCandidate",
+    "sequence": "sequence.SequenceCandidate",
+    "blend": "blend.BlendCandidate",
+    "corrected": "correction.CorrectedCandidate",
 }
+"""Where each kind is; imported when one is read, because some need torch or CatBoost."""
+
+
+def candidate_class(kind: str) -> type[Candidate]:
+    """The class of a kind."""
+    module, name = KINDS[kind].split(".")
+    found: type[Candidate] = getattr(import_module(f"rsna19_kedro.ensemble.{module}"), name)
+    return found
 
 
 def load_candidate(folder: Path) -> Candidate:
@@ -42,4 +41,4 @@ def load_candidate(folder: Path) -> Candidate:
             f"{', '.join(KINDS)}. It was written by another version: run the pipeline "
             "stacking again."
         )
-    return KINDS[kind].load(folder)
+    return candidate_class(kind).load(folder)

@@ -1,11 +1,10 @@
 """A network over the whole study, with all models' logits as input."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -16,40 +15,7 @@ from rsna19_kedro.ensemble.mlp import standardise
 from rsna19_kedro.ensemble.network_candidate import NetworkCandidate
 from rsna19_kedro.ensemble.network_fit import Batch, Items
 from rsna19_kedro.ensemble.sequence_network import SequenceNetwork
-from rsna19_kedro.ensemble.settings import NetworkSettings, WindowOptions
-
-
-class SequenceSettings(NetworkSettings):
-    """What the network reads, its shape, and how it is trained.
-
-    Attributes:
-        kind: Always sequence.
-        features: What is known of each slice; the neighbours come by themselves.
-        body: ``gru`` or ``transformer``.
-        width: Hidden units, of each direction; a multiple of 4.
-        layers: Layers of the body.
-        least_steps: As for every network; more of them learn a small data set by heart.
-        learning_rate: As for every network.
-    """
-
-    kind: Literal["sequence"] = "sequence"
-    features: WindowOptions = WindowOptions(radius=0, scale="logit", position=True)
-    body: Literal["gru", "transformer"] = "gru"
-    width: int = Field(32, ge=4)
-    layers: int = Field(1, ge=1)
-    least_steps: int = Field(100, ge=1)
-    learning_rate: float = Field(0.003, gt=0)
-
-    @field_validator("width")
-    @classmethod
-    def _has_heads(cls, width: int) -> int:
-        if width % 4:
-            raise ValueError(f"width {width} is not a multiple of 4, the transformer's heads")
-        return width
-
-    def build(self, seed: int) -> "SequenceCandidate":
-        """Make a candidate that is not fitted yet."""
-        return SequenceCandidate(self, seed)
+from rsna19_kedro.ensemble.settings import SequenceSettings
 
 
 @dataclass(frozen=True)

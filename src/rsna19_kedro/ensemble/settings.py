@@ -1,8 +1,16 @@
-"""Settings that several second-level models share; a misspelt key is an error that names it."""
+"""Settings of second-level models; a misspelt key is an error that names it.
 
-from typing import Literal
+Those of the networks stand here rather than beside them: parameters are read when pipelines are
+wired, and torch takes seconds to import.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+if TYPE_CHECKING:
+    from rsna19_kedro.ensemble.mlp import MLPCandidate
+    from rsna19_kedro.ensemble.sequence import SequenceCandidate
 
 Beyond = Literal["zeros", "edge"]
 
@@ -69,3 +77,62 @@ class NetworkSettings(Strict):
     inner_folds: int = Field(5, ge=2)
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
     threads: int = Field(1, ge=1)
+
+
+class MLPSettings(NetworkSettings):
+    """What the network sees, its width, and how it is trained.
+
+    Attributes:
+        kind: Always mlp.
+        features: The window (reference: logits of 5 slices).
+        width: Hidden units (reference: 128).
+        batch: Slices of a step (reference: all of them).
+        learning_rate: Reference: 0.008.
+    """
+
+    kind: Literal["mlp"] = "mlp"
+    features: WindowOptions = WindowOptions(scale="logit")
+    width: int = Field(128, ge=1)
+    batch: int = Field(4096, ge=1)
+    learning_rate: float = Field(0.008, gt=0)
+
+    def build(self, seed: int) -> "MLPCandidate":
+        """Make a candidate that is not fitted yet."""
+        from rsna19_kedro.ensemble.mlp import MLPCandidate
+
+        return MLPCandidate(self, seed)
+
+
+class SequenceSettings(NetworkSettings):
+    """What the network reads, its shape, and how it is trained.
+
+    Attributes:
+        kind: Always sequence.
+        features: What is known of each slice; the neighbours come by themselves.
+        body: ``gru`` or ``transformer``.
+        width: Hidden units, of each direction; a multiple of 4.
+        layers: Layers of the body.
+        least_steps: As for every network; more of them learn a small data set by heart.
+        learning_rate: As for every network.
+    """
+
+    kind: Literal["sequence"] = "sequence"
+    features: WindowOptions = WindowOptions(radius=0, scale="logit", position=True)
+    body: Literal["gru", "transformer"] = "gru"
+    width: int = Field(32, ge=4)
+    layers: int = Field(1, ge=1)
+    least_steps: int = Field(100, ge=1)
+    learning_rate: float = Field(0.003, gt=0)
+
+    @field_validator("width")
+    @classmethod
+    def _has_heads(cls, width: int) -> int:
+        if width % 4:
+            raise ValueError(f"width {width} is not a multiple of 4, the transformer's heads")
+        return width
+
+    def build(self, seed: int) -> "SequenceCandidate":
+        """Make a candidate that is not fitted yet."""
+        from rsna19_kedro.ensemble.sequence import SequenceCandidate
+
+        return SequenceCandidate(self, seed)

@@ -12,10 +12,8 @@ from rsna19_kedro.ensemble.boosting import BoostingSettings
 from rsna19_kedro.ensemble.candidate import Candidate, Floats
 from rsna19_kedro.ensemble.combination import MeanSettings, SimplexSettings
 from rsna19_kedro.ensemble.correction import CorrectionKind
-from rsna19_kedro.ensemble.mlp import MLPSettings
 from rsna19_kedro.ensemble.nested import INNER_CHOICE, PREVALENCE, REFERENCE
-from rsna19_kedro.ensemble.sequence import SequenceSettings
-from rsna19_kedro.ensemble.settings import Strict
+from rsna19_kedro.ensemble.settings import MLPSettings, SequenceSettings, Strict
 
 HISTOGRAM = "hu_histogram"
 """Row of the baseline that no network takes part in."""
