@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from rsna19_kedro.ensemble.averages import GaussianCandidate, WeightedMeanCandidate
 from rsna19_kedro.ensemble.blend import BlendCandidate
 from rsna19_kedro.ensemble.boosting import CatBoostCandidate
@@ -33,7 +35,7 @@ def load_candidate(folder: Path) -> Candidate:
     """Read a saved second-level model of whatever kind it is.
 
     Raises:
-        InputError: The folder holds none, or one of an unknown kind.
+        InputError: The folder holds none, or one of an unknown kind or another version.
     """
     kind = read_description(folder)["kind"]
     if kind not in KINDS:
@@ -42,4 +44,10 @@ def load_candidate(folder: Path) -> Candidate:
             f"{', '.join(KINDS)}. It was written by another version: run the pipeline "
             "stacking again."
         )
-    return KINDS[kind].load(folder)
+    try:
+        return KINDS[kind].load(folder)
+    except (KeyError, ValidationError) as error:
+        raise InputError(
+            f"The second-level model in {folder} was written by another version ({error!r:.80}): "
+            "run the pipeline stacking again."
+        ) from error
