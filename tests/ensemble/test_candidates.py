@@ -235,6 +235,13 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         load_candidate(tmp_path)
 
 
+def test_a_model_of_another_version_is_refused(tmp_path):
+    old = {"kind": "catboost", "settings": {"radius": 2}, "models": [], "members": []}
+    (tmp_path / "candidate.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match="another version"):
+        load_candidate(tmp_path)
+
+
 def test_a_model_that_was_not_fitted_on_is_named(problem):
     features, labels, patients = problem
     candidate = MeanCandidate()

@@ -89,7 +89,7 @@ def test_the_inner_choice_is_the_candidate_of_lowest_inner_loss_fold_by_fold(lev
 
 def test_the_final_choice_is_made_on_what_the_table_shows(level1, judgement):
     final = judgement.final
-    for name in NAMES:
+    for name in (*NAMES, "blend"):
         shown = weighted_log_loss(labels_of(level1), judgement.predictions[name])
         assert final.losses[name] == pytest.approx(shown, abs=1e-9)
     assert final.candidate == min(final.losses, key=final.losses.get)

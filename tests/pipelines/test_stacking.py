@@ -37,9 +37,11 @@ def catalog_entries(folder):
 
 def quick_parameters():
     content = yaml_parameters()
-    content["candidates"]["catboost"].update(iterations=30, inner_folds=2, threads=1)
+    window = {"radius": 0, "mean_radius": 1}
+    boosting = {"features": window, "iterations": 15, "inner_folds": 2, "threads": 1}
+    content["candidates"]["catboost"].update(boosting)
     for name in ("mlp", "sequence"):
-        content["candidates"][name].update(width=8, epochs=1, least_steps=20, checks=4)
+        content["candidates"][name].update(width=8, epochs=1, least_steps=4, checks=2)
     return StackingParameters(**{**content, "resamples": 100, "workers": 1})
 
 

@@ -38,6 +38,8 @@ class BoostingSettings(Strict):
         depth: Depth of the (symmetric) trees.
         bins: Borders that a feature is cut at; 32 is as good as CatBoost's 254 on
             probabilities and several times as fast.
+        feature_share: Share of the features, drawn anew, that each split is sought among (on
+            a GPU all are taken).
         l2: Regularisation of leaf values.
         patience: Trees without a better inner loss before a model stops.
         inner_folds: Parts that the patients are cut into; each model leaves one out for
@@ -54,6 +56,7 @@ class BoostingSettings(Strict):
     learning_rate: float = Field(0.15, gt=0, le=1)
     depth: int = Field(3, ge=1, le=10)
     bins: int = Field(32, ge=2, le=254)
+    feature_share: float = Field(0.3, gt=0, le=1)
     l2: float = Field(6.0, ge=0)
     patience: int = Field(25, ge=1)
     inner_folds: int = Field(3, ge=2)
@@ -188,13 +191,17 @@ class CatBoostCandidate:
 
     def _catboost_parameters(self, classes: int) -> dict[str, Any]:
         settings = self.settings
+        share = {"rsm": settings.feature_share} if settings.task_type == "CPU" else {}
         return {
+            **share,
             "loss_function": "MultiLogloss" if classes > 1 else "Logloss",
             "iterations": settings.iterations,
             "learning_rate": settings.learning_rate,
             "depth": settings.depth,
             "border_count": settings.bins,
             "l2_leaf_reg": settings.l2,
+            # One step a leaf instead of ten: faster, and no worse on patients left out.
+            "leaf_estimation_iterations": 1,
             "bootstrap_type": "No",
             "random_strength": 0.0,
             "random_seed": self.seed,

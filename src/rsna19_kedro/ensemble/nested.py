@@ -128,7 +128,8 @@ def judge(
         decisions[fold] = decision
         logger.info("Second level: fold %d is predicted by %s", fold, _in_words(decision))
     outer = {name: result[name] for name in builders}
-    final = decide(outer, labels, folds, blends, corrections)
+    blended = {name: result[name] for name in blends}
+    final = decide(outer, labels, folds, blends, corrections, blended)
     logger.info("Second level: all folds choose %s", _in_words(final))
     return Judgement(result, decisions, final)
 
@@ -152,6 +153,7 @@ def decide(
     folds: Folds,
     blends: Blends,
     corrections: Sequence[CorrectionKind],
+    blended: Mapping[str, Floats] | None = None,
 ) -> Decision:
     """Choose a candidate, and what corrects it, by predictions out of fold.
 
@@ -163,13 +165,15 @@ def decide(
         folds: ``(n,)`` fold of the slice.
         blends: Members by name.
         corrections: What may be tried.
+        blended: ``(n, 6)`` by blend, if they were predicted out of fold already.
     """
-    tried = dict(predictions)
+    tried = {**predictions, **(blended or {})}
     weights: dict[str, Floats] = {}
     for name, members in blends.items():
         views = [predictions[member] for member in members]
         weights[name] = blend_weights(views, labels)
-        tried[name] = _cross_fitted(blend_weights, blend, views, labels, folds)
+        if name not in tried:
+            tried[name] = _cross_fitted(blend_weights, blend, views, labels, folds)
     losses = {name: weighted_log_loss(labels, values) for name, values in tried.items()}
     chosen = min(losses, key=losses.__getitem__)
     steps, step_losses = _decide_corrections(tried[chosen], labels, folds, corrections)

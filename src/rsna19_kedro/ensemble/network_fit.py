@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from rsna19_kedro.training.metrics import class_weights, weighted_bce
 # Lightning sets its own level when it is imported, and says at each fit which devices it found.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
+_RISING = 0.2
+"""Share of the steps over which the learning rate rises."""
 _SCORED_AT_ONCE = 8
 """Training batches that are scored in one go."""
 
@@ -83,7 +86,7 @@ class _Labelled(Dataset[tuple[tuple[Tensor, ...], Tensor]]):
 
 
 class _Module(L.LightningModule):
-    """Class-weighted log loss of a network, AdamW over one cycle, the best weights kept."""
+    """Class-weighted log loss of a network, AdamW, the best weights kept."""
 
     def __init__(self, network: nn.Module, settings: NetworkSettings, steps: int) -> None:
         super().__init__()
@@ -96,13 +99,16 @@ class _Module(L.LightningModule):
         optimizer = torch.optim.AdamW(
             self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
-        cycle = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, settings.learning_rate, total_steps=self.steps + 1, pct_start=0.2
-        )
+        cycle = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": cycle, "interval": "step"},
         }
+
+    def _rate(self, step: int) -> float:
+        """Share of the highest rate: up over a fifth of the steps, down along a cosine."""
+        rising = (step + 1) / (_RISING * self.steps + 1)
+        return min(rising, 0.5 + 0.5 * math.cos(math.pi * min(step / self.steps, 1.0)))
 
     def training_step(self, batch: tuple[tuple[Tensor, ...], Tensor], place: int) -> Tensor:
         inputs, labels = batch

@@ -4,6 +4,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from rsna19_kedro.ensemble.candidate import Candidate, read_description
 from rsna19_kedro.errors import InputError
 
@@ -32,7 +34,7 @@ def load_candidate(folder: Path) -> Candidate:
     """Read a saved second-level model of whatever kind it is.
 
     Raises:
-        InputError: The folder holds none, or one of an unknown kind.
+        InputError: The folder holds none, or one of an unknown kind or another version.
     """
     kind = read_description(folder)["kind"]
     if kind not in KINDS:
@@ -41,4 +43,10 @@ def load_candidate(folder: Path) -> Candidate:
             f"{', '.join(KINDS)}. It was written by another version: run the pipeline "
             "stacking again."
         )
-    return candidate_class(kind).load(folder)
+    try:
+        return candidate_class(kind).load(folder)
+    except (KeyError, ValidationError) as error:
+        raise InputError(
+            f"The second-level model in {folder} was written by another version ({error!r:.80}): "
+            "run the pipeline stacking again."
+        ) from error
