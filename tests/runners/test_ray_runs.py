@@ -19,8 +19,8 @@ from rsna19_kedro.runners import GPURunner
 from toy_graphs import most_at_once, notes, toy, toy_catalog
 
 pytest.importorskip("ray", reason="Ray is not installed (.[cluster])")
-# One Ray at a time, beside the whole runs rather than beside each other.
-pytestmark = pytest.mark.xdist_group("ray")
+# One Ray at a time: in the worker of the end-to-end tests, which start some too.
+pytestmark = pytest.mark.xdist_group("end_to_end")
 
 TESTS = Path(__file__).resolve().parents[1]
 

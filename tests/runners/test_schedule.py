@@ -41,7 +41,7 @@ def test_failures_take_their_descendants_along_and_nothing_else(schedule: Schedu
         schedule.finish(name)
     assert not schedule.active
     assert schedule.waiting == 0
-    assert "1 of 5 nodes failed; 2 are done, 2 were not run" in failure_text(schedule)
+    assert "1 of 5 nodes failed; 2 are done, 2 were not run" in failure_text(schedule, "kedro run")
 
 
 def test_a_big_node_is_not_overtaken_for_ever() -> None:
@@ -65,6 +65,11 @@ def test_a_big_node_is_not_overtaken_for_ever() -> None:
 )
 def test_the_command_that_resumes(words: list[str], expected: str) -> None:
     assert resume_command(words) == expected
+
+
+def test_nodes_whose_old_outputs_stand_are_named() -> None:
+    command = resume_command(["/x/kedro", "run", "--env", "demo"], ["a.train", "b.train"])
+    assert command == "kedro run --env demo --nodes a.train,b.train"
 
 
 def _training(name: str, tags: set[str]) -> Node:

@@ -89,7 +89,7 @@ class RayRun:
             finally:
                 self.facts.save(self.catalog)
         if self.schedule.failed:
-            raise InputError(failure_text(self.schedule))
+            raise InputError(failure_text(self.schedule, self._resume()))
 
     def _setup(self) -> Setup:
         from kedro.framework.project import PACKAGE_NAME
@@ -195,10 +195,17 @@ class RayRun:
             catalog=self.catalog, is_async=self.is_async, run_id=self.run_id, **arguments
         )
 
+    def _resume(self) -> str:
+        """The command that goes on, also where a finished run was done over."""
+        left = self.schedule.not_done
+        outputs = {name: self.schedule.nodes[name].outputs for name in left}
+        stale = any(names and all(map(self.catalog.exists, names)) for names in outputs.values())
+        return resume_command(stale=left if stale else ())
+
     def _interrupted(self) -> None:
         logger.warning(
             "Stopped: %s. %d running nodes are killed; go on with:\n  %s",
-            *(self.display.counts(), len(self.schedule.running), resume_command()),
+            *(self.display.counts(), len(self.schedule.running), self._resume()),
         )
         for name in self.schedule.running:
             self.facts.lost(name)

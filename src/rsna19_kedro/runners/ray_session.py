@@ -27,6 +27,10 @@ _OBJECT_STORE_BYTES = 100 * 1024**2
 
 _CONNECT_S = 5.0
 
+_FOLDER = "rsna19-ray-"
+_KEEP = "keep"
+"""Marks the folder of a run whose worker died: its logs may say why."""
+
 
 @dataclass
 class Room:
@@ -76,18 +80,25 @@ class RaySession(AbstractContextManager["RaySession"]):
     def _start(self, slots: Slots) -> None:
         base = "/tmp" if os.path.isdir("/tmp") else None  # Unix sockets have short paths.
         logging.getLogger("ray").setLevel(logging.ERROR)
-        self.folder = Path(tempfile.mkdtemp(prefix="rsna19-ray-", dir=base))
-        with _environment(_worker_environment(slots)), _sigterm_kept():
-            ray.init(
-                address="local",
-                num_cpus=slots.cpus,
-                num_gpus=slots.gpus,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,
-                _temp_dir=str(self.folder),
-            )
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=base))
+        _remove_abandoned(self.folder.parent)
+        try:
+            with _environment(_worker_environment(slots)), _sigterm_kept():
+                ray.init(
+                    address="local",
+                    num_cpus=slots.cpus,
+                    num_gpus=slots.gpus,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    configure_logging=False,
+                    _temp_dir=str(self.folder),
+                )
+        except Exception as error:
+            raise InputError(
+                f"Ray could not be started on this machine: {str(error).splitlines()[0][:300]}. "
+                f"Its logs are in {self.folder}; without --runner-params the nodes run in order."
+            ) from error
         self.simulated = slots.logical
         self.room = Room(slots.gpus, slots.cpus, slots.gpus, str(slots))
 
@@ -100,7 +111,8 @@ class RaySession(AbstractContextManager["RaySession"]):
             raise InputError(
                 f"--runner-params address={address}: Ray does not answer there "
                 f"({str(error).splitlines()[0][:200]}). Is this machine part of the cluster "
-                "('ray status'), and is the port the one that 'ray start --head' printed?"
+                "('ray status'), and is the port the one of 'ray start --head'? A cluster "
+                "that was started with a key wants RAY_AUTH_MODE=token here too."
             ) from error
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         there = ray.cluster_resources()
@@ -121,7 +133,9 @@ class RaySession(AbstractContextManager["RaySession"]):
                 ray.shutdown()
             if self.local:
                 _kill_left_over(self.pids)
-                if not self.keep_logs:
+                if self.keep_logs:
+                    (self.folder / _KEEP).touch()
+                else:
                     shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -147,6 +161,24 @@ def check_reachable(address: str) -> None:
             f"cluster with 'ray start --head --port={port}', or leave the address out to run on "
             "this machine."
         ) from error
+
+
+def _remove_abandoned(base: Path) -> None:
+    """Remove what runs left here whose main process was killed."""
+    for folder in base.glob(f"{_FOLDER}*-*"):
+        owner = folder.name.removeprefix(_FOLDER).split("-")[0]
+        if owner.isdigit() and not (folder / _KEEP).exists() and not _lives(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _worker_environment(slots: Slots) -> dict[str, str | None]:

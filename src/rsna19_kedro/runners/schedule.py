@@ -57,6 +57,12 @@ class Schedule:
         return len(self.nodes) - ended
 
     @property
+    def not_done(self) -> tuple[str, ...]:
+        """All nodes that are not done, for whatever reason, ancestors first."""
+        done = set(self.done)
+        return tuple(name for name in self.nodes if name not in done)
+
+    @property
     def active(self) -> bool:
         """Whether anything runs or can start."""
         return bool(self._ready or self.running)

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from rsna19_kedro.runners.schedule import Schedule
@@ -12,8 +13,13 @@ _ERROR_WIDTH = 300
 _NAMES = 4
 
 
-def failure_text(schedule: Schedule) -> str:
-    """Done, failed and why, not run because of what, and how to go on."""
+def failure_text(schedule: Schedule, resume: str) -> str:
+    """Done, failed and why, not run because of what, and how to go on.
+
+    Args:
+        schedule: At the end of the run.
+        resume: See ``resume_command``.
+    """
     total = len(schedule.nodes)
     lines = [
         f"{len(schedule.failed)} of {total} nodes failed; {len(schedule.done)} are done, "
@@ -32,22 +38,28 @@ def failure_text(schedule: Schedule) -> str:
     for cause, names in behind.items():
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         lines.append(f"  {', '.join(names[:_NAMES])}{more} (need {cause})")
-    lines.append(f"Once that is mended, go on with:\n  {resume_command()}")
+    lines.append(f"Once that is mended, go on with:\n  {resume}")
     return "\n".join(lines)
 
 
-def resume_command(words: list[str] | None = None) -> str:
-    """This command again, for what is still missing.
+def resume_command(words: list[str] | None = None, stale: Sequence[str] = ()) -> str:
+    """This command again, for what is still to be done.
 
     Args:
         words: The command's words; ``None`` for those of this process.
+        stale: Names of all nodes that are not done, if outputs of an earlier run stand where
+            theirs should: "what is missing" would leave these out, so they are named.
     """
     given = list(sys.argv if words is None else words)
     program = Path(given[0]).name if given else ""
     if program == "__main__.py":
         program = f"python -m {Path(given[0]).parent.name}"
     if "run" not in given[1:] and program != "rsna19-kedro":
+        if stale:
+            return f"the same run with node_names={list(stale)} (--nodes)"
         return "the same run with only_missing_outputs=True (--only-missing-outputs)"
-    if "--only-missing-outputs" not in given:
+    if stale:
+        given += ["--nodes", ",".join(stale)]
+    elif "--only-missing-outputs" not in given:
         given.append("--only-missing-outputs")
     return f"{program} {shlex.join(given[1:])}"
