@@ -23,15 +23,16 @@ def start_helper() -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = Path(sys.argv[1])
+    again = "--missing" in sys.argv
+    long = 0.1 if again else 4.0
     pipeline = Pipeline(
         [
             toy("a", seconds=1),
             toy("b", seconds=1),
-            toy("c", seconds=4, act=start_helper),
-            toy("d", seconds=4, act=start_helper),
+            toy("c", seconds=long, act=start_helper),
+            toy("d", seconds=long, act=start_helper),
             toy("end", "a", "b", "c", "d"),
         ]
     )
-    GPURunner(cpus=2).run(
-        pipeline, toy_catalog(folder, pipeline), only_missing_outputs="--missing" in sys.argv
-    )
+    catalog = toy_catalog(folder, pipeline)
+    GPURunner(cpus=2).run(pipeline, catalog, only_missing_outputs=again)

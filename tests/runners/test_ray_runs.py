@@ -2,11 +2,13 @@
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -26,8 +28,12 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
-def _logs(caplog: pytest.LogCaptureFixture) -> None:
+def _logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Take in the lines of the run; remove the logs that Ray keeps of workers that died."""
     caplog.set_level(logging.INFO, logger="rsna19_kedro")
+    yield
+    for folder in Path("/tmp").glob(f"rsna19-ray-{os.getpid()}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_two_gpus_and_a_cpu_slot_are_shared_as_they_should(
