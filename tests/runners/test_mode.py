@@ -14,7 +14,6 @@ from rsna19_kedro.errors import InputError
 from rsna19_kedro.runners import GPURunner, machine
 from rsna19_kedro.runners.machine import RunnerOptions, choose_mode, local_slots
 from rsna19_kedro.runners.persistence import write_whole_files
-from rsna19_kedro.runners.ray_session import check_reachable
 from toy_graphs import toy, toy_catalog
 
 
@@ -102,6 +101,9 @@ def test_slots_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("address", ["nonsense", "host:port"])
 def test_addresses_have_a_port(address: str) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (.[cluster])")
+    from rsna19_kedro.runners.ray_session import check_reachable
+
     with pytest.raises(InputError, match="host:port is wanted"):
         check_reachable(address)
 

@@ -18,6 +18,7 @@ from kedro.pipeline import Pipeline
 
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.runners import GPURunner
+from rsna19_kedro.runners.machine import RunnerOptions
 from toy_graphs import most_at_once, notes, toy, toy_catalog
 
 pytest.importorskip("ray", reason="Ray is not installed (.[cluster])")
@@ -60,6 +61,8 @@ def test_two_gpus_and_a_cpu_slot_are_shared_as_they_should(
         assert most_at_once([note for note in on_cards if note["cuda"] == card]) == 1
         assert sum(note["cuda"] == card for note in on_cards) >= 2, "all cards have work"
     assert {note["cuda"] for note in [*on_cpu, found["root"]]} == {""}
+    # CUDA would not find a card in a process that has once been told that there is none.
+    assert {note["pid"] for note in on_cards}.isdisjoint(note["pid"] for note in on_cpu)
     assert all(note["start"] >= found["root"]["end"] for note in on_cards + on_cpu)
     assert found["end"]["start"] >= max(note["end"] for note in on_cards)
     table = pd.read_parquet(tmp_path / "schedule.parquet").set_index("node")
@@ -93,7 +96,7 @@ def test_small_nodes_share_a_card_and_a_node_that_dies_runs_again(
         ]
     )
     catalog = toy_catalog(tmp_path, pipeline, {"gpus_per_node": {"make_half*": 0.5}})
-    GPURunner(gpus=1, cpus=2).run(pipeline, catalog)
+    GPURunner(gpus=1, cpus=2, memory={"gpu": 0.1}).run(pipeline, catalog)
     found = notes(tmp_path)
     assert most_at_once([found[name] for name in halves]) == 2
     assert most_at_once([found["whole"], *(found[name] for name in halves)]) == 2
@@ -228,6 +231,25 @@ def test_what_is_kept_in_memory_is_refused_before_anything_runs(tmp_path: Path) 
     with pytest.raises(InputError, match=r"(?s)second \(made by make_second\).*second:\n  type:"):
         GPURunner(cpus=2).run(pipeline, catalog)
     assert not notes(tmp_path)
+
+
+def test_what_could_never_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    from rsna19_kedro.runners.needs import Needs
+    from rsna19_kedro.runners.ray_run import _check_room
+    from rsna19_kedro.runners.ray_session import Room
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 8 * 1024**3})
+    needs = {"a.train": Needs(2, "training", 1), "report": Needs(0, "other", 1)}
+    box = Room(4, 1, 4, "")
+    _check_room(needs, box, RunnerOptions(memory=8))
+    with pytest.raises(InputError, match=r"9 GB for a gpu node, but this machine has 8\.0 GB"):
+        _check_room(needs, box, RunnerOptions(memory={"gpu": 9}))
+    with pytest.raises(InputError, match=r"a\.train asks for 2 GPUs.*more than 1 for it"):
+        _check_room(needs, Room(4, 1, 1, "", shared=True), RunnerOptions(address="a:1"))
+    growing = RunnerOptions(address="a:1", gpus=4)
+    _check_room(needs, Room(4, 1, 0, "", shared=True), growing)
 
 
 def test_address_that_nobody_answers_is_told_in_seconds(tmp_path: Path) -> None:

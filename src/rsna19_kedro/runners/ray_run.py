@@ -26,7 +26,7 @@ from rsna19_kedro.runners.worker import Outcome, Setup
 
 logger = logging.getLogger("rsna19_kedro.runs")
 
-_POLL_S = 0.3
+_POLL_S = 0.5
 _EPSILON = 1e-6
 
 

@@ -152,6 +152,8 @@ def _prepare_process(setup: Setup) -> None:
     if _prepared:
         return
     _prepared = True
+    # A node is one process: Lightning would take the tasks of a SLURM job for its own.
+    os.environ.pop("SLURM_NTASKS", None)
     if Path(setup.project).is_dir():
         os.chdir(setup.project)
     sys.path.extend(path for path in setup.paths if path not in sys.path)
