@@ -2,8 +2,10 @@
 
 import copy
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -13,6 +15,7 @@ from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.runners import GPURunner
 
 DEFAULT_RUNNER = "rsna19_kedro.runners.GPURunner"
 
@@ -68,11 +71,29 @@ def _with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(callback)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
+            if kwargs.get("runner") == DEFAULT_RUNNER:
+                _check_runner_params(kwargs.get("runner_params") or {})
             return callback(*args, **kwargs)
         except (InputError, ParameterValidationError, DatasetError) as error:
             raise click.ClickException(_message(error)) from error
 
     return wrapper
+
+
+def _check_runner_params(given: dict[str, Any]) -> None:
+    """Refuse a misspelt ``--runner-params`` key.
+
+    Raises:
+        InputError: A key that ``GPURunner`` does not take.
+    """
+    known = list(inspect.signature(GPURunner).parameters)
+    for key in given:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise InputError(
+                f"--runner-params: unknown key {key!r}.{hint} The keys are: {', '.join(known)}."
+            )
 
 
 def _message(error: Exception) -> str:

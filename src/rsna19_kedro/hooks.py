@@ -1,4 +1,10 @@
-"""What happens around a run: quiet logs, early refusals and the closing lines."""
+"""What happens around a run: quiet logs, early refusals and the closing lines.
+
+When nodes run in worker processes, hooks around nodes and datasets are called there, with the
+data. Those of a class with ``IN_MAIN_PROCESS`` are called in the main process instead, without
+data, because they count or keep notes across nodes. Hooks around the pipeline, the context and
+the catalog are always called in the main process; levels of loggers are handed on to the workers.
+"""
 
 import json
 import logging
@@ -15,7 +21,7 @@ from kedro.pipeline.node import Node
 from rsna19_kedro.context import current_scope
 from rsna19_kedro.contracts import FOLDS
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.runners.gpu_runner import remove_file
+from rsna19_kedro.runners.persistence import remove_file
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +40,8 @@ class QuietLogs:
 
 class NodeProgress:
     """One line a finished node: how many are done, its name, its time."""
+
+    IN_MAIN_PROCESS = True
 
     def __init__(self) -> None:
         self._total = 0
@@ -86,6 +94,8 @@ class OneSource:
     from something else is refused; the results of phantoms, which are cheap, are removed when
     a run on other data starts from the beginning.
     """
+
+    IN_MAIN_PROCESS = True
 
     def __init__(self) -> None:
         self._note = Path()

@@ -1,12 +1,15 @@
-"""The runner of this project: nodes in order, on the accelerator if there is one."""
+"""The runner of this project: in order in this process, or side by side on Ray."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
-from fsspec.implementations.local import LocalFileSystem
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
+
+from rsna19_kedro.runners.machine import RunnerOptions, choose_mode
+from rsna19_kedro.runners.persistence import check_persistent, remove_file
 
 logger = logging.getLogger("rsna19_kedro.runs")
 
@@ -15,14 +18,43 @@ ANCESTOR_TAG = "ancestor"
 
 
 class GPURunner(SequentialRunner):
-    """Run the nodes in order in this process.
+    """Run the nodes in order in this process, or on several devices by Ray.
 
     Beyond Kedro's sequential runner it keeps two promises. With ``--only-missing-outputs``
     a missing dataset's node runs again *and so does all that hangs on it*, so that no table
     is left that was made from another version of its input; what will be made again is
     removed first, so that a kill in between cannot hide it. And a model that is in the graph
     only because another one starts from it is not trained again when its checkpoint exists.
+
+    With several devices, nodes tagged ``gpu`` get a card each (or the share of one that the
+    parameters ``runner`` give them), all others a CPU slot; the longest path goes first, a
+    failure stops only what hangs on it, and a worker that dies is replaced. See
+    docs/cluster.md.
+
+    Args:
+        gpus: GPUs to use; ``None`` for all that there are.
+        cpus: Nodes without a GPU that run side by side.
+        address: A Ray cluster, ``host:port`` or ``auto``.
+        max_retries: How often a node is started again whose worker died.
+        memory: Gigabytes that a node asks for, one number or one for each of ``gpu`` and ``cpu``.
+        is_async: Load and save in threads (Kedro's own option).
+
+    Raises:
+        InputError: An option that makes no sense, or Ray is asked for and not installed.
     """
+
+    def __init__(
+        self,
+        gpus: int | None = None,
+        cpus: int | None = None,
+        address: str | None = None,
+        max_retries: int = 2,
+        memory: float | Mapping[str, float] | None = None,
+        is_async: bool = False,
+    ) -> None:
+        super().__init__(is_async=is_async)
+        self.options = RunnerOptions(gpus, cpus, address, max_retries, memory)
+        self.mode = choose_mode(self.options)
 
     def run(
         self,
@@ -34,7 +66,29 @@ class GPURunner(SequentialRunner):
     ) -> dict[str, Any]:
         """Run the pipeline; see ``kedro.runner.AbstractRunner.run`` for the arguments."""
         pipeline = _without_finished_ancestors(pipeline, catalog)
+        if self.mode.ray:
+            check_persistent(pipeline, catalog)
+            if self.options.address is not None:
+                from rsna19_kedro.runners.ray_session import check_reachable
+
+                check_reachable(self.options.address)
         return super().run(pipeline, catalog, hook_manager, run_id, only_missing_outputs)
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+        hook_manager: Any = None,
+        run_id: str | None = None,
+    ) -> None:
+        if not self.mode.ray:
+            logger.info("In order in this process: %s", self.mode.reason)
+            super()._run(pipeline, catalog, hook_manager, run_id)
+            return
+        from rsna19_kedro.runners.ray_run import RayRun
+
+        run = RayRun(pipeline, catalog, hook_manager, self.options, run_id, self._is_async)
+        run.run(self.mode)
 
     def _filter_pipeline_for_missing_outputs(
         self, pipeline: Pipeline, catalog: CatalogProtocol
@@ -61,15 +115,3 @@ def _without_finished_ancestors(pipeline: Pipeline, catalog: CatalogProtocol) ->
     if len(kept) == len(pipeline.nodes):
         return pipeline
     return pipeline.filter(node_names=kept) if kept else Pipeline([])
-
-
-def remove_file(catalog: CatalogProtocol, name: str) -> None:
-    """Remove a dataset that is one file; folders keep their own account of what is finished."""
-    dataset = catalog.get(name, fallback_to_runtime_pattern=True)
-    filepath = getattr(dataset, "_filepath", None)
-    if dataset is None or filepath is None:
-        return
-    filesystem = getattr(dataset, "_fs", None) or LocalFileSystem()
-    if filesystem.isfile(str(filepath)):
-        filesystem.rm(str(filepath))
-        dataset.release()

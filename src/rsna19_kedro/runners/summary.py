@@ -1,0 +1,65 @@
+"""What a run with failures says at its end."""
+
+import shlex
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from rsna19_kedro.runners.schedule import Schedule
+
+_ERROR_LINES = 3
+_ERROR_WIDTH = 300
+_NAMES = 4
+
+
+def failure_text(schedule: Schedule, resume: str) -> str:
+    """Done, failed and why, not run because of what, and how to go on.
+
+    Args:
+        schedule: At the end of the run.
+        resume: See ``resume_command``.
+    """
+    total = len(schedule.nodes)
+    lines = [
+        f"{len(schedule.failed)} of {total} nodes failed; {len(schedule.done)} are done, "
+        f"{len(schedule.not_run)} were not run because of them.",
+        "Failed:",
+    ]
+    for name, error in schedule.failed.items():
+        first = [line for line in error.splitlines() if line.strip()][:_ERROR_LINES]
+        text = "\n    ".join(line[:_ERROR_WIDTH] for line in first)
+        lines.append(f"  {name}: {text}")
+    behind: dict[str, list[str]] = defaultdict(list)
+    for name, cause in schedule.not_run.items():
+        behind[cause].append(name)
+    if behind:
+        lines.append("Not run:")
+    for cause, names in behind.items():
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        lines.append(f"  {', '.join(names[:_NAMES])}{more} (need {cause})")
+    lines.append(f"Once that is mended, go on with:\n  {resume}")
+    return "\n".join(lines)
+
+
+def resume_command(words: list[str] | None = None, stale: Sequence[str] = ()) -> str:
+    """This command again, for what is still to be done.
+
+    Args:
+        words: The command's words; ``None`` for those of this process.
+        stale: Names of all nodes that are not done, if outputs of an earlier run stand where
+            theirs should: "what is missing" would leave these out, so they are named.
+    """
+    given = list(sys.argv if words is None else words)
+    program = Path(given[0]).name if given else ""
+    if program == "__main__.py":
+        program = f"python -m {Path(given[0]).parent.name}"
+    if "run" not in given[1:] and program != "rsna19-kedro":
+        if stale:
+            return f"the same run with node_names={list(stale)} (--nodes)"
+        return "the same run with only_missing_outputs=True (--only-missing-outputs)"
+    if stale:
+        given += ["--nodes", ",".join(stale)]
+    elif "--only-missing-outputs" not in given:
+        given.append("--only-missing-outputs")
+    return f"{program} {shlex.join(given[1:])}"

@@ -1,0 +1,112 @@
+"""When Ray is used, and what is said where it cannot be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kedro.pipeline import Pipeline
+
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.runners import GPURunner, machine
+from rsna19_kedro.runners.machine import RunnerOptions, choose_mode, local_slots
+from toy_graphs import toy, toy_catalog
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+
+def _cards(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(machine, "visible_gpus", lambda: number)
+
+
+@pytest.mark.parametrize("given", [{"gpus": 2}, {"cpus": 2}, {"address": "auto"}])
+@pytest.mark.usefixtures("without_ray")
+def test_asked_for_and_not_installed(given: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"needs Ray, which is not installed.*\.\[cluster\]"):
+        GPURunner(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_several_cards_and_no_ray_run_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _cards(monkeypatch, 4)
+    pipeline = Pipeline([toy("a", seconds=0)])
+
+    class Hooks:
+        def __getattr__(self, _: str) -> object:
+            return lambda **__: None
+
+        @property
+        def hook(self) -> "Hooks":
+            return self
+
+    caplog.set_level("INFO")
+    GPURunner().run(pipeline, toy_catalog(tmp_path, pipeline), Hooks())
+    assert "In order in this process: 4 GPUs here, but Ray is not installed" in caplog.text
+    assert (tmp_path / "a.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "cards", "ray"),
+    [
+        ({}, 0, False),
+        ({}, 1, False),
+        ({}, 2, True),
+        ({"gpus": 1}, 4, False),
+        ({"gpus": 1, "cpus": 2}, 1, True),
+        ({"gpus": 0, "cpus": 2}, 4, True),
+    ],
+)
+def test_ray_is_for_several_devices(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, int], cards: int, ray: bool
+) -> None:
+    _cards(monkeypatch, cards)
+    monkeypatch.setattr(machine, "ray_installed", lambda: True)
+    assert choose_mode(RunnerOptions(**given)).ray is ray  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"cpus": 0}, "cpus=0: a whole number of at least 1"),
+        ({"gpus": 0.5}, "gpus=0.5: a whole number"),
+        ({"memory": {"tpu": 4}}, "memory: tpu=4"),
+        ({"gpus": 0}, "add cpus=2"),
+    ],
+)
+def test_options_that_make_no_sense(given: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GPURunner(**given)  # type: ignore[arg-type]
+
+
+def test_slots_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "available_cores", lambda: 32)
+    _cards(monkeypatch, 4)
+    slots = local_slots(RunnerOptions())
+    assert (slots.gpus, slots.cpus, slots.threads, slots.logical) == (4, 4, 4, False)
+    with pytest.raises(InputError, match="gpus=8, but only 4 can be seen"):
+        local_slots(RunnerOptions(gpus=8))
+    _cards(monkeypatch, 0)
+    assert local_slots(RunnerOptions(gpus=2)).logical
+    assert str(local_slots(RunnerOptions(cpus=2))) == "2 CPU slots, 16 threads a worker"
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:port"])
+def test_addresses_have_a_port(address: str) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (.[cluster])")
+    from rsna19_kedro.runners.ray_session import check_reachable
+
+    with pytest.raises(InputError, match="host:port is wanted"):
+        check_reachable(address)
+
+
+def test_the_command_line_starts_without_ray_and_torch() -> None:
+    code = "import sys, rsna19_kedro.cli; print({'ray', 'torch'} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"

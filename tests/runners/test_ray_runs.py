@@ -1,0 +1,260 @@
+"""Toy graphs on a Ray of this machine, with GPUs that are only counted."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kedro.io import MemoryDataset
+from kedro.pipeline import Pipeline
+
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.runners import GPURunner
+from rsna19_kedro.runners.machine import RunnerOptions
+from toy_graphs import most_at_once, notes, toy, toy_catalog
+
+pytest.importorskip("ray", reason="Ray is not installed (.[cluster])")
+# One Ray at a time: in the worker of the end-to-end tests, which start some too.
+pytestmark = pytest.mark.xdist_group("end_to_end")
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Take in the lines of the run; remove the logs that Ray keeps of workers that died."""
+    caplog.set_level(logging.INFO, logger="rsna19_kedro")
+    yield
+    for folder in Path("/tmp").glob(f"rsna19-ray-{os.getpid()}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_two_gpus_and_a_cpu_slot_are_shared_as_they_should(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cards = [f"g{number}" for number in range(6)]
+    pipeline = Pipeline(
+        [
+            toy("root"),
+            *(toy(name, "root", seconds=0.5, gpu=True) for name in cards),
+            *(toy(f"c{number}", "root", seconds=1.3) for number in range(3)),
+            toy("end", *cards),
+        ]
+    )
+    GPURunner(gpus=2, cpus=1).run(pipeline, toy_catalog(tmp_path, pipeline))
+    assert "On Ray (gpus=2): 2 logical GPUs, 1 CPU slot" in caplog.text
+    found = notes(tmp_path)
+    on_cards = [found[name] for name in cards]
+    on_cpu = [found[f"c{number}"] for number in range(3)]
+    assert most_at_once(on_cards) == 2
+    assert most_at_once(on_cpu) == 1
+    assert most_at_once(on_cards + on_cpu) == 3, "CPU nodes run beside those on cards"
+    for card in ("0", "1"):
+        assert most_at_once([note for note in on_cards if note["cuda"] == card]) == 1
+        assert sum(note["cuda"] == card for note in on_cards) >= 2, "all cards have work"
+    assert {note["cuda"] for note in [*on_cpu, found["root"]]} == {""}
+    # CUDA would not find a card in a process that has once been told that there is none.
+    assert {note["pid"] for note in on_cards}.isdisjoint(note["pid"] for note in on_cpu)
+    assert all(note["start"] >= found["root"]["end"] for note in on_cards + on_cpu)
+    assert found["end"]["start"] >= max(note["end"] for note in on_cards)
+    table = pd.read_parquet(tmp_path / "schedule.parquet").set_index("node")
+    assert len(table) == 11
+    assert table["outcome"].eq("done").all()
+    assert set(table.loc[[f"make_{name}" for name in cards], "device"]) == {"gpu 0", "gpu 1"}
+    assert table["peak_mb"].between(20, 2000).all()
+    assert (tmp_path / "schedule.png").stat().st_size > 5000
+
+
+def test_small_nodes_share_a_card_and_a_node_that_dies_runs_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    marker = tmp_path / "died"
+
+    def die_once() -> None:
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def print_a_line() -> None:
+        logging.getLogger("rsna19_kedro.toys").info("a line of the [node]")
+
+    halves = [f"half{number}" for number in range(4)]
+    pipeline = Pipeline(
+        [
+            *(toy(name, seconds=0.6, gpu=True) for name in halves),
+            toy("whole", gpu=True, seconds=0.6, act=print_a_line),
+            toy("mortal", act=die_once),
+            toy("after", "mortal"),
+        ]
+    )
+    catalog = toy_catalog(tmp_path, pipeline, {"gpus_per_node": {"make_half*": 0.5}})
+    GPURunner(gpus=1, cpus=2, memory={"gpu": 0.1}).run(pipeline, catalog)
+    found = notes(tmp_path)
+    assert most_at_once([found[name] for name in halves]) == 2
+    assert most_at_once([found["whole"], *(found[name] for name in halves)]) == 2
+    assert all(
+        found["whole"]["end"] <= found[name]["start"]
+        or found["whole"]["start"] >= found[name]["end"]
+        for name in halves
+    )
+    assert {found[name]["cuda"] for name in [*halves, "whole"]} == {"0"}
+    assert "make_mortal: its worker died" in caplog.text
+    assert "try 2 of 3" in caplog.text
+    assert "make_whole | a line of the [node]" in caplog.text
+    retries = pd.read_parquet(tmp_path / "schedule.parquet").set_index("node")["retries"]
+    assert retries["make_mortal"] == 1
+    assert retries.sum() == 1
+
+
+def test_a_failure_stops_only_what_hangs_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise InputError("study 7 is odd\nsecond line")
+
+    def crash() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    pipeline = Pipeline(
+        [
+            toy("bad", act=fail),
+            toy("child", "bad"),
+            toy("grandchild", "child", "good"),
+            toy("good"),
+            toy("better", "good"),
+            toy("mortal", act=crash),
+        ]
+    )
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/kedro", "run", "--params", "models:a,b c"])
+    with pytest.raises(InputError) as caught:
+        GPURunner(cpus=2, max_retries=1).run(pipeline, toy_catalog(tmp_path, pipeline))
+    text = str(caught.value)
+    assert "2 of 6 nodes failed; 2 are done, 2 were not run" in text
+    assert "make_bad: InputError: study 7 is odd\n    second line" in text
+    assert "make_mortal: its worker died 2 times" in text
+    assert "make_child, make_grandchild (need make_bad)" in text
+    assert "kedro run --params 'models:a,b c' --only-missing-outputs" in text
+    assert set(notes(tmp_path)) == {"good", "better"}
+    outcomes = pd.read_parquet(tmp_path / "schedule.parquet").set_index("node")["outcome"]
+    assert outcomes["make_bad"] == "failed"
+    assert outcomes["make_mortal"] == "killed"
+    assert "Traceback" not in caplog.text, "the user's errors need none"
+
+
+def _start(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
+        [sys.executable, str(TESTS / "toy_main.py"), str(folder)],
+        env={**os.environ, "TOY_MARK": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(notes_written(folder)) < 2:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.3)  # The next two nodes run by now.
+    return process, mark
+
+
+def notes_written(folder: Path) -> list[Path]:
+    return list(folder.glob("?.json"))
+
+
+def _alive(mark: str, but: str) -> list[str]:
+    """Processes that inherited the mark."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.append((path.parent / "cmdline").read_text().strip("\0"))
+        except OSError:
+            continue
+    return [line for line in found if line and not (but and but in line)]
+
+
+def _wait_until_gone(mark: str, seconds: float, but: str = "") -> None:
+    deadline = time.monotonic() + seconds
+    while left := _alive(mark, but):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    process, mark = _start(tmp_path)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=15)[0]
+    assert process.returncode != 0, output
+    _wait_until_gone(mark, 3)
+    assert "Stopped: 2 of 5 nodes done" in output
+    assert "only_missing_outputs=True" in output
+    assert not list(tmp_path.glob(".part-*")), "nothing is half written"
+    outcomes = pd.read_parquet(tmp_path / "schedule.parquet")["outcome"].tolist()
+    assert sorted(outcomes) == ["done", "done", "killed", "killed"]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+    process, mark = _start(tmp_path)
+    process.kill()
+    process.wait()
+    # Two idle helpers of Ray look for their killed parent for a while longer.
+    _wait_until_gone(mark, 10, but="Agent")
+    before = {path: path.stat().st_mtime_ns for path in notes_written(tmp_path)}
+    again = subprocess.run(
+        [sys.executable, str(TESTS / "toy_main.py"), str(tmp_path), "--missing"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert set(notes(tmp_path)) == {"a", "b", "c", "d", "end"}
+    assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+
+
+def test_what_is_kept_in_memory_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    pipeline = Pipeline([toy("first"), toy("second", "first"), toy("third", "second")])
+    catalog = toy_catalog(tmp_path, pipeline)
+    catalog["second"] = MemoryDataset()
+    with pytest.raises(InputError, match=r"(?s)second \(made by make_second\).*second:\n  type:"):
+        GPURunner(cpus=2).run(pipeline, catalog)
+    assert not notes(tmp_path)
+
+
+def test_what_could_never_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    from rsna19_kedro.runners.needs import Needs
+    from rsna19_kedro.runners.ray_run import _check_room
+    from rsna19_kedro.runners.ray_session import Room
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 8 * 1024**3})
+    needs = {"a.train": Needs(2, "training", 1), "report": Needs(0, "other", 1)}
+    box = Room(4, 1, 4, "")
+    _check_room(needs, box, RunnerOptions(memory=8))
+    with pytest.raises(InputError, match=r"9 GB for a gpu node, but this machine has 8\.0 GB"):
+        _check_room(needs, box, RunnerOptions(memory={"gpu": 9}))
+    with pytest.raises(InputError, match=r"a\.train asks for 2 GPUs.*more than 1 for it"):
+        _check_room(needs, Room(4, 1, 1, "", shared=True), RunnerOptions(address="a:1"))
+    growing = RunnerOptions(address="a:1", gpus=4)
+    _check_room(needs, Room(4, 1, 0, "", shared=True), growing)
+
+
+def test_address_that_nobody_answers_is_told_in_seconds(tmp_path: Path) -> None:
+    pipeline = Pipeline([toy("first")])
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"address=127\.0\.0\.1:9: nothing answers"):
+        GPURunner(address="127.0.0.1:9").run(pipeline, toy_catalog(tmp_path, pipeline))
+    assert time.monotonic() - started < 8

@@ -1,0 +1,67 @@
+"""Graphs of nodes that only sleep and note where they ran, with a catalog of JSON files."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+from kedro_datasets.json import JSONDataset
+
+
+def toy(
+    name: str,
+    *inputs: str,
+    seconds: float = 0.2,
+    gpu: bool = False,
+    act: Callable[[], None] | None = None,
+) -> Node:
+    """A node that does something, sleeps, and leaves its times and devices in its output."""
+
+    def work(*_: Any) -> dict[str, Any]:
+        note = {
+            "start": time.time(),
+            "cuda": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "threads": os.environ.get("OMP_NUM_THREADS"),
+            "pid": os.getpid(),
+        }
+        if act is not None:
+            act()
+        time.sleep(seconds)
+        return {**note, "end": time.time()}
+
+    return Node(work, list(inputs) or None, name, name=f"make_{name}", tags={"gpu"} if gpu else ())
+
+
+def toy_catalog(folder: Path, pipeline: Pipeline, runner: dict[str, Any] | None = None) -> Any:
+    """Every dataset a file in the folder; the schedule too."""
+    datasets: dict[str, Any] = {
+        name: JSONDataset(filepath=str(folder / f"{name}.json")) for name in pipeline.datasets()
+    }
+    from kedro_datasets.pandas import ParquetDataset
+
+    from rsna19_kedro.datasets.png import PngDataset
+
+    datasets["schedule"] = ParquetDataset(filepath=str(folder / "schedule.parquet"))
+    datasets["schedule_figure"] = PngDataset(filepath=str(folder / "schedule.png"))
+    if runner is not None:
+        datasets["params:runner"] = MemoryDataset(runner)
+    return DataCatalog(datasets=datasets)
+
+
+def notes(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the nodes noted, by dataset."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def most_at_once(times: list[dict[str, Any]], weight: float = 1.0) -> float:
+    """Greatest number (times a weight) of intervals that overlap."""
+    edges = [(note["start"], weight) for note in times] + [(note["end"], -weight) for note in times]
+    now = most = 0.0
+    for _, change in sorted(edges):
+        now += change
+        most = max(most, now)
+    return most
