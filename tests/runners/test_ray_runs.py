@@ -23,7 +23,7 @@ from toy_graphs import most_at_once, notes, toy, toy_catalog
 
 pytest.importorskip("ray", reason="Ray is not installed (.[cluster])")
 # One Ray at a time: in the worker of the end-to-end tests, which start some too.
-pytestmark = pytest.mark.xdist_group("end_to_end")
+pytestmark = pytest.mark.xdist_group("ray")
 
 TESTS = Path(__file__).resolve().parents[1]
 
