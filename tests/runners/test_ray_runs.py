@@ -22,7 +22,7 @@ from rsna19_kedro.runners.machine import RunnerOptions
 from toy_graphs import most_at_once, notes, toy, toy_catalog
 
 pytest.importorskip("ray", reason="Ray is not installed (.[cluster])")
-# One Ray at a time: in the worker of the end-to-end tests, which start some too.
+# One after the other, but beside the end-to-end tests: those take the other core's worker.
 pytestmark = pytest.mark.xdist_group("ray")
 
 TESTS = Path(__file__).resolve().parents[1]
