@@ -5,6 +5,7 @@ one behind them all.
 """
 
 import logging
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ def start_helper() -> None:
 
 
 if __name__ == "__main__":
+    # A shell switches Ctrl-C off for what it starts in the background, tests and all.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = Path(sys.argv[1])
     again = "--missing" in sys.argv
