@@ -40,7 +40,7 @@ def draw_candidates(scores: pd.DataFrame, chosen: str) -> Figure:
         left.set_yticks(range(len(ordered)), [words(name) for name in ordered["candidate"]])
         left.set_title("weighted log loss")
         right.axvline(0, color=MUTED, lw=1.0, ls=":")
-        right.set_title("difference to the plain average (left is better)")
+        right.set_title("difference to plain average,\nleft is better")
         for panel in (left, right):
             panel.grid(visible=False, axis="y")
             panel.tick_params(axis="y", length=0)
