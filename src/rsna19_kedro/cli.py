@@ -5,7 +5,6 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from kedro.framework.cli.utils import _split_params
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, did_you_mean
 from rsna19_kedro.runners import GPURunner
 
 DEFAULT_RUNNER = "rsna19_kedro.runners.GPURunner"
@@ -89,8 +88,7 @@ def _check_runner_params(given: dict[str, Any]) -> None:
     known = list(inspect.signature(GPURunner).parameters)
     for key in given:
         if key not in known:
-            close = get_close_matches(key, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(key, known)
             raise InputError(
                 f"--runner-params: unknown key {key!r}.{hint} The keys are: {', '.join(known)}."
             )

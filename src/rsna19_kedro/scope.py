@@ -5,11 +5,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from rsna19_kedro.contracts import FOLDS
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, did_you_mean
 from rsna19_kedro.networks.zoo import ZOO, ancestors_of
 
 SCOPE_KEYS = ("fold", "models")
@@ -80,8 +79,7 @@ def check_runtime_params(runtime_params: Mapping[str, Any], parameter_keys: Iter
     known = sorted({*SCOPE_KEYS, *GLOBAL_KEYS, *NEW_STUDY_KEYS, *parameter_keys})
     for key in runtime_params:
         if key not in known:
-            close = get_close_matches(key, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(key, known)
             raise InputError(
                 f"Unknown parameter {key!r} in --params.{hint} Known: {', '.join(known)}."
             )
@@ -99,8 +97,7 @@ def _models(value: Any) -> tuple[str, ...]:
         return tuple(ZOO)
     for name in names:
         if name not in ZOO:
-            close = get_close_matches(name, ZOO, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, ZOO)
             raise InputError(f"Unknown model {name!r}.{hint} The models are: {', '.join(ZOO)}.")
     if not names:
         raise InputError(f"No model is named. The models are: {', '.join(ZOO)}.")

@@ -4,6 +4,7 @@ import base64
 import math
 from collections.abc import Mapping
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 DASH = "\N{EN DASH}"
@@ -76,6 +77,11 @@ def picture(data: bytes, mime: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
+def percent(value: float) -> str:
+    """Write a probability in per cent: 14.4 %."""
+    return f"{100 * float(value):.1f} %"
+
+
 FILTERS = {
     "count": count,
     "number": number,
@@ -84,5 +90,24 @@ FILTERS = {
     "words": words,
     "breakable": breakable,
     "picture": picture,
+    "percent": percent,
 }
 """Filters of the page's templates. ``count`` replaces Jinja's own alias of ``length``."""
+
+
+def template(name: str, *, autoescape: bool = True) -> Template:
+    """Read a template of this package; all of :data:`FILTERS` can be used in it.
+
+    Args:
+        name: File in ``evaluation/templates``.
+        autoescape: Whether values are escaped, as a page needs and Markdown does not.
+    """
+    environment = Environment(
+        loader=PackageLoader("rsna19_kedro.evaluation", "templates"),
+        autoescape=autoescape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(FILTERS)
+    return environment.get_template(name)

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.evaluation.formatting import FILTERS
+from rsna19_kedro.evaluation.formatting import template
 
 
 def model_card(
@@ -32,17 +31,9 @@ def model_card(
     Returns:
         Markdown.
     """
-    environment = Environment(
-        loader=PackageLoader("rsna19_kedro.evaluation", "templates"),
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(FILTERS)
     told_apart = study_metrics.dropna(subset="auc")
     everything = fold_statistics[fold_statistics["fold"].astype(str) == "all"].iloc[0]
-    return environment.get_template("model_card.md.j2").render(
+    return template("model_card.md.j2", autoescape=False).render(
         summary=summary,
         studies=study_metrics.to_dict("records"),
         worst=next(iter(told_apart.nsmallest(1, "auc").to_dict("records")), None),

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.evaluation.formatting import FILTERS
+from rsna19_kedro.evaluation.formatting import template
 from rsna19_kedro.evaluation.scores import SHOWN_METRICS, WEIGHTED
 from rsna19_kedro.evaluation.worst_slices import FALSE_ALARM, HIGHEST_LOSS, MISSED
 
@@ -99,16 +98,8 @@ class PageContent:
 
 def render_page(content: PageContent) -> str:
     """Write the page as one HTML text that refers to nothing outside itself."""
-    environment = Environment(
-        loader=PackageLoader("rsna19_kedro.evaluation", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(FILTERS)
     fields = {name: getattr(content, name) for name in content.__dataclass_fields__}
-    return environment.get_template("report.html.j2").render(classes=CLASSES, **fields)
+    return template("report.html.j2").render(classes=CLASSES, **fields)
 
 
 def tag_tables(tag_statistics: pd.DataFrame, longest: int = 12) -> list[tuple[str, Rows]]:

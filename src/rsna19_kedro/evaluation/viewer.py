@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.previews import CLASS_COLOURS, window_grey
+from rsna19_kedro.evaluation.formatting import template
 
 WINDOWS: Final = {"brain": (40, 80), "subdural": (80, 200), "bone": (600, 2800)}
 """Centre and width in HU."""
@@ -61,15 +61,7 @@ def viewer_page(
         failed: Heading and reason of studies that could not be predicted.
         facts: Term and text about the run: models, method, versions.
     """
-    environment = Environment(
-        loader=PackageLoader("rsna19_kedro.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda value: f"{100 * float(value):.1f} %"
-    return environment.get_template("viewer.html.j2").render(
+    return template("viewer.html.j2").render(
         studies=studies,
         classes=CLASSES,
         windows=list(WINDOWS),

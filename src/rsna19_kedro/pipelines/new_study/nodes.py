@@ -2,7 +2,6 @@
 
 import logging
 import platform
-import shutil
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +14,7 @@ from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct import new_source
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.files import empty_folder
 from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters
 from rsna19_kedro.prediction.settings import PredictionSettings
 
@@ -40,8 +40,7 @@ def prepare_source(
     """
     if params.source is None:
         raise InputError("Name what to predict: --params source=PATH (a folder, file or zip).")
-    for old in volumes.glob("*"):
-        old.unlink()
+    empty_folder(volumes)
     store = VolumeStore(volumes)
     prepared = new_source.prepare_source(
         Path(params.source).expanduser(),
@@ -93,8 +92,7 @@ def predict_new(
             one_variant=params.fast,
             on_study=lambda title: bar.update(task, advance=1, description=title),
         )
-    for old in heat.glob("*.npy"):
-        old.unlink()
+    empty_folder(heat)
     tables = []
     for result in results:
         if result.heat is not None:
@@ -179,8 +177,7 @@ def write_dicom(
     Returns:
         ``files`` by study, and ``failed``: why a study has none.
     """
-    for old in folder.glob("study_*"):
-        shutil.rmtree(old)
+    empty_folder(folder)
     made: dict[str, Any] = {"files": {}, "failed": {}}
     if not params.dicom_output:
         return made
