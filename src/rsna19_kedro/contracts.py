@@ -21,6 +21,9 @@ KEYS: Final = ("sop_instance_uid", "study_id", "slice_num")
 PREDICTIONS: Final = tuple(f"pred_{name}" for name in CLASSES)
 """Probability columns of the prediction tables, float32 in 0..1."""
 
+AREAS: Final = tuple(f"area_{name}" for name in (*CLASSES[:5], "unclassified", "any"))
+"""Columns that models with predicted masks add: a mask's share of the input, float32 in 0..1."""
+
 N_FOLDS: Final = 5
 FOLDS: Final = tuple(range(N_FOLDS))
 

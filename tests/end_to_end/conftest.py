@@ -11,6 +11,7 @@ import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from rsna19_kedro.runners import GPURunner
@@ -56,6 +57,18 @@ def run_session(project: Path, runner: Any = None, **options: Any) -> Any:
             project_path=project, env="test", runtime_params=runtime_params
         ) as session:
             return session.run(runner=runner or GPURunner(), **options)
+    finally:
+        os.chdir(before)
+
+
+def saved_catalog(project: Path) -> CatalogProtocol:
+    """The catalog of a project, as ``kedro ipython`` gives it; load while the test runs there."""
+    before = Path.cwd()
+    os.chdir(project)
+    try:
+        bootstrap_project(project)
+        with KedroSession.create(project_path=project, env="test") as session:
+            return session.load_context().catalog
     finally:
         os.chdir(before)
 

@@ -1,6 +1,7 @@
 """The whole run on phantoms: what it leaves behind, and what a second run does with it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from conftest import SHARED
 from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 
-from .conftest import copy_finished, planned_nodes, run_session
+from .conftest import copy_finished, planned_nodes, run_session, saved_catalog
 
 pytestmark = pytest.mark.end_to_end
 
@@ -82,6 +83,24 @@ def test_report_and_choice_are_written(finished_project: Path) -> None:
     assert "ResNet" in page or "resnet18" in page
     choice = json.loads((data / "06_models" / "level2_choice.json").read_text())
     assert choice["chosen"] in choice["losses"]
+
+
+def test_every_section_of_the_report_names_tables_that_the_catalog_opens(
+    finished_project: Path,
+) -> None:
+    folder = finished_project / "data" / "08_reporting"
+    page = (folder / "report.html").read_text()
+    sections = re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.DOTALL)
+    sources = {name: re.findall(r'class="dataset">(\w+)<', text) for name, text in sections}
+    assert all(found for name, found in sources.items() if name != "versions"), sources
+    catalog = saved_catalog(finished_project)
+    for name in {name for found in sources.values() for name in found}:
+        assert len(catalog.load(name)) > 0, name
+    # A number of the page, by way of example, is the table's.
+    best = catalog.load("level2_scores")["loss"].min()
+    assert f"{best:.4f}" in dict(sections)["second"]
+    for target in re.findall(r'href="([^"#:]+)"', page):
+        assert (folder / target).exists(), target
 
 
 def test_shared_contracts_hold(finished_project: Path) -> None:

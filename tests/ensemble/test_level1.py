@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from first_level_factory import simulate
-from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
+from rsna19_kedro.contracts import AREAS, CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ensemble.level1 import (
     FirstLevel,
     combine_oof,
@@ -36,6 +36,46 @@ def test_variants_are_averaged_by_keys_whatever_the_order(simulation):
     expected = mine[list(PREDICTIONS)].to_numpy(float).mean(axis=0)
     np.testing.assert_allclose(row[prediction_columns(["two"])].astype(float), expected, rtol=1e-6)
     assert wide[prediction_columns(["one"])].dtypes.eq(np.float32).all()
+
+
+def with_areas(tables, model):
+    """Tables of both models, one of which predicts masks."""
+    rng = np.random.default_rng(5)
+    return [
+        table.assign(**dict(zip(AREAS, rng.random((7, len(table)), dtype=np.float32), strict=True)))
+        if name == model
+        else table
+        for (name, _), table in tables.items()
+    ]
+
+
+def test_areas_of_the_model_that_has_them_are_averaged_over_variants_and_folds(simulation):
+    for combine, slices, tables, share in (
+        (combine_oof, simulation.folds, simulation.oof, 1),
+        (combine_test, simulation.test_slices, simulation.test, 5),
+    ):
+        given = with_areas(tables, "two")
+        wide = combine(slices, given)
+        assert list(wide.columns[-7:]) == list(AREAS)
+        uid = wide["sop_instance_uid"].iloc[2]
+        mine = pd.concat(given)
+        mine = mine[(mine["sop_instance_uid"] == uid) & (mine["model"] == "two")]
+        assert len(mine) == 2 * share
+        found = FirstLevel.from_table(wide)
+        np.testing.assert_allclose(found.areas[2], mine[list(AREAS)].mean(), rtol=1e-6)
+        assert model_names(wide) == ("one", "two")
+
+
+def test_areas_outside_their_range_and_folds_without_are_seen(simulation):
+    given = with_areas(simulation.oof, "two")
+    masked = next(place for place, table in enumerate(given) if AREAS[0] in table)
+    broken = [*given]
+    broken[masked] = given[masked].assign(**{AREAS[3]: np.float32(np.nan)})
+    with pytest.raises(InputError, match=r"two, fold 0.*NaN or values outside"):
+        combine_oof(simulation.folds, broken)
+    # A table of an older version has none: then the model has none.
+    broken[masked] = given[masked].drop(columns=list(AREAS))
+    assert FirstLevel.from_table(combine_oof(simulation.folds, broken)).areas is None
 
 
 def test_shuffled_rows_give_the_same_table(simulation):

@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -6,6 +9,7 @@ from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.features import feature_names, neighbours, places, window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.settings import WindowOptions
+from rsna19_kedro.errors import InputError
 
 
 def test_three_slices_worked_by_hand():
@@ -91,14 +95,32 @@ def column(level, options, name):
 
 def test_everything_at_once_has_the_width_that_its_names_say():
     level = two_studies()
-    options = WindowOptions(
-        radius=1, mean_radius=9, beyond="edge", position=True, length=True, agreement=True
-    )
+    level = replace(level, areas=np.random.default_rng(2).random((8, 7), dtype=np.float32))
+    everything = {"position": True, "length": True, "agreement": True, "areas": True}
+    options = WindowOptions(radius=1, mean_radius=9, beyond="edge", **everything)
     names = feature_names(level.models, options)
-    assert len(names) == 3 * 2 * 6 + 19 * 6 + 6 + 2
+    assert len(names) == 3 * 2 * 6 + 19 * 6 + 6 + 7 + 2
     assert len(set(names)) == len(names)
     assert window_features(level, options).shape == (8, len(names))
     assert np.isfinite(window_features(level, options)).all()
+
+
+def test_areas_are_orders_of_magnitude_of_the_share_that_is_covered():
+    areas = np.zeros((8, 7), np.float32)
+    areas[3, 4], areas[5, 6] = 0.01, 1.0
+    level = replace(two_studies(), areas=areas)
+    options = WindowOptions(radius=1, areas=True, position=True)
+    subdural, anything = (column(level, options, f"area_{name}") for name in ("subdural", "any"))
+    assert subdural.round(4).tolist() == [-5, -5, -5, -2, -5, -5, -5, -5]
+    assert anything.round(4).tolist() == [-5, -5, -5, -5, -5, 0, -5, -5]
+    assert column(level, options, "position").max() == 1
+    assert (level.take(level.study == 1).areas == areas[4:]).all()
+    assert level.ordered(("b", "a")).areas is areas
+
+
+def test_areas_that_nobody_predicted_are_an_error():
+    with pytest.raises(InputError, match=r"no first-level table of a, b has them.*areas to false"):
+        window_features(two_studies(), WindowOptions(areas=True))
 
 
 def test_the_second_window_is_of_the_mean_of_the_models():

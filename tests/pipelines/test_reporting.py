@@ -146,16 +146,18 @@ def _run(
 
 
 class _Links(HTMLParser):
-    """Collects what a page asks a browser to load, and its text."""
+    """Collects what a page asks a browser to load, where its links lead, and its text."""
 
     def __init__(self) -> None:
         super().__init__()
         self.addresses: list[str] = []
+        self.links: list[str] = []
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = ("src", "href", "srcset", "poster", "data", "action")
-        self.addresses += [value or "" for name, value in attrs if name in names]
+        found = self.links if tag == "a" else self.addresses
+        found += [value or "" for name, value in attrs if name in names]
         assert tag not in {"script", "iframe", "object", "embed", "base"}
 
     def handle_data(self, data: str) -> None:
@@ -180,9 +182,13 @@ def text(page: str) -> str:
 
 
 def test_page_loads_nothing(page: str) -> None:
-    addresses = _read(page).addresses
-    assert len([address for address in addresses if address.startswith("data:image/")]) >= 8
-    assert all(address.startswith(("data:", "#")) for address in addresses)
+    parsed = _read(page)
+    pictures = [address for address in parsed.addresses if address.startswith("data:image/")]
+    assert len(pictures) >= 8
+    assert all(address.startswith("data:") for address in parsed.addresses)
+    # Links stay on the page or beside it, in the folder of the reports.
+    beside = {link for link in parsed.links if not link.startswith("#")}
+    assert beside == {"ingestion_report.md", "model_card.md", "figures/", "tables/"}
     style = page.split("<style>")[1].split("</style>", maxsplit=1)[0]
     assert "url(" not in style
     assert "@import" not in style
@@ -266,7 +272,7 @@ def test_model_card_holds_the_numbers_of_the_tables(tmp_path: Path) -> None:
 
 
 def test_worst_studies_link_to_their_pictures(page: str) -> None:
-    links = {address[1:] for address in _read(page).addresses if address.startswith("#slice-")}
+    links = {address[1:] for address in _read(page).links if address.startswith("#slice-")}
     assert "slice-s4-3" in links
     assert all(f'id="{link}"' in page for link in links)
 

@@ -10,6 +10,8 @@ from rsna19_kedro import predict_study
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ensemble.combination import MeanCandidate
 from rsna19_kedro.ensemble.level1 import FirstLevel
+from rsna19_kedro.ensemble.mlp import MLPCandidate
+from rsna19_kedro.ensemble.settings import MLPSettings, WindowOptions
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
@@ -119,6 +121,45 @@ def test_second_level_is_used_only_if_it_fits(tmp_path) -> None:
     values, method = combine(one, studies, numbers, tmp_path)
     assert np.allclose(values, one[MODELS[0]], atol=1e-6)
     assert method.startswith("mean of 1 models")
+
+
+def test_second_level_gets_the_areas_that_it_was_fitted_with(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    votes = {"resnet18_384_5_planes_bn_f8": rng.random((40, 6))}
+    studies, numbers = np.repeat(np.arange(10), 4), np.tile(np.arange(4), 10)
+    areas = rng.random((40, 7)).astype(np.float32)
+    predictions = votes["resnet18_384_5_planes_bn_f8"].astype(np.float32)[:, None]
+    features = FirstLevel(tuple(votes), predictions, studies, numbers, areas)
+    windows = WindowOptions(radius=0, areas=True)
+    candidate = MLPCandidate(MLPSettings(features=windows, width=4, least_steps=2, epochs=1))
+    candidate.fit(features, (rng.random((40, 6)) > 0.5).astype(np.uint8), studies)
+    candidate.save(tmp_path)
+    values, method = combine(votes, studies, numbers, tmp_path, areas)
+    assert method == "second level (mlp) over 1 models"
+    assert np.allclose(values, candidate.predict(features), atol=1e-6)
+    assert (
+        "mean of 1 models (The second level is to know the areas"
+        in (combine(votes, studies, numbers, tmp_path)[1])
+    )
+
+
+def test_masks_of_a_checkpoint_reach_the_second_level(tmp_path, monkeypatch) -> None:
+    spec = ZOO["resnet18_384_5_planes_bn_f8"]
+    for fold in (0, 3):
+        torch.manual_seed(fold)
+        path = tmp_path / spec.name / f"fold_{fold}" / "checkpoint.safetensors"
+        Checkpoint(spec, build_network(spec).state_dict(), LUT, 384, 96).write(path)
+    seen = []
+    monkeypatch.setattr(
+        "rsna19_kedro.prediction.new_study.combine",
+        lambda *given: (seen.append(given[-1]), combine(*given))[1],
+    )
+    for folds in ([0], [3], None):
+        predict_study(_head(), tmp_path, folds=folds)
+    one, other, both = seen
+    assert both.shape == (4, 7)
+    assert np.allclose(both, (one + other) / 2, atol=1e-6)
+    assert ((both > 0) & (both < 1)).all()
 
 
 def test_array_in_result_out(checkpoints) -> None:

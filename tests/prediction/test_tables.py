@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recipes import base_recipe
-from rsna19_kedro.contracts import KEYS, PREDICTIONS
+from rsna19_kedro.contracts import AREAS, KEYS, PREDICTIONS
 from rsna19_kedro.datasets import TableDataset
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.build import build_network
@@ -15,6 +15,7 @@ from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.pipelines.inference.nodes import predict_oof
 from rsna19_kedro.prediction.engine import Engine, Study, ahead
 from rsna19_kedro.prediction.settings import PredictionSettings
+from rsna19_kedro.prediction.study import studies_outputs
 from rsna19_kedro.prediction.tables import predict_slices
 from small_volumes import SIDE_PX, disk_volumes
 
@@ -50,11 +51,13 @@ def test_rows_are_slices_times_variants_in_order(checkpoint, parts, tmp_path) ->
     assert values.dtype == np.float32
     assert np.isfinite(values).all()
     # A row holds its own slice's number.
-    (name, probabilities, _), *_ = Engine.of(checkpoint, VARIANTS, SETTINGS).predict(
+    (found,) = Engine.of(checkpoint, VARIANTS, SETTINGS).predict(
         [Study("ID_s2", store.read("ID_s2"))]
     )
-    row = table[(table.study_id == name) & (table.slice_num == 5) & (table.tta == "random_1")]
-    assert np.allclose(row[list(PREDICTIONS)].to_numpy()[0], probabilities[1, 5], atol=1e-5)
+    row = table[
+        (table.study_id == found.study_id) & (table.slice_num == 5) & (table.tta == "random_1")
+    ]
+    assert np.allclose(row[list(PREDICTIONS)].to_numpy()[0], found.probabilities[1, 5], atol=1e-5)
 
 
 def test_killed_table_goes_on_and_ends_with_the_same_numbers(
@@ -107,8 +110,8 @@ def test_half_precision_is_close(checkpoint, tmp_path) -> None:
     store, _, _ = disk_volumes(tmp_path / "v", studies=1)
     study = Study("ID_s0", store.read("ID_s0"))
     half = SETTINGS.model_copy(update={"precision": "bf16-mixed"})
-    (_, single, _), (_, low, _) = (
-        next(iter(Engine.of(checkpoint, VARIANTS, settings).predict([study])))
+    single, low = (
+        next(iter(Engine.of(checkpoint, VARIANTS, settings).predict([study]))).probabilities
         for settings in (SETTINGS, half)
     )
     assert np.abs(single - low).max() < 0.05
@@ -134,6 +137,26 @@ def test_keys_stay(checkpoint, parts, tmp_path) -> None:
     assert list(parts.glob("*.parquet"))
     TableDataset(filepath=str(tmp_path / "oof.parquet"), clears=parts.name).save(table)
     assert not list(parts.iterdir())
+
+
+def test_network_with_masks_tells_their_areas(parts, tmp_path) -> None:
+    store, folds, _ = disk_volumes(tmp_path / "v", studies=3)
+    spec = ZOO["resnet18_384_5_planes_bn_f8"]
+    torch.manual_seed(3)
+    network = build_network(spec).eval()
+    masked = Checkpoint(spec, network.state_dict(), LUT, SIDE_PX, SIDE_PX)
+    variants = ("flip_horizontal", "normal")
+    table = predict_slices(masked, store, folds, variants, SETTINGS, parts, title="t")
+    assert list(table.columns) == [*KEYS, "tta", *PREDICTIONS, *AREAS]
+    assert (table[list(AREAS)].dtypes == np.float32).all()
+    place = 4
+    network_input = LUT[torch.from_numpy(store.read("ID_s1")).clamp(-400, 1000).long() + 400]
+    with torch.inference_mode():
+        (output,) = studies_outputs(network, [network_input[None]], float(LUT[0]))
+    expected = torch.sigmoid(output.masks[0, place]).mean(dim=(1, 2)).numpy()
+    row = table[(table.study_id == "ID_s1") & (table.slice_num == place) & (table.tta == "normal")]
+    assert np.allclose(row[list(AREAS)].to_numpy()[0], expected, atol=1e-4)
+    assert len(set(np.round(expected, 5))) == len(AREAS)
 
 
 def test_out_of_memory_names_what_to_lower(checkpoint, tmp_path, monkeypatch) -> None:

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.contracts import AREAS, CLASSES
 from rsna19_kedro.ensemble.level1 import SEPARATOR, FirstLevel, Floats32, Ints
 from rsna19_kedro.ensemble.settings import Beyond, WindowOptions
+from rsna19_kedro.errors import InputError
 
 LOGIT_EPS = 1e-4
 """Probabilities are drawn in this far from 0 and 1 before a logit is taken."""
+LEAST_AREA = 1e-5
+"""Smallest share of a slice that counts as one: about a pixel of a mask."""
 MEAN = "mean"
 AGREEMENT = "agreement"
 
@@ -65,7 +68,17 @@ def window_features(first_level: FirstLevel, options: WindowOptions) -> Floats32
 
     Returns:
         ``(N, F)`` float32, columns named by ``feature_names``.
+
+    Raises:
+        InputError: Areas are asked for and no model predicts masks.
     """
+    if options.areas and first_level.areas is None:
+        raise InputError(
+            "The second level is to know the areas of predicted masks, but no first-level table "
+            f"of {', '.join(first_level.models)} has them. Take a model with masks in (such as "
+            "resnet18_384_5_planes_bn_f8; tables of older versions lack them, predict again), or "
+            "set features.areas to false."
+        )
     count = len(first_level)
     models = len(first_level.models)
     reach = max(options.radius, options.mean_radius or 0)
@@ -88,6 +101,11 @@ def window_features(first_level: FirstLevel, options: WindowOptions) -> Floats32
     if options.agreement:
         features[:, start : start + len(CLASSES)] = first_level.predictions.std(axis=1)
         start += len(CLASSES)
+    if options.areas:
+        assert first_level.areas is not None
+        shares = np.log10(np.maximum(first_level.areas, LEAST_AREA))
+        features[:, start : start + len(AREAS)] = shares
+        start += len(AREAS)
     place, length = places(first_level.study, first_level.slice_num)
     for wanted, column in ((options.position, place), (options.length, length)):
         if wanted:
@@ -100,7 +118,7 @@ def feature_names(models: Sequence[str], options: WindowOptions) -> list[str]:
     """Names of the columns of ``window_features``.
 
     ``<model>|<class>|<offset>``, with ``mean`` for the mean of the models, then
-    ``agreement|<class>``, ``position`` and ``length``.
+    ``agreement|<class>``, ``area_<mask>``, ``position`` and ``length``.
     """
     near, far = _offsets(options)
     wanted = [(offset, model) for offset in near for model in models]
@@ -112,6 +130,8 @@ def feature_names(models: Sequence[str], options: WindowOptions) -> list[str]:
     ]
     if options.agreement:
         names += [SEPARATOR.join((AGREEMENT, name)) for name in CLASSES]
+    if options.areas:
+        names += AREAS
     return names + ["position"] * options.position + ["length"] * options.length
 
 

@@ -1,19 +1,20 @@
 """The first level's predictions as one wide table and as arrays.
 
 The wide table has one row a slice, ordered by study and slice number: the keys, what is known
-of the slice, and a float32 column ``<model>|<class>`` for each model and class.
+of the slice, and a float32 column ``<model>|<class>`` for each model and class. Where models
+predict masks, ``area_<mask>`` are their mean areas.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rsna19_kedro.contracts import CLASSES, FOLDS, KEYS, PREDICTIONS
+from rsna19_kedro.contracts import AREAS, CLASSES, FOLDS, KEYS, PREDICTIONS
 from rsna19_kedro.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,15 @@ class FirstLevel:
         predictions: ``(N, M, 6)`` float32 probabilities, averaged over test-time variants.
         study: ``(N,)`` number of the slice's study; only equality means something.
         slice_num: ``(N,)`` place in the study, ascending from feet to head.
+        areas: ``(N, 7)`` float32 share of the slice that each predicted mask covers, a mean
+            of the models that predict masks; ``None`` where none does.
     """
 
     models: tuple[str, ...]
     predictions: Floats32
     study: Ints
     slice_num: Ints
+    areas: Floats32 | None = None
 
     def __len__(self) -> int:
         return len(self.study)
@@ -64,6 +68,7 @@ class FirstLevel:
             predictions=values.reshape(len(table), len(models), len(CLASSES)),
             study=pd.factorize(table["study_id"])[0].astype(np.int64),
             slice_num=table["slice_num"].to_numpy(np.int64),
+            areas=table[list(AREAS)].to_numpy(np.float32) if AREAS[0] in table else None,
         )
 
     def ordered(self, models: Sequence[str]) -> Self:
@@ -82,12 +87,13 @@ class FirstLevel:
         if tuple(models) == self.models:
             return self
         places = [self.models.index(model) for model in models]
-        return type(self)(tuple(models), self.predictions[:, places], self.study, self.slice_num)
+        return replace(self, models=tuple(models), predictions=self.predictions[:, places])
 
     def take(self, rows: npt.NDArray[np.bool_]) -> Self:
         """The part of the slices that the mask ``(N,)`` names; meant for whole studies."""
+        areas = None if self.areas is None else self.areas[rows]
         return type(self)(
-            self.models, self.predictions[rows], self.study[rows], self.slice_num[rows]
+            self.models, self.predictions[rows], self.study[rows], self.slice_num[rows], areas
         )
 
 
@@ -99,8 +105,8 @@ def combine_oof(folds: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataF
         tables: One table a model and fold: keys, ``tta``, six ``pred_*``, ``model``, ``fold``.
 
     Returns:
-        Wide table: keys, ``patient_id``, ``fold``, six labels, ``<model>|<class>``; the
-        test-time variants of a model are averaged.
+        Wide table: keys, ``patient_id``, ``fold``, six labels, ``<model>|<class>``, and
+        ``area_<mask>`` if a model has them; the test-time variants of a model are averaged.
 
     Raises:
         InputError: Tables that do not hold exactly the slices of their fold, a slice and
@@ -111,15 +117,18 @@ def combine_oof(folds: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataF
     fold_of = slices["fold"].to_numpy(np.int64)
     sources = _named(tables)
     _check_folds(sources, tuple(int(fold) for fold in np.unique(fold_of)))
+    means = {}
     for model, parts in sources.items():
-        values = np.empty((len(slices), len(CLASSES)), dtype=np.float32)
+        columns = _columns(parts.values())
+        values = np.empty((len(slices), len(columns)), dtype=np.float32)
         for fold, table in parts.items():
             rows = np.flatnonzero(fold_of == fold)
-            values[rows] = _mean_over_variants(table, slices.iloc[rows], f"{model}, fold {fold}")
-        slices = _with_predictions(slices, model, values)
+            source = f"{model}, fold {fold}"
+            values[rows] = _mean_over_variants(table, slices.iloc[rows], columns, source)
+        means[model] = values
     if len(sources) == 1:
         logger.warning("The second level has one model only, %s: it can but smooth it.", model)
-    return slices
+    return _wide(slices, means)
 
 
 def combine_test(test_slices: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -130,8 +139,8 @@ def combine_test(test_slices: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> p
         tables: One table a model and fold, each with all test slices.
 
     Returns:
-        Wide table: keys and ``<model>|<class>``. Without test slices it has no rows and
-        no prediction columns.
+        Wide table: keys, ``<model>|<class>``, ``area_<mask>``. Without test slices it has
+        no rows and no prediction columns.
 
     Raises:
         InputError: As in ``combine_oof``.
@@ -141,12 +150,14 @@ def combine_test(test_slices: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> p
         return slices
     sources = _named(tables)
     _check_folds(sources, FOLDS)
+    means = {}
     for model, parts in sources.items():
-        total = np.zeros((len(slices), len(CLASSES)))
+        columns = _columns(parts.values())
+        total = np.zeros((len(slices), len(columns)))
         for fold, table in parts.items():
-            total += _mean_over_variants(table, slices, f"{model}, fold {fold} (test)")
-        slices = _with_predictions(slices, model, (total / len(parts)).astype(np.float32))
-    return slices
+            total += _mean_over_variants(table, slices, columns, f"{model}, fold {fold} (test)")
+        means[model] = (total / len(parts)).astype(np.float32)
+    return _wide(slices, means)
 
 
 def _ordered(slices: pd.DataFrame) -> pd.DataFrame:
@@ -194,9 +205,17 @@ def _check_folds(sources: dict[str, dict[int, pd.DataFrame]], wanted: Sequence[i
             )
 
 
-def _mean_over_variants(table: pd.DataFrame, slices: pd.DataFrame, source: str) -> np.ndarray:
-    """Check one table against the slices it should hold; ``(n, 6)`` means, in their order."""
-    values = table[list(PREDICTIONS)].to_numpy(np.float64)
+def _columns(tables: Iterable[pd.DataFrame]) -> list[str]:
+    """What a model predicts: probabilities, and areas if all its tables have them."""
+    masked = all(AREAS[0] in table for table in tables)
+    return [*PREDICTIONS, *AREAS] if masked else list(PREDICTIONS)
+
+
+def _mean_over_variants(
+    table: pd.DataFrame, slices: pd.DataFrame, columns: list[str], source: str
+) -> np.ndarray:
+    """Check one table against the slices it should hold; means of some columns, in their order."""
+    values = table[columns].to_numpy(np.float64)
     outside = ~((values >= 0.0) & (values <= 1.0)).all(axis=1)
     _refuse(table[outside], source, "NaN or values outside 0..1")
     _refuse(table[table.duplicated(["sop_instance_uid", "tta"])], source, "a slice and tta twice")
@@ -228,5 +247,13 @@ def _keys_text(rows: pd.DataFrame, limit: int = 3) -> str:
     return "; ".join(", ".join(f"{k} {v}" for k, v in row.items()) for row in shown)
 
 
-def _with_predictions(slices: pd.DataFrame, model: str, values: Floats32) -> pd.DataFrame:
-    return pd.concat([slices, pd.DataFrame(values, columns=prediction_columns([model]))], axis=1)
+def _wide(slices: pd.DataFrame, means: dict[str, Floats32]) -> pd.DataFrame:
+    """Put each model's columns beside the slices, and the mean area of each mask."""
+    count = len(PREDICTIONS)
+    parts = [slices]
+    for model, values in means.items():
+        parts.append(pd.DataFrame(values[:, :count], columns=prediction_columns([model])))
+    areas = [values[:, count:] for values in means.values() if values.shape[1] > count]
+    if areas:
+        parts.append(pd.DataFrame(np.mean(areas, axis=0), columns=list(AREAS)))
+    return pd.concat(parts, axis=1)

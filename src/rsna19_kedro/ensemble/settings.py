@@ -34,6 +34,8 @@ class WindowOptions(Strict):
         position: Add the place in the study, 0 at the feet to 1 at the head.
         length: Add the number of slices of the study.
         agreement: Add the standard deviation between models, a class each.
+        areas: Add how much of the slice the masks cover that a model with masks predicts
+            (decimal logarithm of the share, -5 at least): five types, unclassified and any.
     """
 
     radius: int = Field(2, ge=0, le=9)
@@ -43,6 +45,7 @@ class WindowOptions(Strict):
     position: bool = False
     length: bool = False
     agreement: bool = False
+    areas: bool = False
 
 
 class NetworkSettings(Strict):

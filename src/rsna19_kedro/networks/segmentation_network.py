@@ -6,11 +6,11 @@ Reference, section 4a, "segmentation model".
 import torch
 from torch import Tensor, nn
 
-from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.contracts import AREAS, CLASSES
 from rsna19_kedro.networks.encoders import ENCODERS, global_pool
 from rsna19_kedro.networks.slice_network import Combiner, Maps, Output, SliceNetwork
 
-MASK_CLASSES = 7
+MASK_CLASSES = len(AREAS)
 """The five types, unclassified blood, any blood."""
 
 MASK_STRIDE = 4

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.contracts import AREAS, CLASSES
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
@@ -43,11 +43,14 @@ class Prediction(NamedTuple):
         probabilities: ``(V, S, 6)`` float32.
         evidence: ``(S, 6, h, w)`` float32 of the first variant, see ``class_evidence``; ``None``
             unless it was asked for.
+        areas: ``(V, S, 7)`` float32 share of the input that each predicted mask covers (the
+            mean of its sigmoid); ``None`` from networks that predict no masks.
     """
 
     study_id: str
     probabilities: np.ndarray
     evidence: np.ndarray | None = None
+    areas: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -130,16 +133,27 @@ class Engine:
         """Classify a study's slices, a batch at a time: a decoder needs more than the encoder."""
         variants, slices = combined[0].shape[:2]
         probabilities = np.empty((variants, slices, len(CLASSES)), np.float32)
+        areas = np.empty((variants, slices, len(AREAS)), np.float32)
         evidence = []
+        masked = False
         for variant in range(variants):
             for start in range(0, slices, self.batch_slices):
                 part = slice(start, start + self.batch_slices)
                 maps = tuple(level[variant : variant + 1, part] for level in combined)
                 output = self.network.classify(maps)
                 probabilities[variant, part] = torch.sigmoid(output.logits[0].float()).cpu().numpy()
+                if output.masks is not None:
+                    masked = True
+                    covered = torch.sigmoid(output.masks[0].float()).mean(dim=(-2, -1))
+                    areas[variant, part] = covered.cpu().numpy()
                 if with_evidence and variant == 0:
                     evidence.append(class_evidence(self.network, maps, output)[0].cpu().numpy())
-        return Prediction(study_id, probabilities, np.concatenate(evidence) if evidence else None)
+        return Prediction(
+            study_id,
+            probabilities,
+            np.concatenate(evidence) if evidence else None,
+            areas if masked else None,
+        )
 
     @contextmanager
     def _memory_named(self) -> Iterator[None]:

@@ -79,7 +79,11 @@ def find_members(
 
 
 def combine(
-    by_model: dict[str, np.ndarray], studies: np.ndarray, slice_nums: np.ndarray, level2: Path
+    by_model: dict[str, np.ndarray],
+    studies: np.ndarray,
+    slice_nums: np.ndarray,
+    level2: Path,
+    areas: np.ndarray | None = None,
 ) -> tuple[np.ndarray, str]:
     """Probabilities of the second level if it fits the models at hand, else their mean.
 
@@ -88,6 +92,7 @@ def combine(
         studies: ``(N,)`` number of each slice's study.
         slice_nums: ``(N,)``.
         level2: Folder of the trained second level; need not be there.
+        areas: ``(N, 7)`` mean areas of predicted masks, if any model predicts them.
 
     Returns:
         ``(N, 6)`` float64, and what made them, in words.
@@ -98,6 +103,7 @@ def combine(
         np.stack(list(by_model.values()), axis=1).astype(np.float32),
         studies.astype(np.int64),
         slice_nums.astype(np.int64),
+        None if areas is None else areas.astype(np.float32),
     )
     mean = features.predictions.mean(axis=1, dtype=np.float64)
     if not (level2 / "candidate.json").is_file():

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,18 @@ HEAT_PX = 100
 """Side of the evidence maps of a result; they cover the prepared slice."""
 
 SPREAD = tuple(f"spread_{name}" for name in CLASSES)
+
+
+class Vote(NamedTuple):
+    """What one checkpoint says of a study, a mean over the test-time variants.
+
+    Attributes:
+        probabilities: ``(S, 6)``.
+        areas: ``(S, 7)`` of the predicted masks; ``None`` from networks without.
+    """
+
+    probabilities: np.ndarray
+    areas: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ def predict_prepared(
         on_study: Told what is worked on, once a member and study.
     """
     names = list(sizes)
-    votes: dict[str, list[dict[str, np.ndarray]]] = {}
+    votes: dict[str, list[dict[str, Vote]]] = {}
     heat: dict[str, tuple[int, np.ndarray]] = {}
     for member in members:
         checkpoint, variants = member.load()
@@ -80,10 +92,13 @@ def predict_prepared(
         # Rotated evidence would have to be turned back: those who see the slices as they are tell.
         seen_plain = variants[0] == "normal"
         engine = Engine.of(checkpoint, variants, settings)
-        found: dict[str, np.ndarray] = {}
+        found: dict[str, Vote] = {}
         studies = (Study(name, read(name)) for name in names)
-        for name, probabilities, evidence in engine.predict(studies, with_evidence=seen_plain):
-            found[name] = probabilities.mean(axis=0)
+        for predicted in engine.predict(studies, with_evidence=seen_plain):
+            name, evidence, areas = predicted.study_id, predicted.evidence, predicted.areas
+            found[name] = Vote(
+                predicted.probabilities.mean(axis=0), None if areas is None else areas.mean(axis=0)
+            )
             # A map of one cell, as of the demo's smallest inputs, says nothing of the place.
             if evidence is not None and evidence[0, 0].size > 1:
                 count, total = heat.get(name, (0, np.float32(0)))
@@ -96,27 +111,21 @@ def predict_prepared(
 
 def _results(
     sizes: dict[str, int],
-    votes: dict[str, list[dict[str, np.ndarray]]],
+    votes: dict[str, list[dict[str, Vote]]],
     heat: dict[str, tuple[int, np.ndarray]],
     members: Sequence[Member],
     level2: Path,
 ) -> Iterator[StudyResult]:
     names = list(sizes)
-    by_model = {
-        model: np.mean([np.concatenate([fold[name] for name in names]) for fold in folds], axis=0)
+    by_fold = {
+        model: [np.concatenate([fold[name].probabilities for name in names]) for fold in folds]
         for model, folds in votes.items()
     }
-    everyone = np.stack(
-        [
-            np.concatenate([fold[name] for name in names])
-            for folds in votes.values()
-            for fold in folds
-        ]
-    )
-    spread = everyone.std(axis=0)
+    by_model = {model: np.mean(folds, axis=0) for model, folds in by_fold.items()}
+    spread = np.concatenate(list(by_fold.values())).std(axis=0)
     studies = np.repeat(np.arange(len(names)), list(sizes.values()))
     numbers = np.concatenate([np.arange(count) for count in sizes.values()])
-    values, method = combine(by_model, studies, numbers, level2)
+    values, method = combine(by_model, studies, numbers, level2, _areas(votes, names))
     shown = tuple(f"{member.model} fold {member.fold}" for member in members)
     for number, name in enumerate(names):
         rows = studies == number
@@ -133,6 +142,16 @@ def _results(
             method,
             shown,
         )
+
+
+def _areas(votes: dict[str, list[dict[str, Vote]]], names: list[str]) -> np.ndarray | None:
+    """Mean over the models with masks of the mean over their folds, ``(N, 7)``."""
+    by_model = []
+    for folds in votes.values():
+        each = [[fold[name].areas for name in names] for fold in folds]
+        if all(part is not None for fold in each for part in fold):
+            by_model.append(np.mean([np.concatenate(fold) for fold in each], axis=0))
+    return np.mean(by_model, axis=0) if by_model else None
 
 
 def _heat(evidence: np.ndarray, share: float) -> np.ndarray:

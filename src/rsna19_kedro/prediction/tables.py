@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rsna19_kedro.contracts import KEYS, PREDICTIONS
+from rsna19_kedro.contracts import AREAS, KEYS, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.files import atomic_path, empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.parallel import progress_bar
-from rsna19_kedro.prediction.engine import Engine, Study
+from rsna19_kedro.prediction.engine import Engine, Prediction, Study
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 _IDENTITY = "identity.json"
@@ -42,8 +42,8 @@ def predict_slices(
         title: Text in front of the progress bar.
 
     Returns:
-        ``KEYS``, ``tta`` and six probabilities (float32), sorted by study, slice and the
-        order of the variants.
+        ``KEYS``, ``tta`` and six probabilities (float32), of a network with masks also their
+        seven ``AREAS``; sorted by study, slice and the order of the variants.
     """
     ordered = slices.sort_values(["study_id", "slice_num"], kind="stable")
     studies = {str(study): rows for study, rows in ordered.groupby("study_id", sort=False)}
@@ -58,10 +58,8 @@ def predict_slices(
         for start in missing:
             engine = engine or Engine.of(checkpoint, variants, settings)
             tables = []
-            for study, found, _ in engine.predict(_read(store, names[start : start + step])):
-                rows = studies[study]
-                picked = found[:, rows["slice_num"].to_numpy(np.int64)]
-                tables.append(_rows(rows, picked, variants))
+            for found in engine.predict(_read(store, names[start : start + step])):
+                tables.append(_rows(studies[found.study_id], found, variants))
                 progress.advance(task)
             with atomic_path(_part(parts, start)) as path:
                 pd.concat(tables, ignore_index=True).to_parquet(path)
@@ -108,10 +106,13 @@ def _forget_another_table(
         path.write_text(json.dumps(identity))
 
 
-def _rows(rows: pd.DataFrame, probabilities: np.ndarray, variants: tuple[str, ...]) -> pd.DataFrame:
-    """Table of ``(V, n, 6)`` probabilities of n slices."""
+def _rows(rows: pd.DataFrame, found: Prediction, variants: tuple[str, ...]) -> pd.DataFrame:
+    """Table of the n slices of a study that are asked for, each under all variants."""
     table = rows[list(KEYS)].loc[rows.index.repeat(len(variants))].reset_index(drop=True)
     table["tta"] = list(variants) * len(rows)
-    by_slice = probabilities.swapaxes(0, 1).reshape(-1, len(PREDICTIONS))
-    table[list(PREDICTIONS)] = by_slice.astype(np.float32)
+    places = rows["slice_num"].to_numpy(np.int64)
+    for names, values in ((PREDICTIONS, found.probabilities), (AREAS, found.areas)):
+        if values is not None:
+            by_slice = values[:, places].swapaxes(0, 1).reshape(-1, len(names))
+            table[list(names)] = by_slice.astype(np.float32)
     return table

@@ -31,7 +31,8 @@ def predict_oof(
         fold: The fold.
 
     Returns:
-        Slice keys, ``model``, ``fold``, ``tta`` and six ``pred_*``.
+        Slice keys, ``model``, ``fold``, ``tta``, six ``pred_*`` and, of a model that predicts
+        masks, seven ``area_*``.
 
     Raises:
         InputError: The checkpoint is of another model or input size.
