@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dicom_factory import AXIAL, write_slice
+from rsna19_kedro.ct import new_source
 from rsna19_kedro.ct.headers import read_headers
 from rsna19_kedro.ct.new_source import prepare_source
 from rsna19_kedro.ct.series import pick_series
@@ -92,7 +93,9 @@ def test_missing_slices_are_remarked(tmp_path) -> None:
     assert "3.0 times the median: gaps?" in _picked(tmp_path).loc["gap", "reason"]
 
 
-def test_good_studies_are_prepared_beside_bad_ones(tmp_path) -> None:
+@pytest.mark.parametrize("in_processes", [False, True])
+def test_good_studies_are_prepared_beside_bad_ones(tmp_path, monkeypatch, in_processes) -> None:
+    monkeypatch.setattr(new_source, "_WORTH_PROCESSES", 2 if in_processes else 100)
     source = tmp_path / "in"
     _series(source, "head", study="ID_good")
     _series(source, "again", study="ID_mr", Modality="MR")
