@@ -174,6 +174,8 @@ def test_array_in_result_out(checkpoints) -> None:
     assert result.slices["pred_any"].iloc[result.most_suspicious] == table["pred_any"].max()
     assert (result.slices[[f"spread_{name}" for name in CLASSES]] > 0).all(axis=None)
     assert result.heat.shape == (4, 6, HEAT_PX, HEAT_PX)
+    assert result.hu.shape == (4, 400, 400)
+    assert np.count_nonzero(result.hu[2] == 75) == 30 * 30
 
 
 def test_mean_is_over_variants_then_folds_then_models(checkpoints) -> None:

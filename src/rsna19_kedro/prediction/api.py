@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,8 @@ def predict_study(
         settings: How the device is used.
 
     Returns:
-        Probabilities by slice and study, spread, and where the evidence lies.
+        Probabilities by slice and study, spread, the prepared slices, and where in them the
+        evidence lies.
 
     Raises:
         InputError: What was given cannot be predicted, or nothing is trained; the message
@@ -69,7 +71,7 @@ def predict_study(
             settings or PredictionSettings(),
             one_variant=fast,
         )
-    return result
+        return replace(result, hu=store.read(name))
 
 
 def _checked(hu: np.ndarray) -> np.ndarray:

@@ -45,6 +45,8 @@ class StudyResult:
             share of the study's strongest; ``None`` where no member can give it.
         method: What combined the models, in words.
         members: Names of the checkpoints that took part.
+        hu: ``(S, 400, 400)`` int16, the prepared slices that ``heat`` lies on; only
+            ``predict_study`` gives them.
     """
 
     study_id: str
@@ -53,6 +55,7 @@ class StudyResult:
     heat: np.ndarray | None
     method: str
     members: tuple[str, ...]
+    hu: np.ndarray | None = None
 
     @property
     def most_suspicious(self) -> int:
