@@ -253,7 +253,7 @@ def test_one_model_and_one_candidate_are_enough(tmp_path: Path) -> None:
     shown = " ".join(" ".join(_read(html).text).split())
     assert "1 model, 5 folds" in shown
     assert "logistic regression on HU histograms –" in shown  # noqa: RUF001
-    assert "plain average (chosen)" in shown
+    assert "plain average (reported)" in shown
 
 
 def test_model_card_holds_the_numbers_of_the_tables(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def draw_candidates(scores: pd.DataFrame, chosen: str) -> Figure:
             panel.grid(visible=False, axis="y")
             panel.tick_params(axis="y", length=0)
             panel.set_ylim(-0.7, len(ordered) - 0.3)
+            panel.locator_params(axis="x", nbins=6)
     return figure
 
 

@@ -78,7 +78,8 @@ def _draw_losses(panel: Axes, runs: pd.DataFrame, model: str) -> None:
     _mark_phases(panel, runs)
     panel.set_title(model)
     panel.set_ylabel("weighted log loss")
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 1.08 * panel.dataLim.y1)  # Room for the markers of the highest loss.
+    _count_steps(panel)
 
 
 def _draw_aucs(panel: Axes, runs: pd.DataFrame) -> None:
@@ -90,6 +91,15 @@ def _draw_aucs(panel: Axes, runs: pd.DataFrame) -> None:
         panel.plot(running_step(run), run["val_auc_any"], **_fold_look(int(fold)))
     _mark_phases(panel, runs)
     panel.set_ylim(top=1.005)
+    _count_steps(panel)
+
+
+def _count_steps(panel: Axes) -> None:
+    """Whole steps from zero, also where there is but one validation."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel.set_xlim(left=0)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
 
 
 def _mark_phases(panel: Axes, runs: pd.DataFrame) -> None:
