@@ -1,5 +1,7 @@
 """What a batch holds: windows, runs, masks, repeated samples."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,7 @@ def test_mask_loss_counts_only_samples_that_have_one() -> None:
     recipe = base_recipe("resnet18_384_5_planes_bn_f8", input={"crop_px": 32}, initial_weights=None)
     network = torch.nn.Identity()
     module = PhaseModule(network, recipe, "main", [], torch.zeros(1401), (0,), 32, [])
+    module.trainer = SimpleNamespace(world_size=1)
     masks = torch.zeros(3, 32, 32, dtype=torch.int8)
     masks[0, :16], masks[1] = 2, -1
     draws = Draws(torch.zeros(3), torch.ones(3), torch.zeros(3, 2), torch.ones(3, 2))

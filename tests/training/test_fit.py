@@ -3,15 +3,18 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.data import FoldSlices
+from rsna19_kedro.training.failures import explained
 from rsna19_kedro.training.fit import initial_network, train_model
 from rsna19_kedro.training.job import Trained, TrainingJob, split_fold
 from rsna19_kedro.training.module import PhaseModule
@@ -280,6 +283,42 @@ def test_two_devices_share_batches_and_studies(tmp_path) -> None:
         assert row["val_loss"] == pytest.approx(other["val_loss"], abs=1e-5)
     for name, value in one.weights.items():
         assert torch.allclose(value.float(), two.weights[name].float(), atol=1e-5), name
+
+
+def test_failure_in_a_devices_own_process_is_explained_as_well(tmp_path) -> None:
+    recipe = _recipe("resnet18_400", **_only(optimizer="adam", learning_rate=1e30, epochs=4))
+    with pytest.raises(InputError, match=r"loss became.*loss_not_finite\.json.*learning_rate"):
+        _train(recipe, tmp_path, accelerator="cpu", devices=2)
+    note = json.loads((tmp_path / "resume" / "loss_not_finite.json").read_text())
+    assert len(note["slices"]) == 2  # Half of the batch is one device's.
+
+
+def test_memory_of_a_device_is_named_by_the_text_that_its_process_left(tmp_path) -> None:
+    job = _job(_recipe("resnet18_400", **_only()), tmp_path)
+    module = SimpleNamespace(
+        unit=SimpleNamespace(batch=4), phase_name="main", phase=job.recipe.phases.main
+    )
+    text = (
+        "Traceback ...\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
+    )
+    message = r"batch of 4.*2\.00 GiB.*main\.batch"
+    with pytest.raises(InputError, match=message), explained(module, job):
+        raise ProcessRaisedException(text, 1, 2)
+    with pytest.raises(ProcessRaisedException), explained(module, job):
+        raise ProcessRaisedException("KeyError: 3", 1, 2)
+
+
+def test_devices_that_hold_different_numbers_of_samples_are_weighed(tmp_path, monkeypatch) -> None:
+    """Gradients are averaged over devices: together they must be the mean over all samples."""
+    job = _job(_recipe("resnet18_400", **_only()), tmp_path)
+    module = PhaseModule(initial_network(job), job.recipe, "main", [], LUT, (0, 1, 0), SIDE_PX, [])
+    monkeypatch.setattr(PhaseModule, "trainer", SimpleNamespace(world_size=2))
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda counts: counts.fill_(5))
+    one, other = torch.tensor([1.0, 2.0]), torch.tensor([6.0, 7.0, 8.0])
+    parts = [module._weighed(part.mean(), torch.tensor(len(part))) for part in (one, other)]
+    assert float(sum(parts) / 2) == pytest.approx(float(torch.cat([one, other]).mean()))
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda counts: None)
+    assert float(module._weighed(torch.tensor(0.0), torch.tensor(0))) == 0  # Nobody has one.
 
 
 def test_fold_without_slices_or_positives_is_refused(tmp_path) -> None:

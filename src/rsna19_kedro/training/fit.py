@@ -21,8 +21,9 @@ from rsna19_kedro.networks.build import build_network, start_from
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.data import FoldData, SampleKind
+from rsna19_kedro.training.failures import explained
 from rsna19_kedro.training.job import Trained, TrainingJob
-from rsna19_kedro.training.module import LossNotFinite, PhaseModule
+from rsna19_kedro.training.module import PhaseModule
 from rsna19_kedro.training.plan import Unit, plan_phase
 from rsna19_kedro.training.progress import TrainingProgress
 from rsna19_kedro.training.recipe import TrainingSettings
@@ -156,14 +157,10 @@ def _fit_phase(module: PhaseModule, data: FoldData, job: TrainingJob, number: in
         _lay_out(module.network, trainer, job.settings)
         if state.is_file():
             logger.info("%s goes on from %s", job.title, state.name)
-        try:
+        with explained(module, job):
             trainer.fit(
                 module, data, ckpt_path=state if state.is_file() else None, weights_only=False
             )
-        except LossNotFinite as error:
-            raise _not_finite(error, module, job) from error
-        except torch.OutOfMemoryError as error:
-            raise _out_of_memory(error, module, job) from error
     module.to("cpu")
     if job.settings.devices > 1:  # The devices' processes have gone with their weights.
         left = torch.load(state, map_location="cpu", weights_only=False)
@@ -213,43 +210,3 @@ def _lay_out(network: SliceNetwork, trainer: L.Trainer, settings: TrainingSettin
         network.encoder.to(memory_format=torch.channels_last)
     if settings.compile:
         network.encoder.compile()
-
-
-def _not_finite(error: LossNotFinite, module: PhaseModule, job: TrainingJob) -> InputError:
-    """Save which slices the batch held, and say so."""
-    names = job.slices.train.studies().study_ids
-    note = job.resume / "loss_not_finite.json"
-    with atomic_path(note) as part:
-        part.write_text(
-            json.dumps(
-                {
-                    "model": job.recipe.model,
-                    "fold": job.fold,
-                    "phase": module.phase_name,
-                    "batch": error.step,
-                    "loss": str(error.value),
-                    "slices": [
-                        {"study_id": names[study], "slice_num": target}
-                        for study, target in zip(error.studies, error.targets, strict=True)
-                    ],
-                },
-                indent=1,
-            )
-        )
-    recipe = job.recipe.model
-    return InputError(
-        f"{job.title}: the loss became {error.value} in phase {module.phase_name!r}, batch "
-        f"{error.step}. The slices of that batch are listed in {note}. Lower "
-        f"{recipe}.phases.{module.phase_name}.learning_rate, set its gradient_clip, or train with "
-        "--params training.precision=32-true."
-    )
-
-
-def _out_of_memory(error: Exception, module: PhaseModule, job: TrainingJob) -> InputError:
-    unit, key = module.unit, f"{job.recipe.model}.phases.{module.phase_name}"
-    return InputError(
-        f"{job.title}: the GPU's memory does not hold a batch of {unit.batch} samples in phase "
-        f"{module.phase_name!r} ({str(error).splitlines()[0][:100]}). Halve {key}.batch (now "
-        f"{module.phase.batch}) and double {key}.accumulate (now {module.phase.accumulate}), or "
-        "add --params training.precision=bf16-mixed."
-    )

@@ -1,8 +1,10 @@
 """The Lightning module: one phase of a recipe on one network."""
 
+import json
 import math
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -34,15 +36,19 @@ class LossNotFinite(Exception):
 
     Args:
         value: The loss.
-        batch: The batch.
-        step: Its number in the phase.
+        step: Number of the batch in the phase.
+        samples: Study and slice of each of its samples.
     """
 
-    def __init__(self, value: float, batch: Batch, step: int) -> None:
-        super().__init__(f"the loss became {value} in batch {step}")
-        self.value, self.step = value, step
-        self.studies = batch.studies.tolist()
-        self.targets = batch.targets.tolist()
+    def __init__(self, value: float, step: int, samples: list[list[int]]) -> None:
+        super().__init__(f"the loss became {value} in batch {step}, samples {samples}")
+        self.value, self.step, self.samples = value, step, samples
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """Find the error in what another process wrote of it."""
+        found = re.search(r"the loss became (\S+) in batch (\d+), samples (\[.*\])", text)
+        return found and cls(float(found[1]), int(found[2]), json.loads(found[3]))
 
 
 class PhaseModule(L.LightningModule):
@@ -161,30 +167,48 @@ class PhaseModule(L.LightningModule):
         border = self.recipe.augmentation.border
         slices = resample(slices, float(self.hu_lut[0]), draws, border, crop)
         output = self.network.outputs(slices)
-        loss = weighted_bce(output.logits, batch.labels, self.class_weights)
+        known = (~torch.isnan(batch.labels[..., 0])).sum()
+        loss = self._weighed(weighted_bce(output.logits, batch.labels, self.class_weights), known)
         if output.masks is not None and self.recipe.mask_loss_weight:
             loss = loss + self.recipe.mask_loss_weight * self._mask_loss(
                 output.masks[:, 0], batch.masks, draws
             )
         if not torch.isfinite(loss):
-            raise LossNotFinite(loss.item(), batch, self.unit.first_step + batch_idx)
+            samples = torch.stack([batch.studies, batch.targets], dim=1).tolist()
+            raise LossNotFinite(loss.item(), self.unit.first_step + batch_idx, samples)
         self._train_losses.append(loss.detach())
         if batch_idx % 10 == 0 and self.logger is not None:
             rate = self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]  # type: ignore[union-attr]
             self._tensorboard(batch_idx, train_loss=float(loss.detach()), learning_rate=rate)
         return loss
 
+    def _weighed(self, mean: Tensor, count: Tensor) -> Tensor:
+        """A device's mean, so that the mean over devices is that over all their samples.
+
+        Args:
+            mean: Loss over this device's samples.
+            count: How many these are; devices may hold different numbers.
+        """
+        world = self.trainer.world_size
+        if world == 1:
+            return mean
+        everyone = count.float().clone()
+        torch.distributed.all_reduce(everyone)
+        return mean * (count * world / everyone.clamp(min=1))
+
     def _mask_loss(self, logits: Tensor, masks: Tensor, draws: Draws) -> Tensor:
         """Loss of the samples that have a mask; 0 where none has."""
-        if not masks.numel():
-            return logits.sum() * 0
-        has_mask = torch.nonzero(masks.amax(dim=(1, 2)) >= 0)[:, 0]
-        if not len(has_mask):
-            return logits.sum() * 0  # Every device's graph is the same, masks or not.
-        targets = mask_targets(masks[has_mask], draws.of(has_mask.cpu()), self.recipe.input)
-        return torch.nn.functional.binary_cross_entropy_with_logits(
-            logits[has_mask].float(), targets
-        )
+        # Every device's graph is the same, masks or not.
+        loss = logits.sum() * 0
+        has_mask = logits.new_empty(0, dtype=torch.long)
+        if masks.numel():
+            has_mask = torch.nonzero(masks.amax(dim=(1, 2)) >= 0)[:, 0]
+        if len(has_mask):
+            targets = mask_targets(masks[has_mask], draws.of(has_mask.cpu()), self.recipe.input)
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                logits[has_mask].float(), targets
+            )
+        return self._weighed(loss, torch.tensor(len(has_mask), device=logits.device))
 
     def _draws(self, count: int, batch_idx: int) -> Draws:
         """This device's share of the draws of the whole batch."""
