@@ -2,8 +2,11 @@
 
 import click
 import pytest
+from kedro.validation.exceptions import ParameterValidationError
+from pydantic import ValidationError
 
-from rsna19_kedro.cli import _params_callback, normalise_params, run
+from rsna19_kedro.cli import _message, _params_callback, normalise_params, run
+from rsna19_kedro.prediction.settings import PredictionSettings
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,16 @@ def test_item_without_a_value_is_refused() -> None:
     option = next(p for p in run.params if p.name == "params")
     with pytest.raises(click.UsageError, match="fold"):
         _params_callback(ctx, option, "fold")
+
+
+def test_misspelt_key_of_a_parameter_is_a_line_that_names_it() -> None:
+    with pytest.raises(ValidationError) as found:
+        PredictionSettings(precison="bf16", batch_slices=0)
+    text = "Parameter validation failed:\n- Parameter 'prediction': Failed to instantiate "
+    message = _message(ParameterValidationError(f"{text}PredictionSettings: {found.value}"))
+    assert "  prediction.precison: there is no such key (given: 'bf16')" in message
+    assert "  prediction.batch_slices: Input should be greater than 0 (given: 0)" in message
+    assert "pydantic.dev" not in message
+    assert "conf/base/parameters" in message
+    other = ParameterValidationError("something else")
+    assert _message(other) == "something else"

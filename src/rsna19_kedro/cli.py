@@ -18,6 +18,7 @@ from rsna19_kedro.runners import GPURunner
 
 DEFAULT_RUNNER = "rsna19_kedro.runners.GPURunner"
 
+_WHERE_PARAMETERS = "What there is, with comments: conf/base/parameters/. Nothing was run."
 _KEY = re.compile(r"^\s*[A-Za-z_][\w.\-]*\s*[:=]")
 _COLON_KEY = re.compile(r"^(\s*[A-Za-z_][\w.\-]*)\s*:")
 
@@ -100,12 +101,28 @@ def _message(error: Exception) -> str:
     for cause in reversed(chain):
         if isinstance(cause, InputError):
             return str(cause)
+    if isinstance(error, ParameterValidationError):
+        return _parameter_message(str(error))
     if any(isinstance(cause, FileNotFoundError) for cause in chain):
         return (
             f"{error}\nThis file is missing. An earlier step makes it: "
             "'kedro run --only-missing-outputs' makes all that is missing."
         )
     return str(error)
+
+
+def _parameter_message(text: str) -> str:
+    """Pydantic's findings, a line a key: Kedro hands them on as text."""
+    found = []
+    for parameter, block in re.findall(r"Parameter '(.+?)': (.*?)(?=\n- Parameter|\Z)", text, re.S):
+        for key, what, value in re.findall(
+            r"^(\S+)\n  (.+?) \[type=\w+, input_value=(.*), input_type=\w+\]$", block, re.M
+        ):
+            said = what.replace("Extra inputs are not permitted", "there is no such key")
+            found.append(f"  {parameter}.{key}: {said} (given: {value})")
+    if not found:
+        return text
+    return "\n".join(["These parameters cannot be used:", *found, _WHERE_PARAMETERS])
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

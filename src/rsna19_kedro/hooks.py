@@ -21,6 +21,7 @@ from kedro.pipeline.node import Node
 from rsna19_kedro.context import current_scope
 from rsna19_kedro.contracts import FOLDS
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.files import empty_folder
 from rsna19_kedro.runners.persistence import remove_file
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class OneSource:
         Raises:
             InputError: ``data/`` holds results of something else.
         """
-        if set(run_params.get("pipeline_names") or ()) == {"new_study"}:
+        if _is_new_study(run_params):
             return  # It takes checkpoints of whatever data, and touches no other result.
         self._note = Path(str(catalog["slice_index"]._filepath)).parent / "source.json"
         self._source = {
@@ -141,6 +142,22 @@ class OneSource:
             self._note.write_text(json.dumps(self._source))
 
 
+class FreshNewStudy:
+    """Remove what an earlier run predicted: nothing of it may be taken for this run's."""
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Remove the results that this run will make anew."""
+        if not _is_new_study(run_params) or run_params["only_missing_outputs"]:
+            return
+        for name in pipeline.all_outputs():
+            remove_file(catalog, name)
+        if "new_dicom_folder" in pipeline.inputs():
+            empty_folder(catalog.load("new_dicom_folder"))
+
+
 class ResultSummary:
     """Say at the end where to look."""
 
@@ -157,6 +174,17 @@ class ResultSummary:
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Log the path of each result that this run wrote."""
+        self._log("Results", pipeline, catalog)
+
+    @hook_impl
+    def on_pipeline_error(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Of several new studies some may have results although the run ends with an error."""
+        if _is_new_study(run_params):
+            self._log("Results of what could be predicted", pipeline, catalog)
+
+    def _log(self, title: str, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         written = pipeline.all_outputs()
         lines = [
             f"  {text}: {_shown(catalog[name]._filepath, Path.cwd())}"
@@ -164,7 +192,11 @@ class ResultSummary:
             if name in written and name in catalog and catalog[name].exists()
         ]
         if lines:
-            logger.info("Results:\n%s", "\n".join(lines))
+            logger.info("%s:\n%s", title, "\n".join(lines))
+
+
+def _is_new_study(run_params: dict[str, Any]) -> bool:
+    return set(run_params.get("pipeline_names") or ()) == {"new_study"}
 
 
 def _shown(path: Any, project: str | Path) -> str:

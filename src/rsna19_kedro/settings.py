@@ -3,10 +3,24 @@
 from typing import Any
 
 from rsna19_kedro.context import ScopedContext
-from rsna19_kedro.hooks import NeedEveryFold, NodeProgress, OneSource, QuietLogs, ResultSummary
+from rsna19_kedro.hooks import (
+    FreshNewStudy,
+    NeedEveryFold,
+    NodeProgress,
+    OneSource,
+    QuietLogs,
+    ResultSummary,
+)
 
 CONTEXT_CLASS = ScopedContext
-HOOKS = (QuietLogs(), NeedEveryFold(), OneSource(), NodeProgress(), ResultSummary())
+HOOKS = (
+    QuietLogs(),
+    NeedEveryFold(),
+    OneSource(),
+    FreshNewStudy(),
+    NodeProgress(),
+    ResultSummary(),
+)
 # kedro-viz records runs of Kedro's own sequential runner only, and warns about every other.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",)
 CONFIG_LOADER_ARGS: dict[str, Any] = {

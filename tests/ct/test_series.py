@@ -116,6 +116,13 @@ def test_good_studies_are_prepared_beside_bad_ones(tmp_path, monkeypatch, in_pro
     assert findings["patients"] == {}
 
 
+def test_images_at_one_position_are_remarked(tmp_path) -> None:
+    _series(tmp_path / "in", "again", positions=[0, 5, 5, 10, 15, 20, 25, 30, 30, 30])
+    prepared = prepare_source(tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16)
+    (remarks,) = prepared.findings["remarks"].values()
+    assert any("3 of its 10 images lie at the position of another" in text for text in remarks)
+
+
 def test_nothing_to_predict_says_what_was_found(tmp_path) -> None:
     _series(tmp_path / "in", "scout", ImageType="ORIGINAL\\PRIMARY\\LOCALIZER")
     with pytest.raises(InputError, match=r"10 files: a localizer.*Wanted are axial CT"):

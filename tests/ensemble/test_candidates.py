@@ -247,7 +247,7 @@ def test_a_model_that_was_not_fitted_on_is_named(problem):
     candidate = MeanCandidate()
     candidate.fit(features, labels, patients)
     fewer = FirstLevel(("one",), features.predictions[:, :1], features.study, features.slice_num)
-    with pytest.raises(InputError, match=r"lack \['two'\]"):
+    with pytest.raises(InputError, match=r"other models: two is missing\. Predict with one, two"):
         candidate.predict(fewer)
 
 

@@ -120,7 +120,7 @@ def test_second_level_is_used_only_if_it_fits(tmp_path) -> None:
     one = {MODELS[0]: votes[MODELS[0]]}
     values, method = combine(one, studies, numbers, tmp_path)
     assert np.allclose(values, one[MODELS[0]], atol=1e-6)
-    assert method.startswith("mean of 1 models")
+    assert method.startswith(f"{MODELS[0]} alone (The second level was fitted on other models")
 
 
 def test_second_level_gets_the_areas_that_it_was_fitted_with(tmp_path) -> None:
@@ -135,10 +135,10 @@ def test_second_level_gets_the_areas_that_it_was_fitted_with(tmp_path) -> None:
     candidate.fit(features, (rng.random((40, 6)) > 0.5).astype(np.uint8), studies)
     candidate.save(tmp_path)
     values, method = combine(votes, studies, numbers, tmp_path, areas)
-    assert method == "second level (mlp) over 1 models"
+    assert method == "second level (mlp) over one model"
     assert np.allclose(values, candidate.predict(features), atol=1e-6)
     assert (
-        "mean of 1 models (The second level is to know the areas"
+        "bn_f8 alone (The second level is to know the areas"
         in (combine(votes, studies, numbers, tmp_path)[1])
     )
 
@@ -197,16 +197,42 @@ def test_half_precision_tells_where_the_evidence_lies_too(checkpoints) -> None:
     assert low.heat.shape == single.heat.shape
 
 
-def test_fast_takes_one_member(checkpoints) -> None:
-    assert predict_study(_head(), checkpoints, fast=True).members == ("resnet18_400 fold 0",)
+def test_fast_takes_one_member(checkpoints, caplog) -> None:
+    result = predict_study(_head(), checkpoints, fast=True)
+    assert result.members == ("resnet18_400 fold 0",)
+    assert result.method == "resnet18_400 alone"
+    assert not caplog.records
+
+
+def test_one_name_is_a_model_and_one_number_a_fold(checkpoints) -> None:
+    result = predict_study(_head(), checkpoints, models="clf2Dc_resnet34_3x3", folds=3)
+    assert result.members == ("clf2Dc_resnet34_3x3 fold 3",)
+    with pytest.raises(InputError, match="there is"):
+        predict_study(_head(), checkpoints, models="clf2Dc_resnet34_3x3_2")
+
+
+def test_prepared_slices_are_taken_as_they_are(checkpoints) -> None:
+    once = predict_study(_head(), checkpoints, fast=True)
+    again = predict_study(once.hu, checkpoints, fast=True)
+    assert np.array_equal(once.hu, again.hu)
+    assert once.study == again.study
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_a_message(checkpoints) -> None:
+    with pytest.raises(InputError, match="finds no GPU"):
+        predict_study(_head(), checkpoints, settings=PredictionSettings(accelerator="gpu"))
 
 
 @pytest.mark.parametrize(
     ("array", "message"),
     [
         (np.zeros((4, 4)), r"\(slices, rows, columns\)"),
-        (np.zeros((2, 8, 8)), "not HU"),
-        (np.full((2, 8, 8), np.nan), "not HU"),
+        (np.zeros((2, 80, 80)), "from 0.0 to 0.0, which are not HU"),
+        (np.full((2, 80, 80), np.nan), "not finite"),
+        (_head().transpose(1, 2, 0), "the slices come first"),
+        (np.full((5, 80, 80), -1000), "hardly anything but air"),
+        ([[1, 2]], "an array or a path, not a list"),
     ],
 )
 def test_arrays_that_are_no_study_are_refused(checkpoints, array, message: str) -> None:

@@ -12,7 +12,7 @@ import pydicom
 from rsna19_kedro.contracts import PADDING_HU
 from rsna19_kedro.ct.headers import read_headers
 from rsna19_kedro.ct.series import SERIES, pick_series
-from rsna19_kedro.ct.slice_index import headers_table, is_truncated, number_slices
+from rsna19_kedro.ct.slice_index import POSITION, headers_table, is_truncated, number_slices
 from rsna19_kedro.ct.sources import MAX_UNPACKED_BYTES, Source, opened, read_nifti
 from rsna19_kedro.ct.study_volume import ALIGNED, prepare_study
 from rsna19_kedro.ct.volume_store import VolumeStore
@@ -193,6 +193,12 @@ def _remarks(
     if repaired:
         shown = ", ".join(str(number + 1) for number in repaired)
         found.append(f"damaged slices, replaced by their neighbours: {shown}")
+    same = int(slices.duplicated(POSITION).sum())
+    if same and slices[POSITION].notna().all(axis=None):
+        found.append(
+            f"{same} of its {len(slices)} images lie at the position of another: copies, or a "
+            "series in time rather than a stack of slices? Look at them before you trust it"
+        )
     twice = len(own) - len(slices)
     if twice:
         found.append(f"{twice} more files of this series were left out (duplicates or damaged)")

@@ -50,7 +50,7 @@ def opened(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[Source]:
     elif not path.is_file():
         raise InputError(
             f"The source {path} does not exist. Name a folder, a DICOM file, a zip file or a "
-            "NIfTI file: --params source=PATH"
+            "NIfTI file (on the command line: --params source=PATH)."
         )
     elif path.name.lower().endswith(_NIFTI):
         yield Source(path.parent, (path.name,), nifti=True)

@@ -80,9 +80,9 @@ class FirstLevel:
         lacking = [model for model in models if model not in self.models]
         if lacking:
             raise InputError(
-                f"The second level was fitted on the models {list(models)}, the predictions "
-                f"given to it lack {lacking}. Predict with the same models, or run the "
-                "pipeline stacking again."
+                f"The second level was fitted on other models: {', '.join(lacking)} "
+                f"{'is' if len(lacking) == 1 else 'are'} missing. Predict with "
+                f"{', '.join(models)}, or run the pipeline stacking again."
             )
         if tuple(models) == self.models:
             return self

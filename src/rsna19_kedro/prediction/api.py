@@ -17,22 +17,26 @@ from rsna19_kedro.prediction.new_study import StudyResult, predict_prepared
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 CHECKPOINTS = Path("data/06_models")
+_LEAST_SIDE_PX = 64
+_LEAST_TISSUE = 0.002
+"""Share of the values above 0 HU."""
 
 
 def predict_study(
     source: np.ndarray | str | Path,
     checkpoints: str | Path = CHECKPOINTS,
     *,
-    models: Sequence[str] | None = None,
-    folds: Sequence[int] | None = None,
+    models: Sequence[str] | str | None = None,
+    folds: Sequence[int] | int | None = None,
     fast: bool = False,
     settings: PredictionSettings | None = None,
 ) -> StudyResult:
     """Predict one study.
 
     Args:
-        source: ``(S, H, W)`` in HU, axial slices from feet to head, rows from front to back; or
-            a folder, DICOM file, zip file or NIfTI file that holds one study.
+        source: ``(S, H, W)`` in HU, axial slices from feet to head, rows from front to back,
+            cropped round the head unless it is 400 x 400 already; or a folder, DICOM file, zip
+            file or NIfTI file that holds one study.
         checkpoints: Folder with ``<model>/fold_<k>/checkpoint.safetensors``.
         models: Names of the models that take part; ``None`` for all that are there.
         folds: Folds that take part; ``None`` for all.
@@ -47,6 +51,10 @@ def predict_study(
         InputError: What was given cannot be predicted, or nothing is trained; the message
             says what was found and what to do.
     """
+    models = (models,) if isinstance(models, str) else models
+    folds = (folds,) if isinstance(folds, int) else folds
+    if not isinstance(source, np.ndarray | str | Path):
+        raise InputError(f"A study is an array or a path, not a {type(source).__name__}.")
     members = find_members(Path(checkpoints), models, folds, fast)
     with tempfile.TemporaryDirectory(prefix="rsna19-") as folder:
         store = VolumeStore(Path(folder))
@@ -67,7 +75,7 @@ def predict_study(
             sizes,
             store.shape(name)[-1],
             members,
-            Path(checkpoints) / "level2",
+            None if fast else Path(checkpoints) / "level2",
             settings or PredictionSettings(),
             one_variant=fast,
         )
@@ -78,9 +86,20 @@ def _checked(hu: np.ndarray) -> np.ndarray:
     """Cropped like a prepared study."""
     if hu.ndim != 3 or 0 in hu.shape or not np.issubdtype(hu.dtype, np.number):
         raise InputError(f"A study is (slices, rows, columns) in HU, not {hu.dtype} {hu.shape}.")
-    if not np.isfinite(hu).all() or hu.min() > -300:
+    if min(hu.shape[1:]) < _LEAST_SIDE_PX:
+        raise InputError(
+            f"An array of the shape {hu.shape} holds no axial head: the slices come first, then "
+            "rows and columns."
+        )
+    if not np.isfinite(hu).all():
+        raise InputError("The array holds values that are not finite; expected HU.")
+    if hu.min() > -300:
         raise InputError(
             f"The array holds values from {hu.min()} to {hu.max()}, which are not HU: air is "
             "about -1000."
         )
+    if (hu > 0).mean() < _LEAST_TISSUE:
+        raise InputError("The array holds hardly anything but air: nothing that could be a head.")
+    if hu.shape[1:] == (CROP_PX, CROP_PX):
+        return np.clip(hu, PADDING_HU, 32767).astype(np.int16)  # Prepared already.
     return crop_head(np.clip(hu, -1024, 32767).astype(np.int16), CROP_PX, PADDING_HU)

@@ -75,10 +75,18 @@ class Engine:
     def of(
         cls, checkpoint: Checkpoint, variants: Sequence[str], settings: PredictionSettings
     ) -> "Engine":
-        """Build the checkpoint's network on the device that the settings name."""
+        """Build the checkpoint's network on the device that the settings name.
+
+        Raises:
+            InputError: A GPU is asked for where there is none.
+        """
         gpu = settings.accelerator == "gpu" or (
             settings.accelerator == "auto" and torch.cuda.is_available()
         )
+        if gpu and not torch.cuda.is_available():
+            raise InputError(
+                "prediction.accelerator is gpu, but torch finds no GPU here. Take auto or cpu."
+            )
         device = torch.device("cuda" if gpu else "cpu")
         network = checkpoint.network().to(device)
         if gpu:

@@ -82,7 +82,7 @@ def combine(
     by_model: dict[str, np.ndarray],
     studies: np.ndarray,
     slice_nums: np.ndarray,
-    level2: Path,
+    level2: Path | None,
     areas: np.ndarray | None = None,
 ) -> tuple[np.ndarray, str]:
     """Probabilities of the second level if it fits the models at hand, else their mean.
@@ -91,7 +91,7 @@ def combine(
         by_model: ``(N, 6)`` of each model, a mean over its folds and variants.
         studies: ``(N,)`` number of each slice's study.
         slice_nums: ``(N,)``.
-        level2: Folder of the trained second level; need not be there.
+        level2: Folder of the trained second level; need not be there. ``None`` for the mean.
         areas: ``(N, 7)`` mean areas of predicted masks, if any model predicts them.
 
     Returns:
@@ -106,14 +106,18 @@ def combine(
         None if areas is None else areas.astype(np.float32),
     )
     mean = features.predictions.mean(axis=1, dtype=np.float64)
+    plain = f"mean of {len(models)} models" if len(models) > 1 else f"{models[0]} alone"
+    if level2 is None:
+        return mean, plain
     if not (level2 / "candidate.json").is_file():
-        return mean, f"mean of {len(models)} models (no second level is trained)"
+        return mean, f"{plain} (no second level is trained)"
     try:
         candidate = load_candidate(level2)
         values = np.asarray(candidate.predict(features), dtype=np.float64)
     except InputError as error:
         logger.warning("The second level does not fit these models: their mean is taken")
-        return mean, f"mean of {len(models)} models ({str(error).split('.')[0]})"
+        return mean, f"{plain} ({str(error).split('.')[0]})"
     assert values.shape == (len(studies), len(CLASSES))
     kind = getattr(candidate, "base", candidate).kind  # what its corrections, if any, correct
-    return np.clip(values, 0.0, 1.0), f"second level ({kind}) over {len(models)} models"
+    over = f"{len(models)} models" if len(models) > 1 else "one model"
+    return np.clip(values, 0.0, 1.0), f"second level ({kind}) over {over}"

@@ -40,7 +40,7 @@ class StudyResult:
         study_id: Its name.
         slices: A row a slice: ``slice_num``, six ``pred_*`` and six ``spread_*`` (standard
             deviation between checkpoints, a sign of uncertainty).
-        study: Probability of the study by class: that of its most suspicious slice.
+        study: Probability of the study by class: the highest of its slices.
         heat: ``(S, 6, 100, 100)`` float16 in 0..1: where the evidence for a class lies, as a
             share of the study's strongest; ``None`` where no member can give it.
         method: What combined the models, in words.
@@ -68,7 +68,7 @@ def predict_prepared(
     sizes: dict[str, int],
     side_px: int,
     members: Sequence[Member],
-    level2: Path,
+    level2: Path | None,
     settings: PredictionSettings,
     *,
     one_variant: bool = False,
@@ -81,7 +81,7 @@ def predict_prepared(
         sizes: Slices of each study.
         side_px: Side of the prepared slices.
         members: Checkpoints; each is loaded once.
-        level2: Folder of the second level.
+        level2: Folder of the second level; ``None`` for the mean of the members.
         settings: How the device is used.
         one_variant: Only the slices as they are, no other test-time variant.
         on_study: Told what is worked on, once a member and study.
@@ -117,7 +117,7 @@ def _results(
     votes: dict[str, list[dict[str, Vote]]],
     heat: dict[str, tuple[int, np.ndarray]],
     members: Sequence[Member],
-    level2: Path,
+    level2: Path | None,
 ) -> Iterator[StudyResult]:
     names = list(sizes)
     by_fold = {

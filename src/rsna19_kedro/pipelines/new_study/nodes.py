@@ -2,6 +2,7 @@
 
 import logging
 import platform
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -49,14 +50,21 @@ def prepare_source(
         max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
         include_phi=params.include_phi,
     )
-    for _, row in prepared.series.iterrows():
-        logger.info("%s, %d slices: %s", row["description"] or "series", *row[["slices", "reason"]])
-    for reason, count in prepared.findings["problems"].items():
-        logger.warning("%d files left out: %s", count, reason)
-    for remarks in prepared.findings["remarks"].values():
+    series, findings = prepared.series, prepared.findings
+    numbers = _numbers(prepared.slices["study_id"].unique(), findings)
+    for _, row in series.iterrows():
+        text = _series_text(row, params.include_phi)
+        logger.info("%s: %s: %s", numbers.get(row["study_id"], "No study"), text, row["reason"])
+    for reason, count in findings["problems"].items():
+        logger.warning("%s left out: %s", _counted(count, "file"), reason)
+    for name, remarks in findings["remarks"].items():
         for remark in remarks:
-            logger.warning("A study: %s", remark)
-    return store, prepared.slices, prepared.series, prepared.findings
+            logger.warning("%s: %s", numbers[name], remark)
+    for name, reason in findings["failed"].items():
+        logger.warning("%s (%s) cannot be predicted: %s", numbers[name], name, reason)
+    if not params.include_phi:
+        series = series.assign(description="")  # Free text: it may name a patient.
+    return store, prepared.slices, series, findings
 
 
 def predict_new(
@@ -71,7 +79,8 @@ def predict_new(
 
     Returns:
         ``new_predictions`` twice (for Parquet and CSV): a row a slice and, with ``level``
-        ``study``, a row a study; and how they were made.
+        ``study``, a row a study with the highest probability of each class and the spread
+        there; and how they were made.
     """
     from rsna19_kedro.parallel import progress_bar
     from rsna19_kedro.prediction.members import find_members
@@ -87,7 +96,7 @@ def predict_new(
             sizes,
             params.crop_size_px,
             members,
-            models / "level2",
+            None if params.fast else models / "level2",
             prediction,
             one_variant=params.fast,
             on_study=lambda title: bar.update(task, advance=1, description=title),
@@ -103,10 +112,12 @@ def predict_new(
         study |= {f"pred_{name}": value for name, value in result.study.items()}
         row = table.loc[table["slice_num"] == result.most_suspicious].iloc[0]
         study |= {"sop_instance_uid": row["sop_instance_uid"]}
-        study |= {f"spread_{name}": row[f"spread_{name}"] for name in CLASSES}
-        tables += [pd.DataFrame([study]), table.assign(level="slice")]
+        highest = {name: table[f"pred_{name}"].idxmax() for name in CLASSES}
+        study |= {f"spread_{name}": table.at[at, f"spread_{name}"] for name, at in highest.items()}
+        rows = pd.concat([pd.DataFrame([study]), table.assign(level="slice")])
+        tables.append(rows.assign(study_number=list(sizes).index(result.study_id) + 1))
     table = pd.concat(tables, ignore_index=True)
-    first = ["study_id", "level", "slice_num", "sop_instance_uid", *PREDICTIONS]
+    first = ["study_number", "study_id", "level", "slice_num", "sop_instance_uid", *PREDICTIONS]
     table = table[[*first, *(name for name in table.columns if name not in first)]]
     summary = {"method": results[0].method, "members": list(results[0].members)}
     return table, table, summary
@@ -126,8 +137,10 @@ def report_new(
 
     of_study = predictions[predictions["level"] == "study"]
     names = of_study["study_id"].tolist()
-    everything = [*names, *findings["failed"]]
-    titles = {name: _title(number, name, findings) for number, name in enumerate(everything, 1)}
+    titles = {
+        name: ", ".join(filter(None, [number, findings["patients"].get(name)]))
+        for name, number in _numbers(names, findings).items()
+    }
     viewed = []
     for number in np.argsort(-of_study["pred_any"].to_numpy(), kind="stable"):
         name = names[number]
@@ -202,7 +215,9 @@ def write_dicom(
     return made
 
 
-def refuse_incomplete(findings: dict[str, Any], dicom: dict[str, Any], report: str) -> None:
+def refuse_incomplete(
+    findings: dict[str, Any], dicom: dict[str, Any], predictions: pd.DataFrame, report: str
+) -> None:
     """End the run with an error when a study lacks results; all others are written.
 
     Raises:
@@ -211,24 +226,39 @@ def refuse_incomplete(findings: dict[str, Any], dicom: dict[str, Any], report: s
     del report
     failed = {**dicom["failed"], **findings["failed"]}
     if failed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        numbers = _numbers(predictions["study_id"].unique(), findings)
+        reasons = "; ".join(
+            f"{numbers[name]} ({name}): {reason}" for name, reason in failed.items()
+        )
         raise InputError(
             f"{len(failed)} of {len(findings['failed']) + findings['predicted']} studies could "
             f"not be {'predicted' if findings['failed'] else 'written as DICOM'} ({reasons}). "
-            "The others are in the report."
+            "The results of the others are whole."
         )
 
 
-def _title(number: int, name: str, findings: dict[str, Any]) -> str:
-    patient = findings["patients"].get(name)
-    return f"Study {number}" + (f", {patient}" if patient else "")
+def _numbers(predicted: Iterable[str], findings: dict[str, Any]) -> dict[str, str]:
+    """What studies are called in the log, the report and the tables: ``Study 1``, ``Study 2``.
+
+    Args:
+        predicted: Studies in the order of the tables; those that failed come after them.
+        findings: Names those.
+    """
+    return {
+        name: f"Study {number}" for number, name in enumerate([*predicted, *findings["failed"]], 1)
+    }
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _facts(
     name: str, own: pd.DataFrame, series: pd.DataFrame, findings: dict[str, Any], members: int
 ) -> list[tuple[str, str]]:
     worst = own.loc[own["pred_any"].idxmax()]
-    facts = [("Most suspicious slice", f"{int(worst['slice_num']) + 1} of {len(own)}")]
+    place = f"{int(worst['slice_num'])} (numbered 0 to {len(own) - 1}, feet to head)"
+    facts = [("Most suspicious slice", place)]
     if members > 1:
         spread = f"{100 * worst['spread_any']:.1f} % there (standard deviation, any)"
         facts.append(("Models disagree by", spread))
@@ -241,7 +271,7 @@ def _facts(
 
 def _series_text(row: pd.Series, include_phi: bool) -> str:
     """A series in words; descriptions are free text, so they may name a patient."""
-    parts = [f"{row['slices']} slices"]
+    parts = [_counted(row["slices"], "slice")]
     if np.isfinite(row["distance_mm"]):
         parts.append(f"{row['distance_mm']:.1f} mm apart")
     if row["kernel"]:

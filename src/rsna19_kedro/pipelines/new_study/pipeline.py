@@ -62,7 +62,7 @@ def create_pipeline(scope: Scope) -> Pipeline:
             ),
             Node(
                 refuse_incomplete,
-                inputs=["new_findings", "new_dicom", "new_report"],
+                inputs=["new_findings", "new_dicom", "new_predictions", "new_report"],
                 outputs=None,
                 name="refuse_incomplete",
             ),
