@@ -152,8 +152,9 @@ def _areas(votes: dict[str, list[dict[str, Vote]]], names: list[str]) -> np.ndar
     by_model = []
     for folds in votes.values():
         each = [[fold[name].areas for name in names] for fold in folds]
-        if all(part is not None for fold in each for part in fold):
-            by_model.append(np.mean([np.concatenate(fold) for fold in each], axis=0))
+        known = [[part for part in fold if part is not None] for fold in each]
+        if len(names) == min(map(len, known)):
+            by_model.append(np.mean([np.concatenate(fold) for fold in known], axis=0))
     return np.mean(by_model, axis=0) if by_model else None
 
 
