@@ -53,5 +53,7 @@ def test_misspelt_key_of_a_parameter_is_a_line_that_names_it() -> None:
     assert "  prediction.batch_slices: Input should be greater than 0 (given: 0)" in message
     assert "pydantic.dev" not in message
     assert "conf/base/parameters" in message
+    several = f"{text}PredictionSettings: {found.value}\n- Parameter 'x': value is None"
+    assert "  x: value is None" in _message(ParameterValidationError(several))
     other = ParameterValidationError("something else")
     assert _message(other) == "something else"

@@ -115,9 +115,14 @@ def _parameter_message(text: str) -> str:
     """Pydantic's findings, a line a key: Kedro hands them on as text."""
     found = []
     for parameter, block in re.findall(r"Parameter '(.+?)': (.*?)(?=\n- Parameter|\Z)", text, re.S):
-        for key, what, value in re.findall(
-            r"^(\S+)\n  (.+?) \[type=\w+, input_value=(.*), input_type=\w+\]$", block, re.M
-        ):
+        announced = re.search(r"(\d+) validation error", block)
+        errors = re.findall(
+            r"^(\S.*)\n  (.+?) \[type=\w+, input_value=(.*), input_type=\w+\]$", block, re.M
+        )
+        if announced is None or len(errors) != int(announced[1]):
+            found.append(f"  {parameter}: {block.strip()}")
+            continue
+        for key, what, value in errors:
             said = what.replace("Extra inputs are not permitted", "there is no such key")
             found.append(f"  {parameter}.{key}: {said} (given: {value})")
     if not found:

@@ -149,13 +149,19 @@ class FreshNewStudy:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Remove the results that this run will make anew."""
-        if not _is_new_study(run_params) or run_params["only_missing_outputs"]:
+        """Remove what this run makes anew, and what hangs on it."""
+        if not _is_new_study(run_params):
             return
-        for name in pipeline.all_outputs():
+        stale = pipelines["new_study"].from_nodes(*(node.name for node in pipeline.nodes))
+        for name in stale.all_outputs():
             remove_file(catalog, name)
-        if "new_dicom_folder" in pipeline.inputs():
-            empty_folder(catalog.load("new_dicom_folder"))
+        makers = {node.name for node in stale.nodes}
+        for maker, folder in (
+            ("predict_new", "new_heat_folder"),
+            ("write_dicom", "new_dicom_folder"),
+        ):
+            if maker in makers:
+                empty_folder(catalog.load(folder))
 
 
 class ResultSummary:

@@ -108,11 +108,11 @@ def test_report_reads_back_with_study_and_slice_findings(study: Path, tmp_path: 
         )
     second = "1.2.826.0.1.3680043.9.7.1.1"
     assert found["study, subdural"] == (FINDINGS["subdural"].value, 80.0, "%", second)
-    assert found["slice 2, any"] == ("1386000", 80.0, "%", second)
+    assert found["slice 1, any"] == ("1386000", 80.0, "%", second)
     assert found["study, epidural"][1] == 0.0
     assert set(found) == {
         *(f"study, {name}" for name in CLASSES),
-        *("slice 2, subdural", "slice 2, any"),
+        *("slice 1, subdural", "slice 1, any"),
     }
 
 

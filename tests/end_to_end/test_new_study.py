@@ -172,6 +172,23 @@ def test_nothing_to_predict_is_a_message(project_copy, tmp_path, make, message: 
     assert "Traceback" not in output
 
 
+def test_undecodable_study_is_refused_without_the_name_of_its_folder(
+    project_copy, tmp_path
+) -> None:
+    _study(tmp_path / "in", "ID_good")
+    planted = tmp_path / "in" / "ZZPLANTEDFOLDER"
+    write_study(planted, "ID_bad", shape=(96, 96), z_mm=[0.0, 5.0, 10.0])
+    for path in planted.rglob("*.dcm"):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) - 96 * 96])
+    result = _run(project_copy, tmp_path / "in", "fast=true")
+    assert result.returncode != 0
+    assert "ID_bad" in result.stdout + result.stderr
+    assert "ZZPLANTEDFOLDER" not in result.stdout + result.stderr
+    for path in _outputs(project_copy):
+        assert b"ZZPLANTEDFOLDER" not in path.read_bytes(), path
+
+
 def test_nothing_of_an_earlier_run_is_left_by_one_that_fails(project_copy, tmp_path) -> None:
     _study(tmp_path / "in", "ID_one")
     result = _run(project_copy, tmp_path / "in", "fast=true", "dicom_output=true")

@@ -304,6 +304,10 @@ def test_memory_of_a_device_is_named_by_the_text_that_its_process_left(tmp_path)
     message = r"batch of 4.*2\.00 GiB.*main\.batch"
     with pytest.raises(InputError, match=message), explained(module, job):
         raise ProcessRaisedException(text, 1, 2)
+    text = "Traceback ...\nrsna19_kedro.errors.InputError: The file a is damaged.\nMend it.\n"
+    message = r"^The file a is damaged\.\nMend it\.$"
+    with pytest.raises(InputError, match=message), explained(module, job):
+        raise ProcessRaisedException(text, 1, 2)
     with pytest.raises(ProcessRaisedException), explained(module, job):
         raise ProcessRaisedException("KeyError: 3", 1, 2)
 

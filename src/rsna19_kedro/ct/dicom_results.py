@@ -178,7 +178,7 @@ def _groups(found: StudyFindings) -> Iterator[sr.MeasurementsAndQualitativeEvalu
     for number, probabilities in enumerate(found.slices):
         for k, name in enumerate(CLASSES):
             if probabilities[k] >= FINDING_THRESHOLD:
-                title = f"slice {number + 1}, {name}"
+                title = f"slice {number}, {name}"
                 yield _group(found, name, title, float(probabilities[k]), number)
 
 

@@ -1,5 +1,6 @@
 """From whatever a user points at to prepared volumes, with an account of what was left out."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -145,7 +146,7 @@ def _prepare(
     try:
         volume, record = prepare_study(slices, root, crop_size_px)
     except InputError as error:
-        return _Outcome(study_id, str(error).replace(f"{root}/", ""))
+        return _Outcome(study_id, _without_names(str(error), root, own["path"]))
     store.write(study_id, volume, {"record": {name: asdict(record)[name] for name in PLACE}})
     return _Outcome(
         study_id,
@@ -153,6 +154,13 @@ def _prepare(
         remarks=_remarks(record.alignment, record.repaired, own[chosen], slices),
         patient=_patient(root / str(slices["path"].iloc[0])) if include_phi else None,
     )
+
+
+def _without_names(message: str, root: Path, paths: Iterable[str]) -> str:
+    """A message that names no file: folders are often called after patients."""
+    for path in paths:
+        message = message.replace(f"{root / path}", "a file").replace(path, "a file")
+    return message.replace(str(root), "the source")
 
 
 def _findings(
@@ -191,7 +199,7 @@ def _remarks(
     if alignment != ALIGNED:
         found.append(f"stacked as it came ({alignment})")
     if repaired:
-        shown = ", ".join(str(number + 1) for number in repaired)
+        shown = ", ".join(map(str, repaired))
         found.append(f"damaged slices, replaced by their neighbours: {shown}")
     same = int(slices.duplicated(POSITION).sum())
     if same and slices[POSITION].notna().all(axis=None):

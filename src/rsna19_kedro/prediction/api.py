@@ -52,7 +52,7 @@ def predict_study(
             says what was found and what to do.
     """
     models = (models,) if isinstance(models, str) else models
-    folds = (folds,) if isinstance(folds, int) else folds
+    folds = (int(folds),) if isinstance(folds, int | np.integer) else folds
     if not isinstance(source, np.ndarray | str | Path):
         raise InputError(f"A study is an array or a path, not a {type(source).__name__}.")
     members = find_members(Path(checkpoints), models, folds, fast)

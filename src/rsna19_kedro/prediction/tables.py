@@ -96,6 +96,7 @@ def _forget_another_table(
         "weights": weights.hexdigest(),
         "slices": hashlib.sha256(keys.tobytes()).hexdigest(),
         "variants": list(variants),
+        "columns": [*PREDICTIONS, *AREAS],
         "settings": settings.model_dump(mode="json", include={"precision", "part_studies"}),
     }
     note = parts / _IDENTITY

@@ -19,7 +19,8 @@ def explained(module: PhaseModule, job: TrainingJob) -> Iterator[None]:
     """Raise what the user can mend as an ``InputError`` that says how.
 
     Raises:
-        InputError: The loss is not finite, or the memory of a device does not suffice.
+        InputError: The loss is not finite, the memory of a device does not suffice, or a
+            device's own process raised one.
     """
     try:
         yield
@@ -27,13 +28,18 @@ def explained(module: PhaseModule, job: TrainingJob) -> Iterator[None]:
         raise InputError(_message(error, module, job)) from error
     except ProcessException as error:
         cause = _cause(str(error))
+        if isinstance(cause, InputError):
+            raise cause from error
         if cause is None:
             raise
         raise InputError(_message(cause, module, job)) from error
 
 
-def _cause(text: str) -> LossNotFinite | torch.OutOfMemoryError | None:
+def _cause(text: str) -> InputError | LossNotFinite | torch.OutOfMemoryError | None:
     """What a device's own process raised: only the text of it reaches the main process."""
+    known = re.search(r"\n\S*InputError: (.*)\Z", text.rstrip(), re.DOTALL)
+    if known:
+        return InputError(known[1])
     memory = re.search(r"OutOfMemoryError: (.*)", text)
     return torch.OutOfMemoryError(memory[1]) if memory else LossNotFinite.read(text)
 

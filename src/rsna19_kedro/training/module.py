@@ -240,13 +240,12 @@ class PhaseModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Add a row to the history and keep the weights if they are the best."""
         unit = self.unit
-        losses = self._train_losses
         row: dict[str, Any] = {
             "phase": self.phase_name,
             "epoch": unit.epoch_end,
             "step": unit.first_step + unit.batches,
             "learning_rate": float(self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]),  # type: ignore[union-attr]
-            "train_loss": float(torch.stack(losses).mean()) if losses else math.nan,
+            "train_loss": self._train_loss(),
             **self._metrics.compute(),
         }
         self.history.append(row)
@@ -256,6 +255,16 @@ class PhaseModule(L.LightningModule):
         if self.recipe.keep == "best" and row["val_loss"] < self.best_loss:
             self.best_loss = row["val_loss"]
             self.best_weights = _cpu_copy(self.network.state_dict())
+
+    def _train_loss(self) -> float:
+        """Mean over the unit so far, of all devices; NaN before the first batch."""
+        if not self._train_losses:
+            return math.nan
+        mean = torch.stack(self._train_losses).mean()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(mean)
+            mean /= self.trainer.world_size
+        return float(mean)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the history and the best weights with the resume state."""
