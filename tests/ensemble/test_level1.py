@@ -200,5 +200,5 @@ def test_arrays_keep_model_and_class_apart(simulation):
     np.testing.assert_array_equal(level.predictions[:, 1, 4], wide["two|subdural"])
     turned = level.ordered(("two", "one"))
     np.testing.assert_array_equal(turned.predictions[:, 0], level.predictions[:, 1])
-    with pytest.raises(InputError, match=r"lack \['three'\]"):
+    with pytest.raises(InputError, match=r"other models: three is missing\."):
         level.ordered(("one", "three"))
