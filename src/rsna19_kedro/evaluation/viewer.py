@@ -4,7 +4,9 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -15,12 +17,15 @@ from PIL import Image
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.previews import CLASS_COLOURS, window_grey
 from rsna19_kedro.evaluation.formatting import template
+from rsna19_kedro.parallel import available_cores
 
 WINDOWS: Final = {"brain": (40, 80), "subdural": (80, 200), "bone": (600, 2800)}
 """Centre and width in HU."""
 
 _HEAT_RGB: Final = (255, 64, 0)
 _HEAT_ALPHA: Final = 150
+_HEAT_STEPS: Final = 30
+_LEAST_HEAT: Final = 0.05
 _JPEG_QUALITY: Final = 72
 
 
@@ -76,13 +81,11 @@ def viewer_page(
 
 def _viewer_data(study: ViewedStudy) -> dict[str, Any]:
     """What the page's script needs of one study."""
-    pictures = {
-        name: [_jpeg(window_grey(hu, centre, width)) for hu in study.hu]
-        for name, (centre, width) in WINDOWS.items()
-    }
     heat = None
-    if study.heat is not None:
-        heat = [[_overlay(plane) for plane in slices] for slices in study.heat]
+    with ThreadPoolExecutor(available_cores()) as pool:  # Pillow encodes outside of Python's lock.
+        pictures = {name: list(pool.map(partial(_seen, name), study.hu)) for name in WINDOWS}
+        if study.heat is not None:
+            heat = list(pool.map(_overlays, study.heat))
     return {
         "pictures": pictures,
         "heat": heat,
@@ -91,19 +94,28 @@ def _viewer_data(study: ViewedStudy) -> dict[str, Any]:
     }
 
 
-def _jpeg(grey: np.ndarray) -> str:
+def _seen(window: str, hu: np.ndarray) -> str:
+    """A slice through a window."""
+    grey = window_grey(hu, *WINDOWS[window])
     return _encoded(Image.fromarray(grey), "jpeg", quality=_JPEG_QUALITY)
 
 
-def _overlay(heat: np.ndarray) -> str:
-    """A transparent picture, red where the evidence is; empty where there is hardly any."""
-    strength = np.clip(heat.astype(np.float32), 0, 1)
-    if strength.max() < 0.05:
-        return ""
-    picture = np.empty((*strength.shape, 4), np.uint8)
-    picture[..., :3] = _HEAT_RGB
-    picture[..., 3] = np.rint(strength * _HEAT_ALPHA)
-    return _encoded(Image.fromarray(picture), "png", optimize=True)
+def _overlays(maps: np.ndarray) -> list[str]:
+    """Transparent pictures, red where the evidence is; empty where there is hardly any.
+
+    Args:
+        maps: ``(6, h, w)`` in 0..1, of one slice.
+    """
+    strength = np.clip(maps.astype(np.float32), 0, 1)
+    return [_overlay(plane) if plane.max() >= _LEAST_HEAT else "" for plane in strength]
+
+
+def _overlay(strength: np.ndarray) -> str:
+    """One colour in steps of opacity, which are places of the palette: a small picture."""
+    picture = Image.fromarray(np.rint(strength * _HEAT_STEPS).astype(np.uint8)).convert("P")
+    picture.putpalette(list(_HEAT_RGB) * (_HEAT_STEPS + 1))
+    opacity = np.linspace(0, _HEAT_ALPHA, _HEAT_STEPS + 1).astype(np.uint8)
+    return _encoded(picture, "png", transparency=opacity.tobytes())
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
