@@ -1,4 +1,4 @@
-"""The error that is meant for the user rather than for the developer."""
+"""The error that is meant for the user rather than for the developer, and help with its words."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,6 +10,11 @@ class InputError(ValueError):
     The message says what was found, where, what was expected and what to do. The command
     line prints it without a traceback.
     """
+
+
+def counted(number: int, what: str) -> str:
+    """``1 slice``, ``2 slices``."""
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -223,8 +223,8 @@ def test_prepared_slices_are_taken_as_they_are(checkpoints) -> None:
     assert once.study == again.study
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_a_message(checkpoints) -> None:
+def test_a_gpu_that_is_not_there_is_a_message(checkpoints, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="finds no GPU"):
         predict_study(_head(), checkpoints, settings=PredictionSettings(accelerator="gpu"))
 

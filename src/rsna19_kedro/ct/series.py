@@ -11,6 +11,7 @@ import pydicom
 
 from rsna19_kedro.ct.geometry import valid_orientation
 from rsna19_kedro.ct.slice_index import ORIENTATION
+from rsna19_kedro.errors import counted
 
 SERIES: Final = ("study_id", "series_instance_uid")
 
@@ -116,7 +117,7 @@ def judge_series(slices: pd.DataFrame, details: dict[str, str]) -> Judged:
     if gap > 1.8:
         remarks.append(f"its largest distance of slices is {gap:.1f} times the median: gaps?")
     if len(slices) < 8:
-        remarks.append(f"only {len(slices)} slice" + "s" * (len(slices) != 1))
+        remarks.append(f"only {counted(len(slices), 'slice')}")
     off = abs(np.log(distance / _USUAL_DISTANCE_MM)) if np.isfinite(distance) else 9.0
     return Judged(refusal, tuple(remarks), (float(sharp), round(float(off), 2), -len(slices)))
 

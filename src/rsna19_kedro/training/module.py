@@ -167,8 +167,10 @@ class PhaseModule(L.LightningModule):
         border = self.recipe.augmentation.border
         slices = resample(slices, float(self.hu_lut[0]), draws, border, crop)
         output = self.network.outputs(slices)
-        known = (~torch.isnan(batch.labels[..., 0])).sum()
-        loss = self._weighed(weighted_bce(output.logits, batch.labels, self.class_weights), known)
+        loss = self._weighed(
+            weighted_bce(output.logits, batch.labels, self.class_weights),
+            ~torch.isnan(batch.labels[..., 0]),
+        )
         if output.masks is not None and self.recipe.mask_loss_weight:
             loss = loss + self.recipe.mask_loss_weight * self._mask_loss(
                 output.masks[:, 0], batch.masks, draws
@@ -182,33 +184,35 @@ class PhaseModule(L.LightningModule):
             self._tensorboard(batch_idx, train_loss=float(loss.detach()), learning_rate=rate)
         return loss
 
-    def _weighed(self, mean: Tensor, count: Tensor) -> Tensor:
+    def _weighed(self, mean: Tensor, counted: Tensor) -> Tensor:
         """A device's mean, so that the mean over devices is that over all their samples.
 
         Args:
             mean: Loss over this device's samples.
-            count: How many these are; devices may hold different numbers.
+            counted: Which samples these are (or how many); devices may hold different numbers.
         """
         world = self.trainer.world_size
         if world == 1:
             return mean
-        everyone = count.float().clone()
+        own = counted.sum().float()
+        everyone = own.clone()
         torch.distributed.all_reduce(everyone)
-        return mean * (count * world / everyone.clamp(min=1))
+        return mean * (own * world / everyone.clamp(min=1))
 
     def _mask_loss(self, logits: Tensor, masks: Tensor, draws: Draws) -> Tensor:
         """Loss of the samples that have a mask; 0 where none has."""
-        # Every device's graph is the same, masks or not.
-        loss = logits.sum() * 0
-        has_mask = logits.new_empty(0, dtype=torch.long)
+        masked = logits.new_zeros(len(logits), dtype=torch.bool)
         if masks.numel():
-            has_mask = torch.nonzero(masks.amax(dim=(1, 2)) >= 0)[:, 0]
+            masked = masks.amax(dim=(1, 2)) >= 0
+        has_mask = torch.nonzero(masked)[:, 0]
         if len(has_mask):
             targets = mask_targets(masks[has_mask], draws.of(has_mask.cpu()), self.recipe.input)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
                 logits[has_mask].float(), targets
             )
-        return self._weighed(loss, torch.tensor(len(has_mask), device=logits.device))
+        else:
+            loss = logits.sum() * 0  # Every device's graph is the same, masks or not.
+        return self._weighed(loss, masked)
 
     def _draws(self, count: int, batch_idx: int) -> Draws:
         """This device's share of the draws of the whole batch."""

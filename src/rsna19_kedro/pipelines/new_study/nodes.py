@@ -14,7 +14,7 @@ import pandas as pd
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct import new_source
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, counted
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters
 from rsna19_kedro.prediction.settings import PredictionSettings
@@ -56,7 +56,7 @@ def prepare_source(
         text = _series_text(row, params.include_phi)
         logger.info("%s: %s: %s", numbers.get(row["study_id"], "No study"), text, row["reason"])
     for reason, count in findings["problems"].items():
-        logger.warning("%s left out: %s", _counted(count, "file"), reason)
+        logger.warning("%s left out: %s", counted(count, "file"), reason)
     for name, remarks in findings["remarks"].items():
         for remark in remarks:
             logger.warning("%s: %s", numbers[name], remark)
@@ -103,9 +103,9 @@ def predict_new(
         )
     empty_folder(heat)
     tables = []
-    for result in results:
+    for number, result in enumerate(results):
         if result.heat is not None:
-            np.save(heat / f"{list(sizes).index(result.study_id)}.npy", result.heat)
+            np.save(heat / f"{number}.npy", result.heat)
         own = slices[slices["study_id"] == result.study_id]
         table = own.merge(result.slices, on="slice_num", validate="one_to_one")
         study = {"study_id": result.study_id, "level": "study", "slice_num": result.most_suspicious}
@@ -115,7 +115,7 @@ def predict_new(
         highest = {name: table[f"pred_{name}"].idxmax() for name in CLASSES}
         study |= {f"spread_{name}": table.at[at, f"spread_{name}"] for name, at in highest.items()}
         rows = pd.concat([pd.DataFrame([study]), table.assign(level="slice")])
-        tables.append(rows.assign(study_number=list(sizes).index(result.study_id) + 1))
+        tables.append(rows.assign(study_number=number + 1))
     table = pd.concat(tables, ignore_index=True)
     first = ["study_number", "study_id", "level", "slice_num", "sop_instance_uid", *PREDICTIONS]
     table = table[[*first, *(name for name in table.columns if name not in first)]]
@@ -249,10 +249,6 @@ def _numbers(predicted: Iterable[str], findings: dict[str, Any]) -> dict[str, st
     }
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" + "s" * (number != 1)
-
-
 def _facts(
     name: str, own: pd.DataFrame, series: pd.DataFrame, findings: dict[str, Any], members: int
 ) -> list[tuple[str, str]]:
@@ -271,7 +267,7 @@ def _facts(
 
 def _series_text(row: pd.Series, include_phi: bool) -> str:
     """A series in words; descriptions are free text, so they may name a patient."""
-    parts = [_counted(row["slices"], "slice")]
+    parts = [counted(row["slices"], "slice")]
     if np.isfinite(row["distance_mm"]):
         parts.append(f"{row['distance_mm']:.1f} mm apart")
     if row["kernel"]:
