@@ -58,7 +58,8 @@ def draw_decision(studies: pd.DataFrame) -> Figure:
             panel.axhline(0, color=MUTED, lw=1.0, ls=":", label="call none")
             panel.plot(THRESHOLDS, everyone, color=MUTED, lw=1.2, ls="--", label="call all")
             panel.plot(THRESHOLDS, shown, color=INK, lw=2.0, label="second level")
-            panel.set_ylim(-0.25 * truth.mean(), 1.1 * truth.mean())
+            # Calling all falls without end; the model's own curve is never cut.
+            panel.set_ylim(min(-0.25 * truth.mean(), 1.1 * shown.min()), 1.1 * truth.mean())
         figure.supxlabel("threshold of the probability", fontsize=11)
         figure.supylabel("net benefit a study", fontsize=11)
         drawn = [panel for panel in panels if panel.get_legend_handles_labels()[0]]
