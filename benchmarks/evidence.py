@@ -3,7 +3,8 @@
 Takes what a run left under ``data/``: checkpoints, prepared volumes, masks, and the folds. Of
 each fold's held-out studies that have a mask, every slice and class counts that shows the class
 and is predicted to (probability at least 0.5). Evidence is this project's decomposition of the
-logit (or the decoder's masks); Grad-CAM is captum's, on the same combined maps.
+logit (or the decoder's masks); Grad-CAM is captum's, on the same combined maps. Both are
+enlarged twice: by B-splines, as in the reports, and linearly.
 
 Run after training: ``python benchmarks/evidence.py [--model NAME ...] [--data data]``
 """
@@ -23,6 +24,7 @@ from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.slice_network import SliceNetwork
+from rsna19_kedro.prediction.heat import smooth_resize
 from rsna19_kedro.prediction.inputs import study_inputs
 from rsna19_kedro.prediction.study import studies_maps
 from rsna19_kedro.training.recipe import InputSize
@@ -40,13 +42,24 @@ class Tail(nn.Module):
         return self.network.classify((self.maps(combined)[:, None],)).logits[:, 0]
 
 
-def misses_px(heat: np.ndarray, mask: np.ndarray, crop_px: int) -> float:
+def misses_px(maps: np.ndarray, mask: np.ndarray, crop_px: int) -> dict[str, float]:
     """Distance of the hottest pixel from the mask, in pixels of the prepared slice."""
-    side = mask.shape[-1]
-    large = zoom(heat, crop_px / heat.shape[-1], order=1, grid_mode=True, mode="nearest")
-    row, col = np.unravel_index(large.argmax(), large.shape)
-    margin = (side - crop_px) // 2
-    return float(distance_transform_edt(~mask)[row + margin, col + margin])
+    margin = (mask.shape[-1] - crop_px) // 2
+    distances = distance_transform_edt(~mask)
+    share = crop_px / maps.shape[-1]
+    found = {}
+    for name, large in (
+        ("", smooth_resize(maps.clip(min=0), crop_px)),
+        (" enlarged linearly", zoom(maps, share, order=1, grid_mode=True, mode="nearest")),
+    ):
+        row, col = np.unravel_index(large.argmax(), large.shape)
+        found[name] = float(distances[row + margin, col + margin])
+    return found
+
+
+def named(kind: str, maps: np.ndarray, mask: np.ndarray, crop_px: int) -> dict[str, float]:
+    """``misses_px`` as columns of the table."""
+    return {kind + how: miss for how, miss in misses_px(maps, mask, crop_px).items()}
 
 
 def main() -> None:
@@ -73,10 +86,9 @@ def main() -> None:
             continue
         cell = table["cell_px"].iloc[0]
         print(f"{name}: {len(table)} slices and classes, a cell is {cell:.0f} pixels")
-        for kind in ("evidence", "grad_cam"):
-            if kind in table:
-                inside, near = (table[kind] == 0).mean(), (table[kind] <= cell).mean()
-                print(f"  {kind}: inside the mask {inside:.0%}, within a cell of it {near:.0%}")
+        for kind in table.columns.drop("cell_px"):
+            inside, near = (table[kind] == 0).mean(), (table[kind] <= cell).mean()
+            print(f"  {kind}: inside the mask {inside:.0%}, within a cell of it {near:.0%}")
 
 
 def judge(
@@ -100,11 +112,11 @@ def judge(
             shown = mask[number] > 0 if CLASSES[k] == "any" else mask[number] == k + 1
             if shown.sum() < least_px or probability[number, k] < 0.5:
                 continue
-            row = {"cell_px": cell, "evidence": misses_px(evidence[number, k], shown, crop)}
+            row = {"cell_px": cell, **named("evidence", evidence[number, k], shown, crop)}
             if grad_cam is not None:
                 maps = combined[-1][:, number].detach().requires_grad_()
                 found = grad_cam.attribute(maps, target=k, relu_attributions=True)
-                row["grad_cam"] = misses_px(found[0, 0].detach().numpy(), shown, crop)
+                row |= named("Grad-CAM", found[0, 0].detach().numpy(), shown, crop)
             rows.append(row)
     return rows
 

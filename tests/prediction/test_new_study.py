@@ -18,8 +18,8 @@ from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.slice_network import Combiner
 from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.prediction.heat import HEAT_PX
 from rsna19_kedro.prediction.members import combine, find_members
-from rsna19_kedro.prediction.new_study import HEAT_PX, _heat
 from rsna19_kedro.prediction.settings import PredictionSettings
 from rsna19_kedro.prediction.study import studies_maps
 
@@ -77,18 +77,6 @@ def test_evidence_of_a_decoder_is_its_masks() -> None:
     masks = torch.sigmoid(output.masks)
     assert torch.equal(evidence[:, :, :5], masks[:, :, :5])
     assert torch.equal(evidence[:, :, 5], masks[:, :, 6])
-
-
-def test_heat_lies_on_the_whole_slice() -> None:
-    evidence = np.full((1, 6, 4, 4), -1, np.float32)
-    evidence[0, 2, 0, 0] = 3
-    heat = _heat(evidence, share=0.8)
-    assert heat.shape == (1, 6, HEAT_PX, HEAT_PX)
-    assert heat[0, [0, 1, 3, 4, 5]].max() == 0
-    row, col = np.unravel_index(heat[0, 2].argmax(), (HEAT_PX, HEAT_PX))
-    assert 10 <= row < 30
-    assert 10 <= col < 30
-    assert heat[0, 2].max() == pytest.approx(1)
 
 
 def test_members_are_found_and_narrowed(checkpoints) -> None:

@@ -7,15 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.prediction.engine import Engine, Study
+from rsna19_kedro.prediction.heat import heat_of
 from rsna19_kedro.prediction.members import Member, combine
 from rsna19_kedro.prediction.settings import PredictionSettings
-
-HEAT_PX = 100
-"""Side of the evidence maps of a result; they cover the prepared slice."""
 
 SPREAD = tuple(f"spread_{name}" for name in CLASSES)
 
@@ -106,7 +103,7 @@ def predict_prepared(
             if evidence is not None and evidence[0, 0].size > 1:
                 count, total = heat.get(name, (0, np.float32(0)))
                 share = engine.size.crop_px / side_px
-                heat[name] = (count + 1, total + _heat(evidence, share))
+                heat[name] = (count + 1, total + heat_of(evidence, share))
             on_study(f"{member.model} fold {member.fold}")
         votes.setdefault(member.model, []).append(found)
     return list(_results(sizes, votes, heat, members, level2))
@@ -156,21 +153,3 @@ def _areas(votes: dict[str, list[dict[str, Vote]]], names: list[str]) -> np.ndar
         if len(names) == min(map(len, known)):
             by_model.append(np.mean([np.concatenate(fold) for fold in known], axis=0))
     return np.mean(by_model, axis=0) if by_model else None
-
-
-def _heat(evidence: np.ndarray, share: float) -> np.ndarray:
-    """Positive evidence as a share of the study's strongest, on the grid of the whole slice.
-
-    Args:
-        evidence: ``(S, 6, h, w)`` over the network's crop.
-        share: Side of the crop over the side of the prepared slice.
-    """
-    positive = torch.from_numpy(evidence).clamp(min=0)
-    strongest = positive.amax(dim=(0, 2, 3), keepdim=True).clamp(min=1e-6)
-    side = round(HEAT_PX * share)
-    inner = torch.nn.functional.interpolate(
-        positive / strongest, size=(side, side), mode="bilinear", align_corners=False
-    )
-    before = (HEAT_PX - side) // 2
-    after = HEAT_PX - side - before
-    return torch.nn.functional.pad(inner, (before, after, before, after)).numpy()
