@@ -13,6 +13,17 @@ from rsna19_kedro.runners.machine import RunnerOptions, choose_mode, local_slots
 from toy_graphs import toy, toy_catalog
 
 
+class Hooks:
+    """Hooks that take every call."""
+
+    def __getattr__(self, _: str) -> object:
+        return lambda **__: None
+
+    @property
+    def hook(self) -> "Hooks":
+        return self
+
+
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -36,18 +47,27 @@ def test_several_cards_and_no_ray_run_in_order(
     _cards(monkeypatch, 4)
     pipeline = Pipeline([toy("a", seconds=0)])
 
-    class Hooks:
-        def __getattr__(self, _: str) -> object:
-            return lambda **__: None
-
-        @property
-        def hook(self) -> "Hooks":
-            return self
-
     caplog.set_level("INFO")
     GPURunner().run(pipeline, toy_catalog(tmp_path, pipeline), Hooks())
     assert "In order in this process: 4 GPUs here, but Ray is not installed" in caplog.text
     assert (tmp_path / "a.json").is_file()
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_failure_in_order_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise InputError("the disk is full")
+
+    monkeypatch.setattr("sys.argv", ["/x/kedro", "run", "--env", "demo"])
+    pipeline = Pipeline([toy("a", seconds=0), toy("b", "a", act=fail), toy("c", "b")])
+    catalog = toy_catalog(tmp_path, pipeline)
+    with pytest.raises(InputError, match="the disk is full"):
+        GPURunner().run(pipeline, catalog, Hooks())
+    assert "1 of 3 nodes are done. Once what failed is mended, go on with" in caplog.text
+    assert "kedro run --env demo --only-missing-outputs" in caplog.text
+    assert "--from-nodes" not in caplog.text
 
 
 @pytest.mark.parametrize(

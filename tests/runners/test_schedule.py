@@ -1,5 +1,7 @@
 """The order of nodes, the summary of failures, and what each node asks for."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
@@ -9,9 +11,9 @@ from recipes import base_recipe
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.runners.needs import needs_of
 from rsna19_kedro.runners.schedule import Schedule
-from rsna19_kedro.runners.summary import failure_text, resume_command
+from rsna19_kedro.runners.summary import failure_text, how_to_go_on, resume_command
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
-from toy_graphs import toy
+from toy_graphs import toy, toy_catalog
 
 
 @pytest.fixture
@@ -67,9 +69,24 @@ def test_the_command_that_resumes(words: list[str], expected: str) -> None:
     assert resume_command(words) == expected
 
 
-def test_nodes_whose_old_outputs_stand_are_named() -> None:
-    command = resume_command(["/x/kedro", "run", "--env", "demo"], ["a.train", "b.train"])
-    assert command == "kedro run --env demo --nodes a.train,b.train"
+def test_where_old_outputs_stand_the_command_names_the_nodes_to_start_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/x/kedro", "run", "--env", "demo"])
+    pipeline = Pipeline([toy("a"), toy("b", "a"), toy("c"), toy("d", "b", "c"), toy("e")])
+    catalog = toy_catalog(tmp_path, pipeline)
+    left = {"make_b", "make_c", "make_d"}
+    assert how_to_go_on(pipeline, left, catalog) == "kedro run --env demo --only-missing-outputs"
+    catalog.save("d", {"made": "by an earlier run"})
+    command = how_to_go_on(pipeline, left, catalog)
+    assert command.startswith("kedro run --env demo --from-nodes ")
+    assert set(command.split()[-1].split(",")) == {"make_b", "make_c"}
+
+
+def test_where_only_a_check_is_left_nothing_is_to_be_done_again(tmp_path: Path) -> None:
+    check = Node(len, "a", None, name="check")
+    pipeline = Pipeline([toy("a"), check])
+    assert how_to_go_on(pipeline, ["check"], toy_catalog(tmp_path, pipeline)) == ""
 
 
 def _training(name: str, tags: set[str]) -> Node:

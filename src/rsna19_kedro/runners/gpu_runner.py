@@ -1,15 +1,16 @@
 """The runner of this project: in order in this process, or side by side on Ray."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kedro.io import CatalogProtocol
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
 from rsna19_kedro.runners.machine import RunnerOptions, choose_mode
 from rsna19_kedro.runners.persistence import check_persistent, remove_file
+from rsna19_kedro.runners.summary import how_to_go_on
 
 logger = logging.getLogger("rsna19_kedro.runs")
 
@@ -89,6 +90,19 @@ class GPURunner(SequentialRunner):
 
         run = RayRun(pipeline, catalog, hook_manager, self.options, run_id, self._is_async)
         run.run(self.mode)
+
+    def _suggest_resume_scenario(
+        self, pipeline: Pipeline, done_nodes: Iterable[Node], catalog: CatalogProtocol
+    ) -> None:
+        """Say how to go on after a failure, as on Ray; nothing where nothing is done yet."""
+        done = {node.name for node in done_nodes}
+        left = {node.name for node in pipeline.nodes} - done
+        command = how_to_go_on(pipeline, left, catalog) if done else ""
+        if command:
+            logger.warning(
+                "%d of %d nodes are done. Once what failed is mended, go on with:\n  %s",
+                *(len(done), len(pipeline.nodes), command),
+            )
 
     def _filter_pipeline_for_missing_outputs(
         self, pipeline: Pipeline, catalog: CatalogProtocol

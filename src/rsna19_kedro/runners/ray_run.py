@@ -21,7 +21,7 @@ from rsna19_kedro.runners.needs import Needs, needs_of
 from rsna19_kedro.runners.pool import Pool, is_death, pack
 from rsna19_kedro.runners.ray_session import RaySession, Room, stop_on_sigterm
 from rsna19_kedro.runners.schedule import Schedule
-from rsna19_kedro.runners.summary import failure_text, resume_command
+from rsna19_kedro.runners.summary import failure_text, how_to_go_on
 from rsna19_kedro.runners.worker import Outcome, Setup
 
 logger = logging.getLogger("rsna19_kedro.runs")
@@ -196,11 +196,7 @@ class RayRun:
         )
 
     def _resume(self) -> str:
-        """The command that goes on, also where a finished run was done over."""
-        left = self.schedule.not_done
-        outputs = {name: self.schedule.nodes[name].outputs for name in left}
-        stale = any(names and all(map(self.catalog.exists, names)) for names in outputs.values())
-        return resume_command(stale=left if stale else ())
+        return how_to_go_on(self.pipeline, self.schedule.not_done, self.catalog)
 
     def _interrupted(self) -> None:
         logger.warning(

@@ -3,8 +3,11 @@
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
 
 from rsna19_kedro.runners.schedule import Schedule
 
@@ -18,7 +21,7 @@ def failure_text(schedule: Schedule, resume: str) -> str:
 
     Args:
         schedule: At the end of the run.
-        resume: See ``resume_command``.
+        resume: See ``how_to_go_on``.
     """
     total = len(schedule.nodes)
     lines = [
@@ -38,28 +41,50 @@ def failure_text(schedule: Schedule, resume: str) -> str:
     for cause, names in behind.items():
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         lines.append(f"  {', '.join(names[:_NAMES])}{more} (need {cause})")
-    lines.append(f"Once that is mended, go on with:\n  {resume}")
+    if resume:
+        lines.append(f"Once that is mended, go on with:\n  {resume}")
     return "\n".join(lines)
 
 
-def resume_command(words: list[str] | None = None, stale: Sequence[str] = ()) -> str:
+def how_to_go_on(pipeline: Pipeline, left: Collection[str], catalog: CatalogProtocol) -> str:
+    """The command that does what is left of a run, also where a finished run was done over.
+
+    Args:
+        pipeline: The run's.
+        left: Names of the nodes that are not done.
+        catalog: Knows which outputs stand.
+
+    Returns:
+        The command, or nothing where the nodes that are left make nothing (they only check).
+    """
+    nodes = [node for node in pipeline.nodes if node.name in left]
+    if not any(node.outputs for node in nodes):
+        return ""
+    if not any(node.outputs and all(map(catalog.exists, node.outputs)) for node in nodes):
+        return resume_command()
+    # Outputs of an earlier run stand here: "what is missing" would leave their nodes out.
+    parents = pipeline.node_dependencies
+    first = [node.name for node in nodes if not any(p.name in left for p in parents[node])]
+    return resume_command(first=first)
+
+
+def resume_command(words: list[str] | None = None, first: Sequence[str] = ()) -> str:
     """This command again, for what is still to be done.
 
     Args:
         words: The command's words; ``None`` for those of this process.
-        stale: Names of all nodes that are not done, if outputs of an earlier run stand where
-            theirs should: "what is missing" would leave these out, so they are named.
+        first: Names of the nodes to go on from; none for all whose outputs are missing.
     """
     given = list(sys.argv if words is None else words)
     program = Path(given[0]).name if given else ""
     if program == "__main__.py":
         program = f"python -m {Path(given[0]).parent.name}"
     if "run" not in given[1:] and program != "rsna19-kedro":
-        if stale:
-            return f"the same run with node_names={list(stale)} (--nodes)"
+        if first:
+            return f"the same run with from_nodes={list(first)} (--from-nodes)"
         return "the same run with only_missing_outputs=True (--only-missing-outputs)"
-    if stale:
-        given += ["--nodes", ",".join(stale)]
+    if first:
+        given += ["--from-nodes", ",".join(first)]
     elif "--only-missing-outputs" not in given:
         given.append("--only-missing-outputs")
     return f"{program} {shlex.join(given[1:])}"
