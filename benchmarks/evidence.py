@@ -4,12 +4,14 @@ Takes what a run left under ``data/``: checkpoints, prepared volumes, masks, and
 each fold's held-out studies that have a mask, every slice and class counts that shows the class
 and is predicted to (probability at least 0.5). Evidence is this project's decomposition of the
 logit (or the decoder's masks); Grad-CAM is captum's, on the same combined maps. Both are
-enlarged twice: by B-splines, as in the reports, and linearly.
+enlarged twice: by B-splines, as in the reports, and linearly. Of several models the heat of a
+result, which combines them, is judged as well.
 
 Run after training: ``python benchmarks/evidence.py [--model NAME ...] [--data data]``
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +21,16 @@ from captum.attr import LayerGradCam
 from scipy.ndimage import distance_transform_edt, zoom
 from torch import Tensor, nn
 
-from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.slice_network import SliceNetwork
-from rsna19_kedro.prediction.heat import smooth_resize
+from rsna19_kedro.prediction.heat import HEAT_PX, smooth_resize
 from rsna19_kedro.prediction.inputs import study_inputs
+from rsna19_kedro.prediction.members import find_members
+from rsna19_kedro.prediction.new_study import predict_prepared
+from rsna19_kedro.prediction.settings import PredictionSettings
 from rsna19_kedro.prediction.study import studies_maps
 from rsna19_kedro.training.recipe import InputSize
 
@@ -89,6 +94,60 @@ def main() -> None:
         for kind in table.columns.drop("cell_px"):
             inside, near = (table[kind] == 0).mean(), (table[kind] <= cell).mean()
             print(f"  {kind}: inside the mask {inside:.0%}, within a cell of it {near:.0%}")
+    if len(options.model) > 1:
+        together(options, volumes, masks, fold_of)
+
+
+def together(
+    options: argparse.Namespace, volumes: VolumeStore, masks: VolumeStore, fold_of: pd.Series
+) -> None:
+    """Print how the heat of a result does, from all the models of a fold that did not see it."""
+    misses, contrasts = [], []
+    for fold in sorted(fold_of.unique()):
+        names = sorted(set(masks.study_ids()) & set(fold_of.index[fold_of == fold]))
+        sizes = {name: len(masks.read(name)) for name in names}
+        members = find_members(options.data / "06_models", options.model, (fold,))
+        settings = PredictionSettings()
+        for result in predict_prepared(
+            volumes.read,
+            sizes,
+            masks.shape(names[0])[-1],
+            members,
+            None,
+            settings,
+            one_variant=True,
+        ):
+            mask = masks.read(result.study_id)
+            share = mask.shape[-1] // HEAT_PX
+            for number, k in shown_and_seen(
+                mask, result.slices[list(PREDICTIONS)], options.least_px
+            ):
+                heat = result.heat[number, k].astype(np.float32).repeat(share, 0).repeat(share, 1)
+                shown = of_class(mask[number], k)
+                row, col = np.unravel_index(heat.argmax(), heat.shape)
+                centre = (row + (share - 1) // 2, col + (share - 1) // 2)
+                misses.append(distance_transform_edt(~shown)[centre])
+                contrasts.append(heat[shown].mean() / heat.mean())
+    inside, near = np.equal(misses, 0).mean(), np.less_equal(misses, 16).mean()
+    print(f"All {len(options.model)} together: {len(misses)} slices and classes")
+    print(f"  heat: inside the mask {inside:.0%}, within 16 pixels of it {near:.0%}")
+    print(
+        f"  {np.median(contrasts):.1f} times as strong in the mask as in the whole slice (median)"
+    )
+
+
+def of_class(mask: np.ndarray, k: int) -> np.ndarray:
+    """Where a slice's mask shows a class."""
+    return mask > 0 if CLASSES[k] == "any" else mask == k + 1
+
+
+def shown_and_seen(
+    mask: np.ndarray, probability: pd.DataFrame, least_px: int
+) -> Iterator[tuple[int, int]]:
+    """Slices and classes that count: shown by the mask and predicted."""
+    for number, k in zip(*np.nonzero(probability.to_numpy() >= 0.5), strict=True):
+        if of_class(mask[number], k).sum() >= least_px:
+            yield int(number), int(k)
 
 
 def judge(
@@ -107,17 +166,15 @@ def judge(
     cell = crop / evidence.shape[-1]
     grad_cam = None if output.masks is not None else LayerGradCam(tail := Tail(network), tail.maps)
     rows = []
-    for number in range(len(hu)):
-        for k in range(len(CLASSES)):
-            shown = mask[number] > 0 if CLASSES[k] == "any" else mask[number] == k + 1
-            if shown.sum() < least_px or probability[number, k] < 0.5:
-                continue
-            row = {"cell_px": cell, **named("evidence", evidence[number, k], shown, crop)}
-            if grad_cam is not None:
-                maps = combined[-1][:, number].detach().requires_grad_()
-                found = grad_cam.attribute(maps, target=k, relu_attributions=True)
-                row |= named("Grad-CAM", found[0, 0].detach().numpy(), shown, crop)
-            rows.append(row)
+    predicted = pd.DataFrame(probability, columns=CLASSES)
+    for number, k in shown_and_seen(mask, predicted, least_px):
+        shown = of_class(mask[number], k)
+        row = {"cell_px": cell, **named("evidence", evidence[number, k], shown, crop)}
+        if grad_cam is not None:
+            maps = combined[-1][:, number].detach().requires_grad_()
+            found = grad_cam.attribute(maps, target=k, relu_attributions=True)
+            row |= named("Grad-CAM", found[0, 0].detach().numpy(), shown, crop)
+        rows.append(row)
     return rows
 
 

@@ -1,6 +1,8 @@
 """New studies: votes of the members, evidence, the function without Kedro."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,19 @@ from rsna19_kedro.prediction.study import studies_maps
 
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)
 MODELS = ("resnet18_400", "clf2Dc_resnet34_3x3")
+DECODER = "resnet18_384_5_planes_bn_f8"
+
+
+def _write_checkpoint(folder: Path, model: str, fold: int, variants: Sequence[str]) -> None:
+    torch.manual_seed(fold)
+    Checkpoint(
+        ZOO[model],
+        build_network(ZOO[model]).state_dict(),
+        LUT,
+        crop_px=384,
+        resize_px=48,
+        metadata={"recipe": {"variants": list(variants)}},
+    ).write(folder / model / f"fold_{fold}" / "checkpoint.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +48,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("models")
     for model in MODELS:
         for fold in (0, 3):
-            torch.manual_seed(fold)
             variants = ["normal", "flip_horizontal"] if "18" in model else ["rotate_plus15"]
-            Checkpoint(
-                ZOO[model],
-                build_network(ZOO[model]).state_dict(),
-                LUT,
-                crop_px=384,
-                resize_px=48,
-                metadata={"recipe": {"variants": variants}},
-            ).write(folder / model / f"fold_{fold}" / "checkpoint.safetensors")
+            _write_checkpoint(folder, model, fold, variants)
     return folder
 
 
@@ -69,7 +76,7 @@ def test_evidence_and_bias_sum_to_the_logit(name: str) -> None:
 
 
 def test_evidence_of_a_decoder_is_its_masks() -> None:
-    network = build_network(ZOO["resnet18_384_5_planes_bn_f8"]).eval()
+    network = build_network(ZOO[DECODER]).eval()
     with torch.inference_mode():
         (maps,) = studies_maps(network, [torch.randn(1, 2, 64, 64)], -1.0)
         output = network.classify(maps)
@@ -132,7 +139,7 @@ def test_second_level_gets_the_areas_that_it_was_fitted_with(tmp_path) -> None:
 
 
 def test_masks_of_a_checkpoint_reach_the_second_level(tmp_path, monkeypatch) -> None:
-    spec = ZOO["resnet18_384_5_planes_bn_f8"]
+    spec = ZOO[DECODER]
     for fold in (0, 3):
         torch.manual_seed(fold)
         path = tmp_path / spec.name / f"fold_{fold}" / "checkpoint.safetensors"
@@ -164,6 +171,18 @@ def test_array_in_result_out(checkpoints) -> None:
     assert result.heat.shape == (4, 6, HEAT_PX, HEAT_PX)
     assert result.hu.shape == (4, 400, 400)
     assert np.count_nonzero(result.hu[2] == 75) == 30 * 30
+
+
+def test_fine_maps_count_for_more_than_coarse_ones(tmp_path) -> None:
+    coarse, fine = "resnet18_400", DECODER
+    for model in (coarse, fine):
+        _write_checkpoint(tmp_path, model, 0, ["normal"])
+    both, low, high = (
+        predict_study(_head(), tmp_path, models=models).heat.astype(np.float32)
+        for models in ([coarse, fine], [coarse], [fine])
+    )
+    assert np.allclose(both, (2**2 * low + 12**2 * high) / (2**2 + 12**2), atol=1e-3)
+    assert not np.allclose(low, high, atol=0.1)
 
 
 def test_mean_is_over_variants_then_folds_then_models(checkpoints) -> None:

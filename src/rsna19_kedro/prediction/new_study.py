@@ -99,11 +99,13 @@ def predict_prepared(
             found[name] = Vote(
                 predicted.probabilities.mean(axis=0), None if areas is None else areas.mean(axis=0)
             )
-            # A map of one cell, as of the demo's smallest inputs, says nothing of the place.
-            if evidence is not None and evidence[0, 0].size > 1:
-                count, total = heat.get(name, (0, np.float32(0)))
+            # A map of one cell, as of the demo's smallest inputs, says nothing of the place; of
+            # the others, those of fine maps say more than those of coarse ones.
+            cells = 0 if evidence is None else evidence[0, 0].size
+            if evidence is not None and cells > 1:
+                weight, total = heat.get(name, (0, np.float32(0)))
                 share = engine.size.crop_px / side_px
-                heat[name] = (count + 1, total + heat_of(evidence, share))
+                heat[name] = (weight + cells, total + cells * heat_of(evidence, share))
             on_study(f"{member.model} fold {member.fold}")
         votes.setdefault(member.model, []).append(found)
     return list(_results(sizes, votes, heat, members, level2))
@@ -133,12 +135,12 @@ def _results(
         columns |= dict(zip(PREDICTIONS, values[rows].T.astype(np.float32), strict=True))
         columns |= dict(zip(SPREAD, spread[rows].T.astype(np.float32), strict=True))
         highest = values[rows].max(axis=0)
-        voters, total = heat.get(name, (0, None))
+        weight, total = heat.get(name, (0, None))
         yield StudyResult(
             name,
             pd.DataFrame(columns),
             {label: float(p) for label, p in zip(CLASSES, highest, strict=True)},
-            None if total is None else (total / voters).astype(np.float16),
+            None if total is None else (total / weight).astype(np.float16),
             method,
             shown,
         )
