@@ -129,7 +129,7 @@ def together(
                 misses.append(distance_transform_edt(~shown)[centre])
                 contrasts.append(heat[shown].mean() / heat.mean())
     inside, near = np.equal(misses, 0).mean(), np.less_equal(misses, 16).mean()
-    print(f"All {len(options.model)} together: {len(misses)} slices and classes")
+    print(f"{len(members)} models a fold together: {len(misses)} slices and classes")
     print(f"  heat: inside the mask {inside:.0%}, within 16 pixels of it {near:.0%}")
     print(
         f"  {np.median(contrasts):.1f} times as strong in the mask as in the whole slice (median)"
