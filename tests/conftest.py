@@ -18,11 +18,16 @@ SHARED = Path(os.environ.get("RSNA19_SHARED", Path(__file__).resolve().parents[2
 SHARED_DATA = SHARED / "data"
 
 
+_LONG = ("test_fit", "test_ray_runs")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the end-to-end tests in one worker: they look at one finished run."""
-    for item in items:
-        if item.get_closest_marker("end_to_end"):
-            item.add_marker(pytest.mark.xdist_group("end_to_end"))
+    """Begin with what takes long, so that no worker is left with it at the end."""
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("end_to_end") is None and item.path.stem not in _LONG
+        )
+    )
 
 
 def _unpack(archive: str, factory: pytest.TempPathFactory) -> Path:

@@ -22,8 +22,6 @@ from rsna19_kedro.runners.machine import RunnerOptions
 from toy_graphs import most_at_once, notes, toy, toy_catalog
 
 pytest.importorskip("ray", reason="Ray is not installed (.[cluster])")
-# One after the other, but beside the end-to-end tests: those take the other core's worker.
-pytestmark = pytest.mark.xdist_group("ray")
 
 TESTS = Path(__file__).resolve().parents[1]
 
