@@ -25,14 +25,14 @@ from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
+from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.slice_network import SliceNetwork
+from rsna19_kedro.networks.tta_input import study_inputs
+from rsna19_kedro.networks.whole_study import studies_maps
 from rsna19_kedro.prediction.heat import HEAT_PX, smooth_resize
-from rsna19_kedro.prediction.inputs import study_inputs
 from rsna19_kedro.prediction.members import find_members
 from rsna19_kedro.prediction.new_study import predict_prepared
 from rsna19_kedro.prediction.settings import PredictionSettings
-from rsna19_kedro.prediction.study import studies_maps
-from rsna19_kedro.training.recipe import InputSize
 
 
 class Tail(nn.Module):

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from rsna19_kedro.cohort.folds import assign_folds, balance, patient_counts
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.pipelines.folds.assignment import assign_folds, balance, patient_counts
 
 PREVALENCE = {  # share of positive slices in stage_2_train.csv
     "epidural": 0.0042,

@@ -21,9 +21,9 @@ from pydicom import config, dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from rsna19_kedro.ct.dicom_log import quiet_pydicom
-from rsna19_kedro.ct.headers import read_headers
-from rsna19_kedro.ct.slice_index import headers_table, number_slices
+from rsna19_kedro.dicom.headers import read_headers
+from rsna19_kedro.dicom.quiet import quiet_pydicom
+from rsna19_kedro.dicom.slice_index import headers_table, number_slices
 
 ROUNDS = 3
 TAGS = [

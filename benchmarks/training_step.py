@@ -25,11 +25,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.build import build_network
+from rsna19_kedro.networks.loss import class_weights, weighted_bce
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.data import FoldSlices
 from rsna19_kedro.training.fit import train_model
 from rsna19_kedro.training.job import TrainingJob, split_fold
-from rsna19_kedro.training.metrics import class_weights, weighted_bce
 from rsna19_kedro.training.module import PhaseModule
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 

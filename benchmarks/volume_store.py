@@ -18,11 +18,11 @@ from pathlib import Path
 import blosc2
 import numpy as np
 
-from rsna19_kedro.ct.headers import read_headers
-from rsna19_kedro.ct.phantoms import Acquisition, acquire, make_head
-from rsna19_kedro.ct.slice_index import headers_table, number_slices
-from rsna19_kedro.ct.study_volume import prepare_study
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.dicom.headers import read_headers
+from rsna19_kedro.dicom.slice_index import headers_table, number_slices
+from rsna19_kedro.dicom.study_volume import prepare_study
+from rsna19_kedro.phantoms import Acquisition, acquire, make_head
 
 WINDOW = 5
 READS = 300

@@ -15,8 +15,8 @@ import torch
 
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.slice_network import Combiner, SliceNetwork
+from rsna19_kedro.networks.whole_study import study_logits
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.prediction.study import study_logits
 
 AIR = -1.0
 

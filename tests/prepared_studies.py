@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from dicom_factory import write_study
-from rsna19_kedro.ct.headers import read_headers
-from rsna19_kedro.ct.slice_index import headers_table, number_slices
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.dicom.headers import read_headers
+from rsna19_kedro.dicom.slice_index import headers_table, number_slices
 from rsna19_kedro.pipelines.volume_prep.nodes import prepare_volumes
 from rsna19_kedro.pipelines.volume_prep.parameters import VolumePrepParameters
 

@@ -18,6 +18,12 @@ CLASS_WEIGHTS: Final = (1.0, 1.0, 1.0, 1.0, 1.0, 2.0)
 KEYS: Final = ("sop_instance_uid", "study_id", "slice_num")
 """What identifies a slice in every table."""
 
+POSITION: Final = ["position_x", "position_y", "position_z"]
+"""ImagePositionPatient in mm, columns of ``slice_index``."""
+
+ORIENTATION: Final = [f"orientation_{i}" for i in range(6)]
+"""ImageOrientationPatient, columns of ``slice_index``."""
+
 PREDICTIONS: Final = tuple(f"pred_{name}" for name in CLASSES)
 """Probability columns of the prediction tables, float32 in 0..1."""
 

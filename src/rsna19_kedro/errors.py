@@ -1,15 +1,33 @@
-"""The error that is meant for the user rather than for the developer, and help with its words."""
+"""Errors that a user can fix, and helpers for their messages.
+
+``InputError`` is the base of all of them; catch it to catch every one.
+"""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """Something that the user gave cannot be used.
+    """An error that the user can fix; shown without a traceback.
 
-    The message says what was found, where, what was expected and what to do. The command
-    line prints it without a traceback.
+    The message names what is wrong and where, what was expected and what to do.
     """
+
+
+class ModelError(InputError):
+    """A trained model that is missing, or that does not fit the data or the configuration."""
+
+
+class SourceError(InputError):
+    """A download or source of studies that is missing, empty, or holds nothing usable."""
+
+
+class DamagedFileError(InputError):
+    """A file that cannot be read, or whose content breaks the rules of its format."""
+
+
+class ParameterError(InputError):
+    """A parameter or option that is unknown or has an impossible value."""
 
 
 def counted(number: int, what: str) -> str:

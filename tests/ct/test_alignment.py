@@ -20,11 +20,11 @@ from rsna19_kedro.ct.alignment import (
     slice_shifts,
 )
 from rsna19_kedro.ct.geometry import study_geometry
-from rsna19_kedro.ct.headers import read_headers
-from rsna19_kedro.ct.phantoms import Acquisition, Scan, acquire, make_head
-from rsna19_kedro.ct.pixels import read_hu
-from rsna19_kedro.ct.slice_index import headers_table, number_slices
 from rsna19_kedro.ct.study_volume import assemble, study_frame
+from rsna19_kedro.dicom.headers import read_headers
+from rsna19_kedro.dicom.pixels import read_hu
+from rsna19_kedro.dicom.slice_index import headers_table, number_slices
+from rsna19_kedro.phantoms import Acquisition, Scan, acquire, make_head
 
 
 def placed(hu: np.ndarray, shift: tuple[float, float], size: tuple[int, int]) -> np.ndarray:

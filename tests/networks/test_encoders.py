@@ -11,9 +11,10 @@ from rsna19_kedro.networks.encoders import (
     ENCODERS,
     CappedAveragePool,
     build_encoder,
+    save_all,
     stem_of_channels,
 )
-from rsna19_kedro.networks.weights import WeightSource, imagenet_weights, save_all
+from rsna19_kedro.networks.weights import WeightSource, imagenet_weights
 
 
 def _whole_network(name: str) -> nn.Module:

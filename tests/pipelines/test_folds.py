@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from rsna19_kedro.cohort.folds import assign_folds, balance, patient_counts
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.pipelines.folds.assignment import assign_folds, balance, patient_counts
 from rsna19_kedro.pipelines.folds.nodes import (
     list_test_slices,
     split_patients,

@@ -15,13 +15,13 @@ from dicom_factory import write_slice, write_study
 from prepared_studies import PARAMS, index_of, prepare, write_three_studies
 from rsna19_kedro.ct.study_volume import checksum
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.dicom.studies import StudySlices, fingerprint
+from rsna19_kedro.dicom.volume_index import identical_slices
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.pipelines.volume_prep.manifest import identical_slices
 from rsna19_kedro.pipelines.volume_prep.nodes import (
     prepare_volumes,
 )
 from rsna19_kedro.pipelines.volume_prep.parameters import VolumePrepParameters
-from rsna19_kedro.pipelines.volume_prep.studies import StudySlices, fingerprint
 
 
 def written(store: VolumeStore) -> dict[str, int]:

@@ -19,11 +19,11 @@ from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.slice_network import Combiner
+from rsna19_kedro.networks.whole_study import studies_maps
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.prediction.heat import HEAT_PX
 from rsna19_kedro.prediction.members import combine, find_members
 from rsna19_kedro.prediction.settings import PredictionSettings
-from rsna19_kedro.prediction.study import studies_maps
 
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)
 MODELS = ("resnet18_400", "clf2Dc_resnet34_3x3")

@@ -11,11 +11,11 @@ from rsna19_kedro.datasets import TableDataset
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.whole_study import studies_outputs
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.pipelines.inference.nodes import predict_oof
 from rsna19_kedro.prediction.engine import Engine, Study, ahead
 from rsna19_kedro.prediction.settings import PredictionSettings
-from rsna19_kedro.prediction.study import studies_outputs
 from rsna19_kedro.prediction.tables import predict_slices
 from small_volumes import SIDE_PX, disk_volumes
 

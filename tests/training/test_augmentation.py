@@ -7,15 +7,10 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from rsna19_kedro.training.augmentation import (
-    Draws,
-    apply_lut,
-    augmented_input,
-    draw,
-    mask_targets,
-    network_input,
-)
-from rsna19_kedro.training.recipe import Augmentation, InputSize
+from rsna19_kedro.networks.input_size import InputSize
+from rsna19_kedro.networks.network_input import Draws, apply_lut, network_input
+from rsna19_kedro.training.augmentation import augmented_input, draw, mask_targets
+from rsna19_kedro.training.recipe import Augmentation
 
 LUT = torch.linspace(-1, 1, 1401)
 SIDE = 64

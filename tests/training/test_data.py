@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from recipes import base_recipe
-from rsna19_kedro.training.augmentation import Draws
+from rsna19_kedro.networks.loss import class_weights, weighted_bce
+from rsna19_kedro.networks.network_input import Draws
 from rsna19_kedro.training.data import (
     Batch,
     FoldData,
@@ -17,7 +18,6 @@ from rsna19_kedro.training.data import (
     Samples,
 )
 from rsna19_kedro.training.job import split_fold
-from rsna19_kedro.training.metrics import class_weights, weighted_bce
 from rsna19_kedro.training.module import PhaseModule
 from rsna19_kedro.training.plan import plan_phase
 from rsna19_kedro.training.recipe import Phase

@@ -4,8 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from recipes import base_recipe
+from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.training.recipe import InputSize, Phase, TrainingSettings
+from rsna19_kedro.training.recipe import Phase, TrainingSettings
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -15,11 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.contracts import CLASSES, ORIENTATION, POSITION
 from rsna19_kedro.ct.alignment import aligned_grid, place_labels
 from rsna19_kedro.ct.crop import crop_corner
 from rsna19_kedro.ct.geometry import StudyGeometry, study_geometry
-from rsna19_kedro.ct.slice_index import ORIENTATION, POSITION
 from rsna19_kedro.ct.study_volume import ALIGNED, resample, study_frame
 from rsna19_kedro.errors import InputError
 

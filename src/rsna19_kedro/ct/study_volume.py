@@ -1,9 +1,8 @@
-"""One study, from its DICOM files to an aligned and cropped volume with its record."""
+"""One study, from its decoded slices to an aligned and cropped volume with its record."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from rsna19_kedro.contracts import ORIENTATION, POSITION
 from rsna19_kedro.ct.alignment import (
     AlignedGrid,
     aligned_grid,
@@ -20,9 +20,6 @@ from rsna19_kedro.ct.alignment import (
 )
 from rsna19_kedro.ct.crop import centre_of_mass, crop_corner
 from rsna19_kedro.ct.geometry import StudyGeometry, study_geometry, valid_orientation
-from rsna19_kedro.ct.pixels import read_hu
-from rsna19_kedro.ct.slice_index import ORIENTATION, POSITION
-from rsna19_kedro.errors import InputError
 
 ALIGNED: Final = "aligned"
 _SAME_SPACING: Final = 0.01
@@ -127,32 +124,29 @@ def study_frame(slices: pd.DataFrame) -> StudyFrame:
     return StudyFrame(alignment, shifts, row_mm, col_mm, zoom, tilt, position)
 
 
-def prepare_study(
-    slices: pd.DataFrame, root: Path, crop_size_px: int
+def build_volume(
+    slices: pd.DataFrame,
+    decoded: Sequence[np.ndarray | None],
+    repairs: Mapping[int, str],
+    crop_size_px: int,
 ) -> tuple[np.ndarray, VolumeRecord]:
-    """Decode, align and crop a study.
+    """Align and crop the decoded slices of a study.
 
-    A slice that cannot be decoded keeps its number: the nearest one that can takes its place.
     Slices of other sizes are placed by their position like all others; slices of another
     pixel spacing are first resampled to the study's most common one.
 
     Args:
         slices: Rows of ``slice_index`` of one study, by ``slice_num`` from 0.
-        root: Folder that ``path`` is relative to.
-        crop_size_px: Side of the square that is kept, round the centre of mass.
+        decoded: (H, W) int16 HU of each slice; the nearest decoded slice replaces a ``None``.
+        repairs: Reason for each ``None``, by ``slice_num``.
+        crop_size_px: Side of the square that is kept, centred on the centre of mass.
 
     Returns:
         Volume (S, crop_size_px, crop_size_px) int16 HU, at least -1024 where something was
         measured and ``PADDING_HU`` elsewhere; and its record.
-
-    Raises:
-        InputError: No slice of the study can be decoded.
     """
     study_id = str(slices["study_id"].iloc[0])
     frame = study_frame(slices)
-    decoded, repairs = _decode(root, slices["path"].tolist())
-    if len(repairs) == len(decoded):
-        raise InputError(f"Study {study_id}: none of its slices can be read. {repairs[0]}")
     checksums = ["" if hu is None else checksum(hu) for hu in decoded]
     decoded = [
         hu if hu is None or (zoom == 1).all() else resample(hu, zoom)
@@ -245,18 +239,6 @@ def checksum(pixels: np.ndarray) -> str:
     """
     digest = hashlib.sha1(np.ascontiguousarray(pixels).data, usedforsecurity=False)
     return digest.hexdigest()[:20]
-
-
-def _decode(root: Path, paths: Sequence[str]) -> tuple[list[np.ndarray | None], dict[int, str]]:
-    decoded: list[np.ndarray | None] = []
-    repairs: dict[int, str] = {}
-    for number, path in enumerate(paths):
-        try:
-            decoded.append(read_hu(root / path))
-        except InputError as error:
-            decoded.append(None)
-            repairs[number] = str(error).replace(f"{root}/", "")
-    return decoded, repairs
 
 
 def _fill_sizes(sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -16,8 +16,8 @@ from rsna19_kedro.ensemble.candidate import (
 )
 from rsna19_kedro.ensemble.features import neighbours
 from rsna19_kedro.ensemble.level1 import FirstLevel
-from rsna19_kedro.ensemble.settings import Strict
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
+from rsna19_kedro.strict import Strict
 
 
 class WeightedMeanSettings(Strict):

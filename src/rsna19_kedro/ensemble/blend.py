@@ -20,9 +20,9 @@ from rsna19_kedro.ensemble.candidate import (
     write_description,
 )
 from rsna19_kedro.ensemble.level1 import FirstLevel
-from rsna19_kedro.ensemble.settings import Strict
 from rsna19_kedro.ensemble.simplex import combine, fit_simplex
 from rsna19_kedro.ensemble.splits import inner_folds
+from rsna19_kedro.strict import Strict
 
 _EPS = 1e-5
 """Blended predictions stay this far from 0 and 1."""

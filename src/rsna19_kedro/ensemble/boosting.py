@@ -18,8 +18,9 @@ from rsna19_kedro.ensemble.candidate import (
 )
 from rsna19_kedro.ensemble.features import window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32
-from rsna19_kedro.ensemble.settings import Strict, WindowOptions
+from rsna19_kedro.ensemble.settings import WindowOptions
 from rsna19_kedro.ensemble.splits import Bools, held_out_parts
+from rsna19_kedro.strict import Strict
 
 if TYPE_CHECKING:  # It takes a second to import, IPython and all.
     from catboost import CatBoostClassifier

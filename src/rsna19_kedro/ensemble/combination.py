@@ -18,8 +18,9 @@ from rsna19_kedro.ensemble.candidate import (
 )
 from rsna19_kedro.ensemble.features import feature_names, window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel
-from rsna19_kedro.ensemble.settings import Beyond, Strict, WindowOptions
+from rsna19_kedro.ensemble.settings import Beyond, WindowOptions
 from rsna19_kedro.ensemble.simplex import combine, fit_classes
+from rsna19_kedro.strict import Strict
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from rsna19_kedro.ensemble.candidate import Floats
 from rsna19_kedro.ensemble.level1 import Ints
 from rsna19_kedro.ensemble.settings import NetworkSettings
-from rsna19_kedro.training.metrics import class_weights, weighted_bce
+from rsna19_kedro.networks.loss import class_weights, weighted_bce
 
 # Lightning sets its own level when it is imported, and says at each fit which devices it found.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

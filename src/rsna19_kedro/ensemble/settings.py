@@ -6,19 +6,15 @@ wired, and torch takes seconds to import.
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from rsna19_kedro.strict import Strict
 
 if TYPE_CHECKING:
     from rsna19_kedro.ensemble.mlp import MLPCandidate
     from rsna19_kedro.ensemble.sequence import SequenceCandidate
 
 Beyond = Literal["zeros", "edge"]
-
-
-class Strict(BaseModel):
-    """Settings that do not change and take no key that they do not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class WindowOptions(Strict):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -221,3 +222,17 @@ def trainable(module: nn.Module, wanted: bool) -> None:
 def global_pool(features: Tensor) -> Tensor:
     """Global average and global maximum, concatenated: ``(N, F, h, w)`` to ``(N, 2F)``."""
     return torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
+
+
+def save_all(folder: str) -> None:
+    """Download the weights of all encoders into a folder, for a machine without internet.
+
+    Run on a machine with internet:
+    ``python -c "from rsna19_kedro.networks.encoders import save_all; save_all('weights')"``
+    """
+    from safetensors.torch import save_file
+
+    for source in {encoder.weights for encoder in ENCODERS.values()}:
+        path = Path(folder) / f"{source.name}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in imagenet_weights(source).items()}, path)

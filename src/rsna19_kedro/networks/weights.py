@@ -53,22 +53,6 @@ def imagenet_weights(
         raise InputError(_advice(source, folder, error)) from error
 
 
-def save_all(folder: str) -> None:
-    """Download the weights of all encoders into a folder, for a machine without internet.
-
-    Run on a machine with internet:
-    ``python -c "from rsna19_kedro.networks.weights import save_all; save_all('weights')"``
-    """
-    from safetensors.torch import save_file
-
-    from rsna19_kedro.networks.encoders import ENCODERS
-
-    for source in {encoder.weights for encoder in ENCODERS.values()}:
-        path = Path(folder) / f"{source.name}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in imagenet_weights(source).items()}, path)
-
-
 def _download(source: WeightSource) -> Mapping[str, Any]:
     if source.library == "timm":
         import timm

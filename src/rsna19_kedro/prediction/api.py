@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from rsna19_kedro.contracts import PADDING_HU
-from rsna19_kedro.ct.new_source import CROP_PX, prepare_source
-from rsna19_kedro.ct.sources import crop_head
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.dicom.new_source import CROP_PX, prepare_source
+from rsna19_kedro.dicom.sources import crop_head
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.prediction.members import find_members
 from rsna19_kedro.prediction.new_study import StudyResult, predict_prepared

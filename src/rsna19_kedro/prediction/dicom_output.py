@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import PREDICTIONS
-from rsna19_kedro.ct.dicom_results import StudyFindings, write_dicom_results
-from rsna19_kedro.ct.headers import read_headers
-from rsna19_kedro.ct.result_sources import HeatPlace, result_sources
-from rsna19_kedro.ct.sources import opened
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.dicom.headers import read_headers
+from rsna19_kedro.dicom.result_sources import HeatPlace, result_sources
+from rsna19_kedro.dicom.results import StudyFindings, write_dicom_results
+from rsna19_kedro.dicom.sources import opened
 from rsna19_kedro.errors import InputError
 
 

@@ -13,11 +13,11 @@ from rsna19_kedro.contracts import AREAS, CLASSES
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
+from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.slice_network import Maps, SliceNetwork
-from rsna19_kedro.prediction.inputs import study_inputs
+from rsna19_kedro.networks.tta_input import study_inputs
+from rsna19_kedro.networks.whole_study import studies_maps
 from rsna19_kedro.prediction.settings import PredictionSettings
-from rsna19_kedro.prediction.study import studies_maps
-from rsna19_kedro.training.recipe import InputSize
 
 _CPU_BATCH, _GPU_BATCH = 32, 64
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

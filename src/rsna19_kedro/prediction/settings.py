@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
+
+from rsna19_kedro.strict import Strict
 
 
-class PredictionSettings(BaseModel):
+class PredictionSettings(Strict):
     """Settings for all models alike.
 
     Attributes:
@@ -15,8 +17,6 @@ class PredictionSettings(BaseModel):
             and 64 on a GPU. What bounds the memory.
         part_studies: Studies after which what is finished is saved.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

@@ -7,16 +7,17 @@ from typing import Any
 
 from kedro.io import CatalogProtocol
 from kedro.pipeline.node import Node
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError, field_validator
+from pydantic import Field, PositiveFloat, ValidationError, field_validator
 
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.strict import Strict
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 
 GPU_TAG = "gpu"
 PARAMETERS = "params:runner"
 
 
-class RunnerParameters(BaseModel):
+class RunnerParameters(Strict):
     """Parameters ``runner``.
 
     Attributes:
@@ -24,9 +25,7 @@ class RunnerParameters(BaseModel):
             number below 1 is a share of a card.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    gpus_per_node: dict[str, PositiveFloat] = {}
+    gpus_per_node: dict[str, PositiveFloat] = Field(default_factory=dict)
 
     @field_validator("gpus_per_node")
     @classmethod

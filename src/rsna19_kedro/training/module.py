@@ -11,22 +11,13 @@ import torch
 from torch import Tensor
 
 from rsna19_kedro.networks.encoders import ENCODERS, trainable
+from rsna19_kedro.networks.loss import class_weights, weighted_bce
+from rsna19_kedro.networks.network_input import Draws, look_up, network_input, resample
 from rsna19_kedro.networks.slice_network import SliceNetwork
-from rsna19_kedro.prediction.study import study_logits
-from rsna19_kedro.training.augmentation import (
-    Draws,
-    draw,
-    look_up,
-    mask_targets,
-    network_input,
-    resample,
-)
+from rsna19_kedro.networks.whole_study import study_logits
+from rsna19_kedro.training.augmentation import draw, mask_targets
 from rsna19_kedro.training.data import Batch
-from rsna19_kedro.training.metrics import (
-    ValidationMetrics,
-    class_weights,
-    weighted_bce,
-)
+from rsna19_kedro.training.metrics import ValidationMetrics
 from rsna19_kedro.training.plan import Unit, is_frozen, learning_rate
 from rsna19_kedro.training.recipe import Phase, Recipe
 

@@ -6,50 +6,17 @@ A recipe is a few phases; a phase is data, not code. See docs/recipes.md for the
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from rsna19_kedro.networks.input_size import InputSize
+from rsna19_kedro.networks.tta import VARIANTS
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.prediction.variants import VARIANTS
+from rsna19_kedro.strict import Strict
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    """A misspelt key is an error that names it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InputSize(_Strict):
-    """What the network sees of a prepared slice.
-
-    Attributes:
-        crop_px: Side of the square cut out of the slice, in pixels.
-        random_crop: Whether training cuts it at random; else, and always in prediction, it
-            is the centre.
-        resize_px: Side that the square is reduced to by averaging; ``None`` keeps its size.
-    """
-
-    crop_px: PositiveInt
-    random_crop: bool = False
-    resize_px: PositiveInt | None = None
-
-    @model_validator(mode="after")
-    def _divides(self) -> "InputSize":
-        if self.resize_px is not None and self.crop_px % self.resize_px:
-            raise ValueError(
-                f"resize_px {self.resize_px} does not divide crop_px {self.crop_px}: slices are "
-                "reduced by a whole factor"
-            )
-        return self
-
-    @property
-    def network_px(self) -> int:
-        """Side of the network's input, in pixels."""
-        return self.resize_px or self.crop_px
-
-
-class Augmentation(_Strict):
+class Augmentation(Strict):
     """Random changes of a training sample, drawn once a sample for all of its slices.
 
     Attributes:
@@ -76,14 +43,14 @@ class Augmentation(_Strict):
     border: Literal["edge", "air"] = "edge"
 
 
-class StepDecay(_Strict):
+class StepDecay(Strict):
     """Rate times ``factor`` from each of the named epochs on (counted from 0)."""
 
     from_epochs: tuple[PositiveInt, ...]
     factor: Annotated[float, Field(gt=0, lt=1)]
 
 
-class FlatCosine(_Strict):
+class FlatCosine(Strict):
     """Constant rate, then half a cosine down to ``min_lr``. Steps count batches."""
 
     flat_steps: Annotated[int, Field(ge=0)]
@@ -91,7 +58,7 @@ class FlatCosine(_Strict):
     min_lr: Annotated[float, Field(ge=0)]
 
 
-class OneCycle(_Strict):
+class OneCycle(Strict):
     """Up to the rate over ``warm_up`` of the phase, then half a cosine down to nearly 0.
 
     For short trainings from random weights, such as the demo's.
@@ -100,14 +67,14 @@ class OneCycle(_Strict):
     warm_up: Probability = 0.3
 
 
-class MaskRepeats(_Strict):
+class MaskRepeats(Strict):
     """Slices that have a mask stand ``times`` as often in the first ``epochs``."""
 
     times: PositiveInt
     epochs: PositiveInt
 
 
-class Phase(_Strict):
+class Phase(Strict):
     """A stretch of training with one optimiser.
 
     Attributes:
@@ -168,7 +135,7 @@ class Phase(_Strict):
         return next(iter(self._schedules()), None)
 
 
-class Phases(_Strict):
+class Phases(Strict):
     """The phases of a recipe, in the order in which they are trained; ``None`` leaves one out.
 
     Attributes:
@@ -196,7 +163,7 @@ class Phases(_Strict):
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """How one model is trained and which variants it predicts.
 
     Attributes:
@@ -254,7 +221,7 @@ class Recipe(_Strict):
         return self.initial_weights if self.initial_weights in ZOO else None
 
 
-class TrainingSettings(_Strict):
+class TrainingSettings(Strict):
     """How the machine is used, for all models alike; no recipe depends on it.
 
     Attributes:

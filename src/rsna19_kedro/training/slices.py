@@ -11,8 +11,8 @@ from torch import Tensor
 
 from rsna19_kedro.contracts import AIR_HU, CLASSES
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.training.augmentation import look_up
-from rsna19_kedro.training.recipe import InputSize
+from rsna19_kedro.networks.input_size import InputSize
+from rsna19_kedro.networks.network_input import look_up
 
 
 class SliceReader(Protocol):

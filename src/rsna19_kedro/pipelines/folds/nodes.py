@@ -4,10 +4,10 @@ import logging
 
 import pandas as pd
 
+from rsna19_kedro.cohort.folds import SLICES, assign_folds, balance, patient_counts
 from rsna19_kedro.contracts import CLASSES, KEYS
 from rsna19_kedro.errors import InputError
 
-from .assignment import SLICES, assign_folds, balance, patient_counts
 from .parameters import FoldsParameters
 
 logger = logging.getLogger(__name__)

@@ -2,20 +2,19 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rsna19_kedro.contracts import N_FOLDS
+from rsna19_kedro.strict import Strict
 
 
-class FoldsParameters(BaseModel):
+class FoldsParameters(Strict):
     """How patients are split.
 
     Attributes:
         n_folds: Fixed, because graph, folders and tables are made for five.
         seed: Number that decides between equally good splits.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n_folds: Literal[5] = N_FOLDS
     seed: int = Field(default=0, ge=0)

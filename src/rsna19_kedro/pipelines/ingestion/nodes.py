@@ -7,15 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from rsna19_kedro.ct.download import Download, find_download, list_files, own_download
-from rsna19_kedro.ct.headers import read_headers
-from rsna19_kedro.ct.labels import read_label_csv, read_label_uids
-from rsna19_kedro.ct.slice_index import headers_table, number_slices
+from rsna19_kedro.cohort.download import Download, find_download, list_files, own_download
+from rsna19_kedro.cohort.ingestion_report import ingestion_text
+from rsna19_kedro.cohort.labels import read_label_csv, read_label_uids
+from rsna19_kedro.dicom.headers import read_headers
+from rsna19_kedro.dicom.slice_index import headers_table, number_slices
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.parallel import map_in_processes
 
 from .parameters import IngestionParameters
-from .report import ingestion_text
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def index_slices(raw_download: Path, params: IngestionParameters) -> pd.DataFram
         params: Where own data lie, and how many processes read.
 
     Returns:
-        ``slice_index``: one row a file, see ``rsna19_kedro.ct.slice_index.number_slices``.
+        ``slice_index``: one row a file, see ``rsna19_kedro.dicom.slice_index.number_slices``.
 
     Raises:
         InputError: No such folder, no known layout, an empty folder, or no usable slice.

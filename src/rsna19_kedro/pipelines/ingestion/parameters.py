@@ -1,9 +1,11 @@
 """Parameters of the ingestion."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from rsna19_kedro.strict import Strict
 
 
-class OwnData(BaseModel):
+class OwnData(Strict):
     """Folders of DICOM to use instead of Kaggle's layout.
 
     Relative names start from ``raw_dir``; folders are searched with all their subfolders.
@@ -16,15 +18,13 @@ class OwnData(BaseModel):
             column for each class.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     train: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     test2: tuple[str, ...] = ()
     labels_csv: str | None = None
 
 
-class IngestionParameters(BaseModel):
+class IngestionParameters(Strict):
     """How the raw data are read.
 
     Attributes:
@@ -32,8 +32,6 @@ class IngestionParameters(BaseModel):
         workers: Processes that read headers; None takes all cores.
         chunk_files: Files that a process reads at a time.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     own_data: OwnData | None = None
     workers: int | None = Field(default=None, ge=1)

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
-from rsna19_kedro.ct import new_source
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.dicom import new_source
 from rsna19_kedro.errors import InputError, counted
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, field_validator
+from pydantic import PositiveFloat, PositiveInt, field_validator
+
+from rsna19_kedro.strict import Strict
 
 
-class NewStudyParameters(BaseModel):
+class NewStudyParameters(Strict):
     """What to predict and how much of it to tell.
 
     Attributes:
@@ -18,8 +20,6 @@ class NewStudyParameters(BaseModel):
         crop_size_px: Side of the prepared slices; that of the training's.
         max_unpacked_gib: A zip file that unpacks to more is refused.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str | None = None
     models: tuple[str, ...] | None = None

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rsna19_kedro.ct import phantoms
+from rsna19_kedro import phantoms
 
 from .parameters import PhantomParameters
 

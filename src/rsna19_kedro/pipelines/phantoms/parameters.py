@@ -2,19 +2,18 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from rsna19_kedro.ct.phantoms import PhantomSet
-from rsna19_kedro.ct.phantoms.plan import Layout
+from rsna19_kedro.phantoms import PhantomSet
+from rsna19_kedro.phantoms.plan import Layout
+from rsna19_kedro.strict import Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class PhantomParameters(BaseModel):
-    """What ``parameters/phantoms.yml`` holds; see ``ct.phantoms.PhantomSet`` for each number."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class PhantomParameters(Strict):
+    """What ``parameters/phantoms.yml`` holds; see ``phantoms.PhantomSet`` for each number."""
 
     seed: int = Field(ge=0)
     train_studies: int = Field(ge=1)

@@ -2,13 +2,15 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from rsna19_kedro.strict import Strict
 
 Window = tuple[float, Annotated[float, Field(gt=0)]]
 """Centre and width in HU."""
 
 
-class ReportingParameters(BaseModel):
+class ReportingParameters(Strict):
     """What the report shows and how much of it.
 
     Attributes:
@@ -21,8 +23,6 @@ class ReportingParameters(BaseModel):
         windows: Name to centre and width in HU of the pictures.
         submissions: Name to path of the files for Kaggle, as the catalog has them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     calibration_bins: int = Field(default=10, ge=2)
     bootstrap_resamples: int = Field(default=1000, ge=100)

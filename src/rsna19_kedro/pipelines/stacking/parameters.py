@@ -13,7 +13,8 @@ from rsna19_kedro.ensemble.candidate import Candidate, Floats
 from rsna19_kedro.ensemble.combination import MeanSettings, SimplexSettings
 from rsna19_kedro.ensemble.correction import CorrectionKind
 from rsna19_kedro.ensemble.nested import INNER_CHOICE, PREVALENCE, REFERENCE
-from rsna19_kedro.ensemble.settings import MLPSettings, SequenceSettings, Strict
+from rsna19_kedro.ensemble.settings import MLPSettings, SequenceSettings
+from rsna19_kedro.strict import Strict
 
 HISTOGRAM = "hu_histogram"
 """Row of the baseline that no network takes part in."""

@@ -18,13 +18,13 @@ from rsna19_kedro.ct.masks import (
 )
 from rsna19_kedro.ct.previews import draw_preview
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.dicom.studies import StudySlices, prepare_once, remove_partial_files
+from rsna19_kedro.dicom.volume_index import log_outcomes, volume_table
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.evaluation.lut_figure import draw_curves
 from rsna19_kedro.parallel import map_in_processes
 
-from .figures import draw_curves
-from .manifest import log_outcomes, volume_table
 from .parameters import PreviewParameters, VolumePrepParameters
-from .studies import StudySlices, prepare_once, remove_partial_files
 
 logger = logging.getLogger(__name__)
 

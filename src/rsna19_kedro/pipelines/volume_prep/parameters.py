@@ -2,12 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rsna19_kedro.ct.lut import REFERENCE_KNOTS
+from rsna19_kedro.strict import Strict
 
 
-class LutParameters(BaseModel):
+class LutParameters(Strict):
     """How HU become the network's input.
 
     Attributes:
@@ -18,15 +19,13 @@ class LutParameters(BaseModel):
         seed: Start of the draw of that sample.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["knots", "equalise"] = "knots"
     knots: tuple[tuple[float, float], ...] = REFERENCE_KNOTS
     sample_slices: int = Field(default=500, ge=1)
     seed: int = 2019
 
 
-class PreviewParameters(BaseModel):
+class PreviewParameters(Strict):
     """Which slices are drawn as pictures.
 
     Attributes:
@@ -35,14 +34,12 @@ class PreviewParameters(BaseModel):
         window_width_hu: Width of the display window.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     studies: int = Field(default=20, ge=0)
     window_centre_hu: float = 40.0
     window_width_hu: float = Field(default=120.0, gt=0)
 
 
-class MaskParameters(BaseModel):
+class MaskParameters(Strict):
     """Where segmentation masks are and how they become labels.
 
     Attributes:
@@ -50,13 +47,11 @@ class MaskParameters(BaseModel):
         min_voxels: A class is present on a slice when at least so many voxels carry it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     folder: str = "masks"
     min_voxels: int = Field(default=4, ge=1)
 
 
-class VolumePrepParameters(BaseModel):
+class VolumePrepParameters(Strict):
     """How volumes are prepared.
 
     Attributes:
@@ -66,8 +61,6 @@ class VolumePrepParameters(BaseModel):
         previews: Pictures for browsing.
         masks: Segmentation masks.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     crop_size_px: int = Field(default=400, ge=16)
     workers: int | None = Field(default=None, ge=1)

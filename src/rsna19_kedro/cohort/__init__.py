@@ -1,0 +1,1 @@
+"""Which studies there are: layout of a download, labels, folds by patient. No torch, no Kedro."""

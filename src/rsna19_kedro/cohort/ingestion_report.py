@@ -1,0 +1,272 @@
+"""The ingestion report: what was read, what was skipped and why, what is odd."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rsna19_kedro.cohort.download import Download
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.ct.geometry import SAME_POSITION_MM
+from rsna19_kedro.dicom.slice_index import SUBSETS
+
+SHOWN = 20
+"""Names that a list in the report shows at most."""
+
+_LAYOUTS = {
+    "today": "today's download (stage_2_train, stage_2_test)",
+    "2019": "the download of 2019 (stage_1_train, stage_1_test, stage_2_test)",
+    "own": "own data (parameters, ingestion: own_data)",
+}
+_GAP = 1.25
+"""Slice distances of a study that differ by more than this factor count as uneven."""
+
+
+def ingestion_text(
+    download: Download,
+    slice_index: pd.DataFrame,
+    labels: pd.DataFrame,
+    label_findings: Mapping[str, Any],
+) -> str:
+    """Write the report as Markdown.
+
+    Args:
+        download: Where the files were found.
+        slice_index: Table of all files.
+        labels: Table of all labels.
+        label_findings: Fields of ``LabelFindings``.
+    """
+    used = slice_index[slice_index["slice_num"].notna()]
+    sections = [
+        "# Ingestion report",
+        _source(download, label_findings),
+        "## What is there",
+        _table(_counts(slice_index, used), "subset"),
+        "## Skipped and repaired files",
+        _problems(slice_index),
+        "## Labels",
+        _labels(slice_index, used, labels, label_findings),
+        "## Headers",
+        _headers(used),
+        "## Geometry",
+        _geometry(used),
+        "## Patients",
+        _patients(used),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _source(download: Download, findings: Mapping[str, Any]) -> str:
+    lines = [f"Layout: {_LAYOUTS[download.layout]}."]
+    lines += [f"{subset}: `{folder}`" for subset, folder in download.folders]
+    lines.append(f"labels: `{download.label_csv}`, {findings['rows']:,} rows")
+    if download.stage_1_csv is not None and download.layout == "today":
+        lines.append(
+            f"`{download.stage_1_csv}` says which slices are train; the other slices of "
+            "stage_2_train are test."
+        )
+    lines += [f"not used, of another layout: `{folder}`" for folder in download.ignored]
+    return _bullets(lines)
+
+
+def _counts(index: pd.DataFrame, used: pd.DataFrame) -> pd.DataFrame:
+    subsets = [name for name in SUBSETS if (index["subset"] == name).any()]
+    by_subset = used.groupby("subset")
+    counts = pd.DataFrame(
+        {
+            "files": index["subset"].value_counts(),
+            "slices used": by_subset.size(),
+            "studies": by_subset["study_id"].nunique(),
+            "patients": by_subset["patient_id"].nunique(),
+        }
+    ).reindex(subsets)
+    counts = counts.fillna(0).astype(int)
+    counts.loc["all"] = [
+        len(index),
+        len(used),
+        used["study_id"].nunique(),
+        used["patient_id"].nunique(),
+    ]
+    return counts
+
+
+def _problems(index: pd.DataFrame) -> str:
+    odd = index[index["problem"].notna()]
+    if odd.empty:
+        return "None: every file is a usable slice."
+    # The text up to a number, a colon or a path is the kind of problem.
+    kind = odd["problem"].str.extract(r"^(.*?)(?:: | of )", expand=False).fillna(odd["problem"])
+    lines = []
+    for name, rows in odd.groupby(kind):
+        kept = int(rows["slice_num"].notna().sum())
+        place = f" ({kept} keep their place in the study)" if kept else ""
+        shown = (
+            f"`{path}` {text}" for path, text in zip(rows["path"], rows["problem"], strict=True)
+        )
+        lines.append(f"**{name}**: {len(rows):,} files{place}. {_names(list(shown))}")
+    return _bullets(lines)
+
+
+def _labels(
+    index: pd.DataFrame, used: pd.DataFrame, labels: pd.DataFrame, findings: Mapping[str, Any]
+) -> str:
+    # As objects: pandas looks up Arrow strings many times slower, and there are 750,000.
+    known = labels["sop_instance_uid"].astype(object)
+    has_file = known.isin(index["sop_instance_uid"].dropna().astype(object))
+    has_use = known.isin(used["sop_instance_uid"].astype(object))
+    no_file, no_use = known[~has_file], known[has_file & ~has_use]
+    train = used.loc[used["subset"] == "train", "sop_instance_uid"].astype(object)
+    no_label = train[~train.isin(known)]
+    lines = [
+        _line("slices with labels but without a file", no_file),
+        _line("slices with labels whose file is not usable", no_use),
+        _line("training slices without labels (not in the folds)", no_label),
+        _line(
+            f"slices in rows that repeat an equal row ({findings['equal_duplicates']:,} rows "
+            "dropped)",
+            findings["duplicated_slices"],
+        ),
+        _line(
+            "slices whose `any` is not the maximum of the five types (kept as it is)",
+            findings["any_mismatch"],
+        ),
+    ]
+    there = labels[has_use]
+    share = pd.DataFrame(
+        {
+            "positive slices": [int(there[name].sum()) for name in CLASSES],
+            "%": [
+                round(100 * float(there[name].mean()), 2) if len(there) else 0 for name in CLASSES
+            ],
+        },
+        index=list(CLASSES),
+    )
+    return _bullets(lines) + "\n\n" + _table(share, "class")
+
+
+def _headers(used: pd.DataFrame) -> str:
+    other = used[(used["rows"] != 512) | (used["columns"] != 512)]
+    shapes = other.drop_duplicates("study_id").astype({"rows": str, "columns": str})
+    shape = (shapes["rows"] + "x" + shapes["columns"]).value_counts()
+    wrapped = used[
+        (used["bits_stored"] == 12)
+        & (used["pixel_representation"] == 0)
+        & (used["rescale_intercept"] > -100)
+    ]
+    lines = [
+        _line(
+            "studies that are not 512x512",
+            other["study_id"].unique(),
+            ", ".join(f"{name}: {count}" for name, count in shape.items()),
+        ),
+        _line(
+            "studies that may hold padding wrapped around 12 bits (repaired slice by slice by "
+            "volume_prep)",
+            wrapped["study_id"].unique(),
+        ),
+        _values(used, "bits stored / signed", ["bits_stored", "pixel_representation"]),
+        _values(used, "rescale slope and intercept", ["rescale_slope", "rescale_intercept"]),
+        _values(used, "transfer syntax", ["transfer_syntax_uid"]),
+        _values(used, "window centre / width", ["window_center", "window_width"]),
+    ]
+    return _bullets(lines)
+
+
+def _geometry(used: pd.DataFrame) -> str:
+    by_study = used.groupby("study_id")
+    tilt = by_study["tilt_deg"].first()
+    steps = used["position_mm"].groupby(used["study_id"]).diff()
+    steps = steps.where(steps >= SAME_POSITION_MM)
+    step = steps.groupby(used["study_id"]).agg(["min", "max"])
+    uneven = step.index[step["max"] > _GAP * step["min"]]
+    same = used["position_mm"].groupby(used["study_id"]).diff() < SAME_POSITION_MM
+    missing = used["row_offset_mm"].isna().groupby(used["study_id"]).any()
+    not_axial = tilt.index[tilt.isna() & ~missing]
+    small = by_study.size()
+    lines = [
+        _line("tilted studies (more than 0.5 degrees)", tilt.index[tilt.abs() > 0.5]),
+        _line("studies with uneven slice distances", uneven),
+        _line(
+            "slices at the same position as the one before (ordered by SOPInstanceUID)",
+            used.loc[same, "sop_instance_uid"],
+        ),
+        _line(
+            "studies with a position or orientation missing (plain stack)", missing.index[missing]
+        ),
+        _line("studies that are not axial (plain stack)", not_axial),
+        _line("studies of fewer than 5 slices", small.index[small < 5]),
+    ]
+    return _bullets(lines) + "\n\n" + _tilt_histogram(tilt.dropna())
+
+
+def _tilt_histogram(tilt: "pd.Series[float]") -> str:
+    if tilt.empty:
+        return ""
+    edges = np.arange(np.floor(tilt.min() / 5) * 5 - 2.5, tilt.max() + 5, 5)
+    counts, _ = np.histogram(tilt, edges)
+    rows = {
+        f"{low:+.1f} to {low + 5:+.1f}": count
+        for low, count in zip(edges, counts, strict=False)
+        if count
+    }
+    return _table(pd.DataFrame({"studies": rows}), "tilt, degrees")
+
+
+def _patients(used: pd.DataFrame) -> str:
+    studies = used.drop_duplicates("study_id")
+    several = studies.groupby("patient_id").size()
+    train = set(used.loc[used["subset"] == "train", "patient_id"])
+    lines = [_line("patients with several studies", several.index[several > 1])]
+    lines.append(
+        _line(
+            "studies without a PatientID (each is taken as a patient of its own)",
+            studies.loc[studies["patient_id"] == "study:" + studies["study_id"], "study_id"],
+        )
+    )
+    for subset in SUBSETS[1:]:
+        patients = pd.unique(used.loc[used["subset"] == subset, "patient_id"])
+        both = [patient for patient in patients if patient in train]
+        lines.append(_line(f"patients of {subset} who are also in train", both))
+    return _bullets(lines)
+
+
+def _line(text: str, names: Iterable[str], note: str = "") -> str:
+    listed = list(names)
+    detail = f" {note}." if note and listed else ""
+    return (
+        f"{text}: **{len(listed):,}**.{detail} {_names([f'`{name}`' for name in listed])}".rstrip()
+    )
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _values(used: pd.DataFrame, text: str, columns: list[str]) -> str:
+    counts = used.groupby(columns, dropna=False).size().sort_values(ascending=False)
+    parts = []
+    for value, count in counts.head(8).items():
+        values = value if isinstance(value, tuple) else (value,)
+        parts.append(f"{' / '.join(map(_shown, values))} ({count:,})")
+    more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
+    return f"{text}: {', '.join(parts)}{more}"
+
+
+def _shown(value: object) -> str:
+    if pd.isna(value):
+        return "missing"
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(frame: pd.DataFrame, corner: str) -> str:
+    head = [f"| {corner} | {' | '.join(map(str, frame.columns))} |"]
+    head.append("|---|" + "---:|" * frame.shape[1])
+    for row in frame.itertuples(name=None):
+        head.append(f"| {row[0]} | {' | '.join(f'{value:,}' for value in row[1:])} |")
+    return "\n".join(head)

@@ -1,0 +1,186 @@
+"""The table of all slices: which ones are usable, to which study and place they belong."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rsna19_kedro.contracts import ORIENTATION, POSITION
+from rsna19_kedro.ct.geometry import order_slices, study_geometry, valid_orientation
+from rsna19_kedro.dicom.headers import COLUMNS, INTEGER_TAGS, TEXT_TAGS, TRUNCATED
+
+SUBSETS: Final = ("train", "test", "test2")
+"""Stage-1 train, stage-1 test (labelled since stage 2), stage-2 test."""
+
+
+_TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
+_TEXT_COLUMNS = frozenset((*TEXT_TAGS, "subset", "path", "transfer_syntax_uid", "problem"))
+_GEOMETRY = ("position_mm", "row_offset_mm", "col_offset_mm", "tilt_deg")
+_ORDER: Final = (
+    *("sop_instance_uid", "study_id", "patient_id", "series_instance_uid", "slice_num"),
+    *("subset", "path", "problem", *_GEOMETRY, "row_spacing_mm", "col_spacing_mm"),
+)
+
+
+def headers_table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Turn header rows into a table with fixed, compact column types.
+
+    Args:
+        rows: As ``rsna19_kedro.dicom.headers.read_headers`` gives them, with ``subset``.
+
+    Returns:
+        Text as strings, whole numbers as nullable Int32, other numbers as float64.
+    """
+    columns = {}
+    for name in ("subset", "path", *COLUMNS):
+        values = [row.get(name) for row in rows]
+        if name in _TEXT_COLUMNS:
+            columns[name] = pd.Series(values, dtype=_TEXT)
+        elif name in INTEGER_TAGS:
+            columns[name] = pd.Series(values, dtype="Int32")
+        else:
+            columns[name] = pd.Series(values, dtype="float64")
+    return pd.DataFrame(columns)
+
+
+def number_slices(headers: pd.DataFrame) -> pd.DataFrame:
+    """Sort out what cannot be used and number the slices of each study from feet to head.
+
+    What has a problem keeps its row: the text in ``problem`` says why it has no
+    ``slice_num``. Truncated pixels are the exception: that slice keeps its place, so that
+    slice numbers and labels stay aligned. Of a SOPInstanceUID that occurs several times one
+    row is used, and of a study with several series the one with most axial slices.
+
+    Args:
+        headers: Table of ``headers_table``, in any order.
+
+    Returns:
+        One row a file, ordered by study and place, with ``slice_num`` (Int64, 0-based, null
+        for what is not used), ``position_mm`` along the normal, ``row_offset_mm`` and
+        ``col_offset_mm`` (see ``StudyGeometry``; null where position or orientation is
+        missing in the study) and ``tilt_deg`` (null where not axial).
+    """
+    table = headers.sort_values("path", ignore_index=True)
+    # Without a PatientID every such study would become one patient: it is its own then.
+    own = ("study:" + table["study_id"]).where(table["study_id"].notna())
+    table["patient_id"] = table["patient_id"].fillna(own)
+    _mark_duplicates(table)
+    _mark_other_series(table)
+    usable = _usable(table).to_numpy()
+    slice_num = np.full(len(table), -1, dtype=np.int64)
+    geometry = {name: np.full(len(table), np.nan) for name in _GEOMETRY}
+    arrays = _StudyArrays(table)
+    for rows in _studies(table, usable):
+        order, values = arrays.arrange(rows)
+        slice_num[rows[order]] = np.arange(len(rows))
+        for name, value in values.items():
+            geometry[name][rows] = value
+    numbered = pd.array(slice_num, dtype="Int64")
+    numbered[slice_num < 0] = pd.NA
+    table = table.assign(slice_num=numbered, **geometry)
+    rest = [name for name in table.columns if name not in _ORDER]
+    return table[[*_ORDER, *rest]].sort_values(
+        ["study_id", "slice_num", "path"], ignore_index=True, na_position="last"
+    )
+
+
+def is_truncated(table: pd.DataFrame) -> "pd.Series[bool]":
+    """Rows whose pixel data are cut off and that keep their place all the same."""
+    return table["problem"].str.startswith(TRUNCATED).fillna(False).astype(bool)
+
+
+def _usable(table: pd.DataFrame) -> "pd.Series[bool]":
+    return table["problem"].isna() | is_truncated(table)
+
+
+def _mark_duplicates(table: pd.DataFrame) -> None:
+    """Keep one file a SOPInstanceUID: a whole one, of the first subset, first by path."""
+    usable = table[_usable(table)]
+    ranked = usable.assign(
+        broken=usable["problem"].notna(),
+        rank=usable["subset"].map({name: i for i, name in enumerate(SUBSETS)}),
+    ).sort_values(["broken", "rank", "path"])
+    again = ranked["sop_instance_uid"].duplicated()
+    kept = ranked[~again].set_index("sop_instance_uid")["path"]
+    extra = ranked.loc[again, "sop_instance_uid"]
+    table.loc[extra.index, "problem"] = "duplicate of " + extra.map(kept).astype(_TEXT)
+
+
+def _mark_other_series(table: pd.DataFrame) -> None:
+    """Keep one series a study, and one patient: that with most axial slices."""
+    key = ["study_id", "patient_id", "series_instance_uid"]
+    usable = table.loc[_usable(table), key].fillna("")
+    axial = _axial(table.loc[usable.index])
+    sizes = usable.assign(axial=axial, slices=1).groupby(key, sort=True)[["axial", "slices"]].sum()
+    sizes = sizes.reset_index().sort_values(
+        ["study_id", "axial", "slices"], ascending=[True, False, False], kind="stable"
+    )
+    if not sizes["study_id"].duplicated().any():
+        return
+    kept = sizes.drop_duplicates("study_id").set_index("study_id")
+    chosen = usable["study_id"].map(kept["series_instance_uid"])
+    owner = usable["study_id"].map(kept["patient_id"])
+    stranger = usable["patient_id"] != owner
+    other = (usable["series_instance_uid"] != chosen) & ~stranger
+    table.loc[stranger.index[stranger], "problem"] = (
+        "its study belongs to another patient too, who is used: " + owner[stranger].astype(_TEXT)
+    )
+    table.loc[other.index[other], "problem"] = (
+        "its study has a larger axial series, which is used: " + chosen[other].astype(_TEXT)
+    )
+
+
+def _axial(table: pd.DataFrame) -> NDArray[np.bool_]:
+    frames = table[ORIENTATION].to_numpy(dtype=float)
+    axial = valid_orientation(frames)
+    frames = frames[axial]
+    axial[axial] = np.abs(np.cross(frames[:, :3], frames[:, 3:])[:, 2]) > np.sqrt(0.5)
+    return axial
+
+
+def _studies(table: pd.DataFrame, usable: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
+    """Row numbers of each study's usable slices, in the order of the table."""
+    rows = np.flatnonzero(usable)
+    codes = pd.factorize(table["study_id"])[0][rows]
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
+    if len(rows):
+        yield from np.split(rows[order], starts)
+
+
+class _StudyArrays:
+    """Columns as arrays: taking a study's rows out of them costs microseconds."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.position = table[POSITION].to_numpy(dtype=float)
+        self.orientation = table[ORIENTATION].to_numpy(dtype=float)
+        self.location = table["slice_location_mm"].to_numpy(dtype=float)
+        self.instance = table["instance_number"].to_numpy(dtype=float)
+        self.uids = table["sop_instance_uid"].to_numpy(dtype=object)
+        self.paths = table["path"].to_numpy(dtype=object)
+
+    def arrange(
+        self, rows: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], dict[str, NDArray[np.float64] | float]]:
+        """Order of a study's rows and its geometry columns.
+
+        A study that lacks a position or an orientation somewhere is ordered by whatever all
+        of its slices have: z, SliceLocation, InstanceNumber, else the file name (quirk 17).
+        """
+        position, frames = self.position[rows], self.orientation[rows]
+        if np.isfinite(position).all() and valid_orientation(frames).all():
+            found = study_geometry(position, frames)
+            return order_slices(found.position_mm, self.uids[rows]), {
+                "position_mm": found.position_mm,
+                "row_offset_mm": found.row_offset_mm,
+                "col_offset_mm": found.col_offset_mm,
+                "tilt_deg": found.tilt_deg,
+            }
+        z = position[:, 2]
+        for value, is_mm in ((z, True), (self.location[rows], True), (self.instance[rows], False)):
+            if np.isfinite(value).all():
+                order = order_slices(value, self.uids[rows])
+                return order, {"position_mm": value} if is_mm else {}
+        return order_slices(z, self.paths[rows]), {"position_mm": z}

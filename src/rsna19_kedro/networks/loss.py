@@ -1,0 +1,28 @@
+"""The competition's loss: binary cross-entropy with a weight per class."""
+
+import torch
+from torch import Tensor
+
+from rsna19_kedro.contracts import CLASS_WEIGHTS
+
+
+def class_weights() -> Tensor:
+    """The six class weights, scaled to a sum of 1."""
+    weights = torch.tensor(CLASS_WEIGHTS)
+    return weights / weights.sum()
+
+
+def weighted_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Class-weighted binary cross-entropy, a mean over the slices that have labels.
+
+    Args:
+        logits: ``(..., 6)``.
+        labels: ``(..., 6)`` in 0..1, NaN for a slice without labels.
+        weights: ``(6,)``, see ``class_weights``.
+    """
+    known = ~torch.isnan(labels[..., 0])
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits.float(), torch.nan_to_num(labels), reduction="none"
+    )
+    # Not a matrix product: autocast would make half precision of it.
+    return ((losses * weights).sum(-1) * known).sum() / known.sum().clamp(min=1)

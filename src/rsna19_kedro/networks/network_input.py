@@ -1,0 +1,149 @@
+"""Network input: look-up table, crop, reduction, and resampling as one bilinear step."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rsna19_kedro.networks.input_size import InputSize
+
+LUT_MIN_HU = -400
+LUT_MAX_HU = 1000
+
+
+def apply_lut(hu: Tensor, lut: Tensor) -> Tensor:
+    """Network input of HU.
+
+    Args:
+        hu: int16, any shape.
+        lut: ``(1401,)`` float32, the values of HU -400..1000.
+
+    Returns:
+        float32 of the same shape; HU outside the table take its end values.
+    """
+    index = hu.int().clamp_(LUT_MIN_HU, LUT_MAX_HU).sub_(LUT_MIN_HU)
+    return lut.index_select(0, index.flatten()).view(hu.shape)
+
+
+def centre_crop(slices: Tensor, crop_px: int) -> Tensor:
+    """The central square of ``(..., H, W)``; of an odd rest the smaller half is on top/left."""
+    height, width = slices.shape[-2:]
+    top, left = (height - crop_px) // 2, (width - crop_px) // 2
+    return slices[..., top : top + crop_px, left : left + crop_px]
+
+
+def reduce(slices: Tensor, side_px: int) -> Tensor:
+    """Reduce ``(..., H, W)`` to a square of ``side_px`` by averaging over areas."""
+    if slices.shape[-1] == side_px and slices.shape[-2] == side_px:
+        return slices
+    flat = slices.reshape(-1, 1, *slices.shape[-2:])
+    small = nn.functional.interpolate(flat, size=(side_px, side_px), mode="area")
+    return small.reshape(*slices.shape[:-2], side_px, side_px)
+
+
+def network_input(hu: Tensor, lut: Tensor, crop_px: int, side_px: int) -> Tensor:
+    """What the network sees without any random change: table, centre crop, reduction.
+
+    Args:
+        hu: ``(..., H, W)`` int16.
+        lut: See ``apply_lut``.
+        crop_px: Side of the central square, in pixels.
+        side_px: Side that it is reduced to.
+    """
+    return reduce(apply_lut(centre_crop(hu, crop_px), lut), side_px)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of a batch of N samples.
+
+    Attributes:
+        angle_deg: ``(N,)`` rotation, counter-clockwise, quarter turns included.
+        scale: ``(N,)`` magnification.
+        shift: ``(N, 2)`` of x and y, in shares of the side.
+        flip: ``(N, 2)`` of x and y, +1 or -1.
+    """
+
+    angle_deg: Tensor
+    scale: Tensor
+    shift: Tensor
+    flip: Tensor
+
+    def of(self, samples: Tensor | slice) -> "Draws":
+        """Those of some of the samples."""
+        return Draws(
+            self.angle_deg[samples], self.scale[samples], self.shift[samples], self.flip[samples]
+        )
+
+
+def sampling_matrices(draws: Draws, crop_share: float) -> Tensor:
+    """Matrices ``(N, 2, 3)`` from output to input coordinates, both -1..1 over their squares.
+
+    The image is mirrored, magnified, turned, shifted and then cut; the matrix undoes that
+    from the last step to the first.
+
+    Args:
+        draws: The random numbers.
+        crop_share: Side of the crop as a share of the slice's side.
+    """
+    radians = draws.angle_deg * (math.pi / 180)
+    cos, sin = torch.cos(radians) / draws.scale, torch.sin(radians) / draws.scale
+    # Image axes: x to the right, y down; a positive angle turns counter-clockwise on screen.
+    rows_x = torch.stack([cos, -sin], dim=1) * draws.flip[:, :1]
+    rows_y = torch.stack([sin, cos], dim=1) * draws.flip[:, 1:]
+    turn = torch.stack([rows_x, rows_y], dim=1)
+    offset = -(turn @ (2 * draws.shift)[:, :, None])
+    return torch.cat([turn * crop_share, offset], dim=2)
+
+
+def reduced_grid_px(side_px: int, crop: InputSize) -> int:
+    """Side of the whole slice once it is reduced for a smaller input, in pixels.
+
+    A reduced input is averaged before it is resampled: resampling alone would skip pixels.
+    """
+    return side_px // (crop.crop_px // crop.network_px)
+
+
+def look_up(hu: Tensor, lut: Tensor, crop: InputSize) -> Tensor:
+    """The part of ``augmented_input`` that no random change touches: table and reduction.
+
+    Args:
+        hu: ``(..., H, W)`` int16.
+        lut: See ``apply_lut``.
+        crop: Size of the input.
+    """
+    return reduce(apply_lut(hu, lut), reduced_grid_px(hu.shape[-1], crop))
+
+
+# Half precision would place pixels up to a pixel off: never within autocast.
+@torch.autocast("cuda", enabled=False)
+@torch.autocast("cpu", enabled=False)
+def resample(image: Tensor, air: float, draws: Draws, border: str, crop: InputSize) -> Tensor:
+    """Random changes and crop of looked-up slices, as one bilinear resampling.
+
+    Args:
+        image: ``(N, S, h, w)`` from ``look_up``; all slices of a sample are changed alike.
+        air: Network input of air.
+        draws: Random numbers of the N samples.
+        border: ``edge`` repeats the outermost pixels, ``air`` has the value of air.
+        crop: Size of the square that is kept and what it is reduced to.
+
+    Returns:
+        ``(N, S, side, side)`` float32.
+    """
+    side_px = crop.network_px
+    share = side_px / image.shape[-1]
+    matrices = sampling_matrices(draws, share).to(image.device)
+    grid = nn.functional.affine_grid(
+        matrices, [image.shape[0], 1, side_px, side_px], align_corners=False
+    )
+    if border == "edge":
+        return _sample(image, grid, "border")
+    return _sample(image - air, grid, "zeros") + air
+
+
+def _sample(image: Tensor, grid: Tensor, padding: str) -> Tensor:
+    return nn.functional.grid_sample(
+        image, grid, mode="bilinear", padding_mode=padding, align_corners=False
+    )

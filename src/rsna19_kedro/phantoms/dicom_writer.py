@@ -1,0 +1,143 @@
+"""Writes a phantom's slices as DICOM like those of the challenge, and its mask as NIfTI."""
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import config, dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from rsna19_kedro.contracts import PADDING_HU
+from rsna19_kedro.dicom.quiet import quiet_pydicom
+from rsna19_kedro.files import atomic_path
+from rsna19_kedro.phantoms.fields import Floats
+from rsna19_kedro.phantoms.scan import Scan
+
+Pixels = Literal["signed", "unsigned", "wrapped"]
+PIXELS: Final[tuple[Pixels, ...]] = ("signed", "unsigned", "wrapped")
+
+_INTERCEPT: Final = {"signed": -1024, "unsigned": -1024, "wrapped": 0}
+
+
+@dataclass(frozen=True)
+class StudyHeader:
+    """What the slices of a study share besides their geometry.
+
+    Attributes:
+        study_id: StudyInstanceUID.
+        series_id: SeriesInstanceUID.
+        patient_id: PatientID.
+        pixels: ``signed`` 16 bit with padding -2000, ``unsigned`` 12 bit, or ``wrapped`` 12
+            bit (intercept 0, negative values wrapped round 4096).
+        implicit_vr: Transfer syntax implicit instead of explicit VR little endian.
+        two_windows: WindowCenter and WindowWidth with two values.
+    """
+
+    study_id: str
+    series_id: str
+    patient_id: str
+    pixels: Pixels
+    implicit_vr: bool
+    two_windows: bool
+
+
+def stored_values(hu: Floats, pixels: Pixels) -> NDArray[np.int16] | NDArray[np.uint16]:
+    """Pixel values as a scanner stores them.
+
+    Args:
+        hu: (H, W) HU, ``PADDING_HU`` outside the scanner's circle.
+        pixels: Kind of storage, see ``StudyHeader``.
+
+    Returns:
+        (H, W) int16 or uint16. The signed kind writes the raw value -2000 for padding, the
+        unsigned kind 0; the wrapped kind has no room for padding and writes air.
+    """
+    outside = hu <= PADDING_HU
+    whole = np.rint(hu).astype(np.int32)
+    if pixels == "signed":
+        return np.where(outside, -2000, np.clip(whole, -1024, 3071) + 1024).astype(np.int16)
+    if pixels == "unsigned":
+        return np.where(outside, 0, np.clip(whole, -1024, 3071) + 1024).astype(np.uint16)
+    return (np.clip(whole, -1000, 3000) % 4096).astype(np.uint16)
+
+
+def write_slices(folder: Path, scan: Scan, header: StudyHeader, uids: Sequence[str]) -> None:
+    """Write one file a slice, named after its SOPInstanceUID.
+
+    Args:
+        folder: Where the files go; it exists.
+        scan: The study.
+        header: What the slices share.
+        uids: SOPInstanceUIDs in the order of the slices.
+    """
+    quiet_pydicom()
+    positions = scan.acquisition.positions()
+    with config.disable_value_validation():  # the challenge's UIDs are no DICOM UIDs
+        for uid, hu, position in zip(uids, scan.hu, positions, strict=True):
+            ds = _dataset(uid, stored_values(hu, header.pixels), header)
+            ds.ImagePositionPatient = [f"{value:.6f}" for value in position]
+            ds.ImageOrientationPatient = [f"{v:.6f}" for v in scan.acquisition.orientation]
+            ds.PixelSpacing = [f"{scan.acquisition.pixel_spacing_mm:.6f}"] * 2
+            # Not written aside and renamed: a killed run writes the same names again.
+            dcmwrite(folder / f"{uid}.dcm", ds, enforce_file_format=True)
+
+
+def _dataset(
+    uid: str, values: NDArray[np.int16] | NDArray[np.uint16], header: StudyHeader
+) -> Dataset:
+    """The challenge's 21 tags but for the geometry (reference, section 2)."""
+    ds = Dataset()
+    ds.SOPClassUID = CTImageStorage
+    ds.SOPInstanceUID = uid
+    ds.Modality = "CT"
+    ds.PatientID = header.patient_id
+    ds.StudyInstanceUID = header.study_id
+    ds.SeriesInstanceUID = header.series_id
+    ds.StudyID = ""
+    ds.SamplesPerPixel = 1
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.Rows, ds.Columns = values.shape
+    bits = 16 if header.pixels == "signed" else 12
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, bits, bits - 1
+    ds.PixelRepresentation = int(header.pixels == "signed")
+    ds.WindowCenter = ["00040", "00040"] if header.two_windows else "40"
+    ds.WindowWidth = ["00080", "00080"] if header.two_windows else "80"
+    ds.RescaleIntercept = str(_INTERCEPT[header.pixels])
+    ds.RescaleSlope = "1"
+    ds.add_new("PixelData", "OW", values.astype(values.dtype.newbyteorder("<")).tobytes())
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.{int(uid.removeprefix('ID_'), 16)}")
+    syntax = ImplicitVRLittleEndian if header.implicit_vr else ExplicitVRLittleEndian
+    ds.file_meta.TransferSyntaxUID = syntax
+    return ds
+
+
+def write_mask(path: Path, scan: Scan, *, feet_last: bool = False) -> None:
+    """Write the mask as NIfTI.
+
+    Args:
+        path: ``<study_id>.nii.gz``.
+        scan: An evenly spaced study.
+        feet_last: Let the k axis run from head to feet.
+
+    Raises:
+        ValueError: Slice distances are not even.
+    """
+    volume = scan.mask.transpose(2, 1, 0)  # voxel axes: column, row, slice
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine()  # LPS to NIfTI's RAS+
+    if feet_last:
+        affine = affine.copy()
+        affine[:, 3] += affine[:, 2] * (volume.shape[2] - 1)
+        affine[:, 2] *= -1
+        volume = volume[:, :, ::-1]
+    image = nibabel.Nifti1Image(np.ascontiguousarray(volume), affine)
+    image.header.set_xyzt_units("mm")
+    with atomic_path(path) as part:  # without a time stamp: the same mask, the same bytes
+        part.write_bytes(gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))

@@ -1,0 +1,216 @@
+"""Makes a set of phantoms in a folder: DICOM, label CSVs, masks and the truth."""
+
+import json
+import logging
+import shutil
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.files import atomic_path
+from rsna19_kedro.parallel import map_in_processes
+from rsna19_kedro.phantoms.dicom_writer import write_mask, write_slices
+from rsna19_kedro.phantoms.head import Head, make_head
+from rsna19_kedro.phantoms.placing import add_bruises, add_haemorrhages
+from rsna19_kedro.phantoms.plan import (
+    FOLDERS,
+    PhantomSet,
+    StudyPlan,
+    plan_studies,
+    slice_uids,
+)
+from rsna19_kedro.phantoms.scan import Acquisition, Scan, acquire
+
+logger = logging.getLogger(__name__)
+
+MARKER: Final = "phantoms.json"
+STARTED: Final = ".phantoms-started.json"
+TRUTH: Final = "phantom_truth.parquet"
+LEAST_VOXELS: Final = 4
+"""A class is present on a slice when its mask has more than 3 voxels (reference, section 3)."""
+
+_PARTS: Final = ".phantoms"
+_VERSION: Final = 1
+
+
+def generate_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = None) -> None:
+    """Make a set of phantoms, or finish one that was interrupted.
+
+    The files depend on ``what`` alone, not on the number of workers. A study counts as done
+    when its part of the truth is written, which is the last thing it does; the marker
+    ``phantoms.json`` comes last of all.
+
+    Args:
+        folder: Raw data folder. It is empty, or holds phantoms of the same parameters.
+        what: The set.
+        workers: Processes; ``None`` takes all cores.
+
+    Raises:
+        InputError: The folder holds something else.
+    """
+    description = {"version": _VERSION, **json.loads(json.dumps(asdict(what)))}
+    if _is_done(folder, description):
+        logger.info("The phantoms in %s are there already", folder)
+        _tidy(folder)
+        return
+    _write_json(folder / STARTED, description)
+    plans = plan_studies(what)
+    for name in {*FOLDERS[what.layout].values(), _PARTS, "masks"}:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    parts = map_in_processes(
+        partial(_make_study, folder, what), plans, description="Phantoms", workers=workers
+    )
+    truth = pd.concat(list(parts), ignore_index=True)
+    _write_tables(folder, what, truth)
+    _write_json(folder / MARKER, description)
+    _tidy(folder)
+    logger.info("%d studies, %d slices of phantoms in %s", len(plans), len(truth), folder)
+
+
+def build_study(what: PhantomSet, plan: StudyPlan) -> tuple[Head, Acquisition]:
+    """The head of a study and how it is scanned.
+
+    The person comes from the patient's number alone, so a second study shows the same head in
+    another pose.
+    """
+    rng = np.random.default_rng((what.seed, 1, plan.index))
+    head = make_head((what.seed, 2, plan.person))
+    table = float(rng.uniform(-150, 250))  # where the table's zero is says nothing
+    head = replace(
+        head,
+        yaw_deg=float(rng.normal(0, 5)),
+        pitch_deg=float(rng.normal(0, 4)),
+        offset_mm=(float(rng.uniform(-6, 6)), float(rng.uniform(-5, 5)), table),
+        calibration_hu=float(rng.uniform(-5, 5)),
+    )
+    head = add_bruises(rng, head)
+    if plan.kinds:
+        others = min(2 * what.small_fraction, 1.0)
+        head = add_haemorrhages(rng, head, plan.kinds, small=plan.small, others_small=others)
+    tilt = float(rng.choice((-1, 1)) * rng.uniform(5, 25)) if plan.tilted else 0.0
+    slices = int(rng.integers(what.slices[0], what.slices[1] + 1))
+    positions = _positions(rng, slices, plan.uneven) * head.scale[2] + table
+    acquisition = Acquisition(
+        slice_positions_mm=tuple(float(round(z, 4)) for z in positions),
+        tilt_deg=round(tilt, 2),
+        pixel_spacing_mm=round(float(rng.uniform(*what.pixel_spacing_mm)), 6),
+        size_px=what.size_px,
+        noise_hu=float(rng.uniform(*what.noise_hu)),
+        streak_hu=float(rng.uniform(2, 7)),
+        holder_hu=float(rng.uniform(-250, 130)) if rng.uniform() < 0.7 else None,
+    )
+    return head, acquisition
+
+
+def _positions(rng: np.random.Generator, slices: int, uneven: bool) -> np.ndarray:
+    """Slice centres from the base to the vertex, head coordinates, mm."""
+    low, high = rng.uniform(-62, -46), rng.uniform(70, 82)
+    steps = np.ones(slices - 1)
+    if uneven:
+        steps[: max(1, slices // 3)] = 0.5  # thin slices through the base, as in 2.5 and 5 mm
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    return np.asarray(low + (high - low) * along / max(along[-1], 1))
+
+
+def _make_study(folder: Path, what: PhantomSet, plan: StudyPlan) -> pd.DataFrame:
+    done = folder / _PARTS / f"{plan.header.study_id}.parquet"
+    if done.is_file():
+        return pd.read_parquet(done)
+    head, acquisition = build_study(what, plan)
+    scan = acquire(head, acquisition, seed=(what.seed, 3, plan.index))
+    uids = slice_uids(what, plan, len(scan.hu))
+    write_slices(folder / FOLDERS[what.layout][plan.subset], scan, plan.header, uids)
+    if plan.masked:
+        target = folder / "masks" / f"{plan.header.study_id}.nii.gz"
+        write_mask(target, scan, feet_last=plan.index % 2 == 1)
+    table = _truth(plan, scan, uids)
+    with atomic_path(done) as part:
+        table.to_parquet(part)
+    return table
+
+
+def _truth(plan: StudyPlan, scan: Scan, uids: list[str]) -> pd.DataFrame:
+    """One row a slice: keys, position, labels and area of blood in mm2."""
+    area = scan.acquisition.pixel_spacing_mm**2
+    counts = np.stack([(scan.mask == k).sum(axis=(1, 2)) for k in range(1, 6)], axis=1)
+    present = (counts >= LEAST_VOXELS).astype(np.uint8)
+    table = pd.DataFrame(
+        {
+            "sop_instance_uid": uids,
+            "study_id": plan.header.study_id,
+            "patient_id": plan.header.patient_id,
+            "subset": plan.subset,
+            "slice_num": np.arange(len(uids)),
+            "position_mm": scan.acquisition.slice_positions_mm,
+            "tilt_deg": scan.acquisition.tilt_deg,
+        }
+    )
+    table[list(CLASSES)] = np.column_stack([present, present.max(axis=1)])
+    every = np.column_stack([counts, counts.sum(axis=1)]) * area
+    table[[f"area_mm2_{name}" for name in CLASSES]] = every.astype(np.float32)
+    return table
+
+
+def _write_tables(folder: Path, what: PhantomSet, truth: pd.DataFrame) -> None:
+    with atomic_path(folder / TRUTH) as part:
+        truth.to_parquet(part)
+    labelled = truth[truth["subset"] != "test2"]
+    _write_labels(folder / "stage_2_train.csv", labelled)
+    if what.layout == "2019":
+        _write_labels(folder / "stage_1_train.csv", truth[truth["subset"] == "train"])
+    sample = truth[truth["subset"] == "test2"]
+    ids = sorted(f"{uid}_{name}" for uid in sample["sop_instance_uid"] for name in CLASSES)
+    with atomic_path(folder / "stage_2_sample_submission.csv") as part:
+        pd.DataFrame({"ID": ids, "Label": 0.5}).to_csv(part, index=False)
+
+
+def _write_labels(path: Path, rows: pd.DataFrame) -> None:
+    """Kaggle's label CSV: six rows a slice, ordered by id."""
+    ordered = rows.sort_values("sop_instance_uid")
+    ids = [f"{uid}_{name}" for uid in ordered["sop_instance_uid"] for name in CLASSES]
+    values = ordered[list(CLASSES)].to_numpy().ravel()
+    with atomic_path(path) as part:
+        pd.DataFrame({"ID": ids, "Label": values}).to_csv(part, index=False)
+
+
+def _is_done(folder: Path, description: dict[str, Any]) -> bool:
+    """Whether the set is complete; raises when the folder is not for these phantoms."""
+    for name in (MARKER, STARTED):
+        path = folder / name
+        if not path.is_file():
+            continue
+        found = json.loads(path.read_text())
+        changed = sorted(k for k in description | found if description.get(k) != found.get(k))
+        if changed:
+            raise InputError(
+                f"{folder} holds phantoms made with other parameters: {', '.join(changed)} "
+                f"({', '.join(f'{k} was {found.get(k)!r}' for k in changed)}). Delete that "
+                "folder's contents to have them made anew, or name another raw_dir."
+            )
+        return name == MARKER
+    if folder.is_dir():
+        foreign = sorted(p.name for p in folder.iterdir() if p.name != ".gitkeep")
+        if foreign:
+            raise InputError(
+                f"{folder} holds files that are no phantoms ({', '.join(foreign[:5])}"
+                f"{', ...' if len(foreign) > 5 else ''}), and nothing was written there. To use "
+                "them, run with --params raw_dir=PATH; to have phantoms, name an empty folder."
+            )
+    return False
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what only an unfinished set needs."""
+    shutil.rmtree(folder / _PARTS, ignore_errors=True)
+    (folder / STARTED).unlink(missing_ok=True)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")

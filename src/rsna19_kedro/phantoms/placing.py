@@ -1,0 +1,210 @@
+"""Draws haemorrhages and puts them where they belong."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from rsna19_kedro.phantoms.head import Head, Swelling
+from rsna19_kedro.phantoms.lesions import (
+    KINDS,
+    Epidural,
+    Intraparenchymal,
+    Intraventricular,
+    Lesion,
+    Subarachnoid,
+    Subdural,
+    Triple,
+)
+from rsna19_kedro.phantoms.sampling import inner_table
+from rsna19_kedro.phantoms.skull import AXES_MM
+
+_PARENCHYMA = (
+    ((26, -4, 2), 3.0),  # basal ganglia, the commonest place of a hypertensive bleed
+    ((12, 9, 4), 1.5),  # thalamus
+    ((32, -48, 16), 1.5),
+    ((36, 34, 38), 1.5),
+    ((44, 4, -20), 1.0),
+    ((26, 58, 14), 1.0),
+    ((24, -8, 48), 1.2),
+    ((22, 52, -36), 0.8),  # cerebellum
+)
+_CISTERNS = (
+    ((0, -12, -18), (46, 36, 20), 1.2),  # ruptured aneurysm: the basal cisterns
+    ((44, -14, -2), (30, 32, 20), 1.5),  # sylvian fissure
+    ((46, -20, 38), (26, 32, 26), 1.5),  # convexity, after trauma
+    ((38, 40, 44), (26, 30, 24), 1.5),
+    ((10, -40, 44), (22, 34, 24), 0.8),
+)
+
+
+def add_haemorrhages(
+    rng: np.random.Generator,
+    head: Head,
+    kinds: Sequence[str],
+    *,
+    small: bool = False,
+    others_small: float = 0.68,
+) -> Head:
+    """Give a head haemorrhages of these types, and the midline shift they cause.
+
+    Args:
+        rng: Source of the draw.
+        head: The head before.
+        kinds: Names of types out of ``KINDS``, the main one first.
+        small: Whether the main one is small (mostly below 1 cm2 a slice).
+        others_small: How often the others are.
+
+    Returns:
+        The head with its lesions.
+    """
+    lesions: list[Lesion] = []
+    shift, where = 0.0, (0.0, 15.0)
+    # Contusions and hypertensive bleeds are often more than one.
+    twice = "intraparenchymal" in kinds and rng.uniform() < 0.4
+    for kind in (*kinds, "intraparenchymal") if twice else kinds:
+        side = int(rng.choice((-1, 1)))
+        little = bool(rng.uniform() < others_small) if lesions else small
+        lesion = _draw(rng, head, kind, side, little)
+        lesions.append(lesion)
+        push = _push(lesion)
+        if abs(push) > abs(shift):
+            shift = push * float(rng.uniform(0.5, 1.2))
+            where = _middle(lesion)
+    return replace(head, lesions=tuple(lesions), shift_mm=shift, shift_centre=where)
+
+
+def add_bruises(rng: np.random.Generator, head: Head, fraction: float = 0.65) -> Head:
+    """Give a head bruises of the scalp, whether or not it bleeds inside.
+
+    They are as dense as the clots inside, so that the number of bright pixels says little.
+
+    Args:
+        rng: Source of the draw.
+        head: The head before.
+        fraction: Part of the heads that have one, and of these that have a second one.
+    """
+    swellings: list[Swelling] = []
+    while len(swellings) < 2 and rng.uniform() < fraction:
+        azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.8)
+        flat = np.sqrt(1 - height**2)
+        a, b, up, _ = AXES_MM
+        centre = (a * flat * np.cos(azimuth), b * flat * np.sin(azimuth), up * height)
+        reach, lift = rng.uniform(28, 60), rng.uniform(5, 13)
+        swellings.append(Swelling(_triple(centre), float(reach), float(lift), _hu(rng, 48, 74)))
+    return replace(head, swellings=tuple(swellings))
+
+
+def _draw(rng: np.random.Generator, head: Head, kind: str, side: int, small: bool) -> Lesion:
+    if kind == "epidural":
+        return _epidural(rng, head, side, small)
+    if kind == "subdural":
+        return _subdural(rng, side, small)
+    if kind == "intraparenchymal":
+        return _intraparenchymal(rng, side, small)
+    if kind == "intraventricular":
+        return _intraventricular(rng, small)
+    if kind == "subarachnoid":
+        return _subarachnoid(rng, side, small)
+    raise ValueError(f"{kind!r} is none of {KINDS}")
+
+
+def _epidural(rng: np.random.Generator, head: Head, side: int, small: bool) -> Epidural:
+    thick = rng.uniform(4, 6.5) if small else rng.uniform(10, 21)
+    chord = thick * rng.uniform(1.7, 2.4)
+    azimuth = np.deg2rad(rng.uniform(-50, 55))  # 0 is straight to the side
+    height = rng.uniform(-0.05, 0.65)
+    ray = (side * np.cos(azimuth), 1.2 * np.sin(azimuth), height)
+    surface = inner_table(head, ray)
+    a, b, up, down = AXES_MM
+    c = up if surface[2] > 0 else down
+    normal = surface / np.array([a, b, c]) ** 2
+    normal /= np.linalg.norm(normal)
+    radius = (chord**2 + thick**2) / (2 * thick)  # of the ball whose cap has these measures
+    ball = surface + normal * (radius - thick)
+    return Epidural(_hu(rng, 60, 76), _triple(ball), float(radius))
+
+
+def _subdural(rng: np.random.Generator, side: int, small: bool) -> Subdural:
+    falx = bool(rng.uniform() < 0.15)
+    thick = rng.uniform(2.6, 3.7) if small or falx else rng.uniform(5, 12)
+    along, up = (14, 24), (24, 42)
+    if not small:
+        along, up = (38, 66), (24, 40)
+    extent = (rng.uniform(*along), rng.uniform(*up))
+    middle = (rng.uniform(-28, 40), rng.uniform(48, 60) if falx else rng.uniform(5, 45))
+    return Subdural(
+        _hu(rng, 58, 74),
+        side,
+        (float(middle[0]), float(middle[1])),
+        (float(extent[0]), float(extent[1])),
+        float(thick),
+        falx,
+    )
+
+
+def _intraparenchymal(rng: np.random.Generator, side: int, small: bool) -> Intraparenchymal:
+    weights = np.array([weight for _, weight in _PARENCHYMA])
+    site = _PARENCHYMA[rng.choice(len(weights), p=weights / weights.sum())][0]
+    centre = np.array(site, float) * (side, 1, 1) + rng.normal(0, 3, 3)
+    radius = rng.uniform(4.5, 6.5) if small else rng.uniform(10, 18)
+    axes = radius * rng.uniform(0.8, 1.25, 3) * (1, 1, 2.2 if small else 1.5)
+    return Intraparenchymal(
+        _hu(rng, 60, 78), _triple(centre), _triple(axes), oedema_mm=float(rng.uniform(2, 6))
+    )
+
+
+def _intraventricular(rng: np.random.Generator, small: bool) -> Intraventricular:
+    if small:
+        right, left = rng.uniform(42, 56, 2)
+        middle = 100.0 if rng.uniform() < 0.5 else -60.0
+    else:
+        right, left = rng.uniform(20, 44, 2)
+        middle = 100.0 if rng.uniform() < 0.3 else -60.0
+        if rng.uniform() < 0.5:  # one side is cast in blood
+            cast = float(rng.uniform(-70, 10))
+            right, left = (cast, left) if rng.uniform() < 0.5 else (right, cast)
+    widening = rng.uniform(0.5, 2.0) if small else rng.uniform(1.0, 3.5)
+    return Intraventricular(
+        _hu(rng, 58, 74), (float(right), float(left), float(middle)), float(widening)
+    )
+
+
+def _subarachnoid(rng: np.random.Generator, side: int, small: bool) -> Subarachnoid:
+    weights = np.array([weight for _, _, weight in _CISTERNS])
+    centre, axes, _ = _CISTERNS[rng.choice(len(weights), p=weights / weights.sum())]
+    place = np.array(centre, float) * (side, 1, 1) + rng.normal(0, 4, 3)
+    reach = np.array(axes) * (rng.uniform(0.45, 0.6) if small else rng.uniform(0.85, 1.3))
+    reach[2] *= 2.0 if small else 1.3
+    opening = rng.uniform(0.4, 0.7) if small else rng.uniform(0.6, 1.1)
+    return Subarachnoid(_hu(rng, 57, 72), _triple(place), _triple(reach), float(opening))
+
+
+def _push(lesion: Lesion) -> float:
+    """How far a lesion pushes the midline, mm, positive to the left."""
+    if isinstance(lesion, Subdural):
+        return 0.0 if lesion.falx else -lesion.side * 0.45 * max(lesion.thickness_mm - 3, 0)
+    if isinstance(lesion, Epidural):
+        return float(-np.sign(lesion.ball[0]) * 2.5)
+    if isinstance(lesion, Intraparenchymal):
+        return float(-np.sign(lesion.centre[0]) * 0.22 * max(np.mean(lesion.axes) - 8, 0))
+    return 0.0
+
+
+def _middle(lesion: Lesion) -> tuple[float, float]:
+    if isinstance(lesion, Subdural):
+        return lesion.centre
+    if isinstance(lesion, Epidural):
+        return lesion.ball[1], lesion.ball[2]
+    if isinstance(lesion, Intraparenchymal):
+        return lesion.centre[1], lesion.centre[2]
+    return (0.0, 15.0)
+
+
+def _hu(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(rng.uniform(low, high))
+
+
+def _triple(values: Sequence[float] | np.ndarray) -> Triple:
+    x, y, z = (float(value) for value in values)
+    return x, y, z

@@ -1,0 +1,199 @@
+"""What a set of phantoms holds: which studies, of whom, scanned how."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from rsna19_kedro.phantoms.dicom_writer import PIXELS, Pixels, StudyHeader
+from rsna19_kedro.phantoms.lesions import KINDS
+
+Layout = Literal["today", "2019"]
+
+FOLDERS: Final = {
+    "today": {"train": "stage_2_train", "test": "stage_2_train", "test2": "stage_2_test"},
+    "2019": {
+        "train": "stage_1_train_images",
+        "test": "stage_1_test_images",
+        "test2": "stage_2_test_images",
+    },
+}
+"""Folder of each subset (stage-1 train, stage-1 test, stage-2 test) in either layout."""
+
+_SLOTS: Final = 128
+_ID_SPACE: Final = 1 << 36
+
+
+@dataclass(frozen=True)
+class PhantomSet:
+    """A set of synthetic studies.
+
+    Attributes:
+        seed: Start of every draw.
+        train_studies: Studies with labels.
+        test_studies: Studies of the stage-2 test.
+        studies_per_patient: Mean number of studies a patient (RSNA: 1.14).
+        slices: Fewest and most slices of a study, at most 127.
+        size_px: Rows and columns.
+        pixel_spacing_mm: Smallest and largest pixel spacing.
+        layout: Folders and CSVs of ``today``'s download or of ``2019``.
+        stage_1_test_fraction: With layout 2019, the part of the labelled studies that was
+            stage 1's test.
+        positive_fraction: Part of the studies that bleed.
+        small_fraction: Part of the main haemorrhages that are small; those that come with
+            another one are small twice as often.
+        masked_fraction: Part of the labelled studies with a mask file.
+        tilted_fraction: Part of the studies with gantry tilt.
+        uneven_fraction: Part of the studies with two slice distances (they get no mask).
+        noise_hu: Least and most noise, standard deviation.
+    """
+
+    seed: int = 2019
+    train_studies: int = 100
+    test_studies: int = 10
+    studies_per_patient: float = 1.15
+    slices: tuple[int, int] = (20, 32)
+    size_px: int = 512
+    pixel_spacing_mm: tuple[float, float] = (0.43, 0.49)
+    layout: Layout = "today"
+    stage_1_test_fraction: float = 0.12
+    positive_fraction: float = 0.5
+    small_fraction: float = 0.34
+    masked_fraction: float = 0.2
+    tilted_fraction: float = 0.55
+    uneven_fraction: float = 0.2
+    noise_hu: tuple[float, float] = (5.5, 7.5)
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """One study of a set.
+
+    Attributes:
+        index: Number of the study.
+        person: Number of the patient; the same person has the same head.
+        subset: ``train``, ``test`` (of stage 1) or ``test2``.
+        header: Ids and kind of file.
+        kinds: Haemorrhage types, the main one first; none for a normal study.
+        small: Whether the main haemorrhage is a small one.
+        tilted: With gantry tilt.
+        uneven: With two slice distances.
+        masked: With a mask file.
+    """
+
+    index: int
+    person: int
+    subset: str
+    header: StudyHeader
+    kinds: tuple[str, ...]
+    small: bool
+    tilted: bool
+    uneven: bool
+    masked: bool
+
+
+def plan_studies(what: PhantomSet) -> list[StudyPlan]:
+    """Decide what every study is.
+
+    Fractions are met as nearly as whole studies allow, not by chance, so that small sets hold
+    some of everything; the haemorrhage types take turns.
+    """
+    rng = np.random.default_rng((what.seed, 0))
+    total = what.train_studies + what.test_studies
+    people = _people(rng, total, what.studies_per_patient)
+    subsets = _subsets(rng, what)
+    positive = _some(rng, total, what.positive_fraction)
+    kinds = _kinds(rng, positive)
+    turns = iter(_some(rng, sum(positive), what.small_fraction))
+    small = [bleeds and next(turns) for bleeds in positive]
+    tilted = _some(rng, total, what.tilted_fraction)
+    uneven = _some(rng, total, what.uneven_fraction)
+    wanted = round(what.masked_fraction * what.train_studies)
+    even = [i for i in range(what.train_studies) if not uneven[i]]
+    # Masks were drawn for bleeding studies above all (reference, section 3).
+    even.sort(key=lambda i: (not kinds[i], rng.uniform()))
+    masked = set(even[:wanted])
+    storage = _shuffled_turns(rng, PIXELS[:2], total)
+    plans = []
+    for i in range(total):
+        pixels: Pixels = storage[i]
+        if pixels == "unsigned" and rng.uniform() < 0.3:
+            pixels = "wrapped"
+        header = StudyHeader(
+            study_id=_identity(what.seed, 1, i, 10),
+            series_id=_identity(what.seed, 2, i, 10),
+            patient_id=_identity(what.seed, 3, people[i], 8),
+            pixels=pixels,
+            implicit_vr=bool(rng.uniform() < 0.5),
+            two_windows=bool(rng.uniform() < 0.3),
+        )
+        plans.append(
+            StudyPlan(
+                index=i,
+                person=people[i],
+                subset=subsets[i],
+                header=header,
+                kinds=kinds[i],
+                small=small[i],
+                tilted=tilted[i],
+                uneven=uneven[i],
+                masked=i in masked,
+            )
+        )
+    return plans
+
+
+def slice_uids(what: PhantomSet, plan: StudyPlan, slices: int) -> list[str]:
+    """SOPInstanceUIDs of a study: nine hexadecimal digits in no order, never one twice.
+
+    Multiplying by an odd number modulo a power of two maps every slice to a number of its own.
+    """
+    start = int(np.random.default_rng((what.seed, 4)).integers(_ID_SPACE))
+    numbers = (plan.index * _SLOTS + np.arange(slices, dtype=object) + start) * 0x9E3779B97
+    return [f"ID_{int(number) % _ID_SPACE:09x}" for number in numbers]
+
+
+def _identity(seed: int, kind: int, number: int, digits: int) -> str:
+    drawn = np.random.default_rng((seed, 5, kind, number)).integers(16**digits)
+    return f"ID_{int(drawn):0{digits}x}"
+
+
+def _people(rng: np.random.Generator, total: int, mean: float) -> list[int]:
+    """Person of every study; those beyond the number of patients come a second time."""
+    patients = max(1, min(total, round(total / mean)))
+    again = rng.integers(patients, size=total - patients)
+    return [int(value) for value in rng.permutation([*range(patients), *again])]
+
+
+def _subsets(rng: np.random.Generator, what: PhantomSet) -> list[str]:
+    stage_1_test = _some(rng, what.train_studies, what.stage_1_test_fraction)
+    labelled = ["test" if later and what.layout == "2019" else "train" for later in stage_1_test]
+    return labelled + ["test2"] * what.test_studies
+
+
+def _some(rng: np.random.Generator, total: int, fraction: float) -> list[bool]:
+    chosen = np.arange(total) < round(fraction * total)
+    return [bool(value) for value in rng.permutation(chosen)]
+
+
+def _shuffled_turns(rng: np.random.Generator, values: Sequence[Pixels], total: int) -> list[Pixels]:
+    turns = [values[i % len(values)] for i in range(total)]
+    return [turns[i] for i in rng.permutation(total)]
+
+
+def _kinds(rng: np.random.Generator, positive: list[bool]) -> list[tuple[str, ...]]:
+    """Types of each study: the first in turn, then perhaps one or two others."""
+    turns = (*KINDS, "intraparenchymal", "epidural")  # the shortest along z come twice
+    turn = int(rng.integers(len(turns)))
+    drawn: list[tuple[str, ...]] = []
+    for bleeds in positive:
+        if not bleeds:
+            drawn.append(())
+            continue
+        first = turns[turn % len(turns)]
+        turn += 1
+        more = int(rng.choice(3, p=(0.25, 0.45, 0.30)))
+        others = [name for name in KINDS if name != first]
+        drawn.append((first, *(str(n) for n in rng.choice(others, size=more, replace=False))))
+    return drawn

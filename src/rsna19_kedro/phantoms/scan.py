@@ -1,0 +1,204 @@
+"""The scanner: where its slices lie, and its noise.
+
+The gantry turns about the x axis through the isocentre and the table moves along z, so the
+slices of a tilted scan are parallel planes shifted along z, not along their normal (DICOM
+PS3.3 C.7.6.2.1.1; GantryDetectorTilt). That is why a stack of them is sheared.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from rsna19_kedro.contracts import PADDING_HU
+from rsna19_kedro.phantoms.fields import Floats, Plane
+from rsna19_kedro.phantoms.head import Head, rotation_about_x
+from rsna19_kedro.phantoms.sampling import sample_plane, to_mask
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How a head is scanned.
+
+    Attributes:
+        slice_positions_mm: Table position z of each slice's centre, (S,), any order.
+        tilt_deg: Gantry tilt; ImageOrientationPatient is (1, 0, 0, 0, cos, sin).
+        pixel_spacing_mm: Between rows and between columns.
+        size_px: Rows and columns.
+        thickness_mm: Slice thickness.
+        head_rotation_deg: The head is turned about the x axis through the isocentre so that
+            planes tilted by this angle lie level: a level scan of the head turned by ``t`` at
+            positions ``z * cos(t)`` sees what a scan tilted by ``t`` sees at ``z``, with slice
+            ``z`` shifted by ``z * sin(t)`` along y.
+        noise_hu: Standard deviation of the noise in the middle of a water phantom.
+        streak_hu: Height of beam-hardening streaks.
+        circle: Whether nothing is measured outside the scanner's circle.
+        holder_hu: Value of the head holder; None leaves it out.
+    """
+
+    slice_positions_mm: tuple[float, ...]
+    tilt_deg: float = 0.0
+    pixel_spacing_mm: float = 0.5
+    size_px: int = 512
+    thickness_mm: float = 5.0
+    head_rotation_deg: float = 0.0
+    noise_hu: float = 6.0
+    streak_hu: float = 4.0
+    circle: bool = True
+    holder_hu: float | None = None
+
+    @property
+    def orientation(self) -> tuple[float, ...]:
+        """ImageOrientationPatient (0020,0037), six numbers."""
+        tilt = np.deg2rad(self.tilt_deg)
+        return (1.0, 0.0, 0.0, 0.0, float(np.cos(tilt)), float(np.sin(tilt)))
+
+    def positions(self) -> NDArray[np.float64]:
+        """ImagePositionPatient (0020,0032) of every slice, (S, 3), mm."""
+        steps = np.array(self.orientation).reshape(2, 3).sum(axis=0)
+        corner = -steps * self.pixel_spacing_mm * (self.size_px - 1) / 2
+        along = np.zeros((len(self.slice_positions_mm), 3))
+        along[:, 2] = self.slice_positions_mm
+        return np.asarray(corner + along)
+
+    def planes(self) -> list[Plane]:
+        """The pixels of every slice in the patient frame."""
+        row, col = np.array(self.orientation).reshape(2, 3) * self.pixel_spacing_mm
+        shape = (self.size_px, self.size_px)
+        return [Plane(origin, row, col, shape) for origin in self.positions()]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What comes out of the scanner.
+
+    Attributes:
+        hu: (S, H, W) float32, HU.
+        mask: (S, H, W) uint8: 0 none, 1 to 5 the haemorrhage types in the order of CLASSES.
+        acquisition: How it was made; its positions and orientation hold for the slices.
+    """
+
+    hu: Floats
+    mask: NDArray[np.uint8]
+    acquisition: Acquisition
+
+    def affine(self) -> NDArray[np.float64]:
+        """Voxel (column, row, slice) to the patient frame (LPS), (4, 4).
+
+        Raises:
+            ValueError: Slice distances are not even, so no affine holds.
+        """
+        positions = self.acquisition.positions()
+        steps = np.diff(positions, axis=0)
+        if len(steps) and np.abs(steps - steps.mean(axis=0)).max() > 1e-3:
+            raise ValueError("slice distances are not even: no affine holds for this scan")
+        matrix = np.eye(4)
+        row, col = np.array(self.acquisition.orientation).reshape(2, 3)
+        matrix[:3, 0] = row * self.acquisition.pixel_spacing_mm
+        matrix[:3, 1] = col * self.acquisition.pixel_spacing_mm
+        matrix[:3, 2] = steps.mean(axis=0) if len(steps) else (0, 0, 1)
+        matrix[:3, 3] = positions[0]
+        return matrix
+
+
+def acquire(
+    head: Head,
+    acquisition: Acquisition,
+    *,
+    seed: int | tuple[int, ...] = 0,
+    noise_hu: float | None = None,
+) -> Scan:
+    """Scan a head.
+
+    Args:
+        head: The head.
+        acquisition: How.
+        seed: Start of the noise.
+        noise_hu: Stands in for the acquisition's noise; 0 also switches the streaks off.
+
+    Returns:
+        The scan. Blood counts as present in a voxel that it fills by more than half.
+    """
+    if noise_hu is not None:
+        streaks = acquisition.streak_hu if noise_hu else 0.0
+        acquisition = replace(acquisition, noise_hu=noise_hu, streak_hu=streaks)
+    turn = rotation_about_x(-np.deg2rad(acquisition.head_rotation_deg))
+    size = acquisition.size_px
+    hu = np.empty((len(acquisition.slice_positions_mm), size, size), np.float32)
+    mask = np.zeros(hu.shape, np.uint8)
+    artefacts = _Artefacts(acquisition, np.random.default_rng(seed))
+    for k, plane in enumerate(acquisition.planes()):
+        # Turning the head by R is looking at the unturned head through planes turned back.
+        seen = Plane(plane.origin @ turn, plane.col_step @ turn, plane.row_step @ turn, plane.shape)
+        hu[k], blood = sample_plane(head, seen, acquisition.thickness_mm)
+        mask[k] = to_mask(blood)
+        artefacts.add(hu[k])
+    return Scan(hu, mask, acquisition)
+
+
+class _Artefacts:
+    """Noise, streaks, head holder and padding, the same way for all slices of a scan."""
+
+    def __init__(self, acquisition: Acquisition, rng: np.random.Generator) -> None:
+        self.how, self.rng = acquisition, rng
+        size, spacing = acquisition.size_px, acquisition.pixel_spacing_mm
+        axis = ((np.arange(size) - (size - 1) / 2) * spacing).astype(np.float32)
+        self.x, self.y = axis[None, :], axis[:, None]
+        self.radius = np.hypot(self.x, self.y)
+        self.transfer = _noise_transfer(size, spacing)
+        # Fewer photons come through the middle of the head than past its rim.
+        self.level = 0.8 + 0.35 * np.exp(-((self.radius / 75) ** 2))
+
+    def add(self, image: Floats) -> None:
+        """Put everything on one slice (H, W) in place."""
+        if self.how.holder_hu is not None:
+            self._hold(image, self.how.holder_hu)
+        if self.how.streak_hu:
+            image += self._streaks(image)
+        if self.how.noise_hu:
+            white = self.rng.standard_normal(image.shape, dtype=np.float32)
+            grain = fft.irfft2(fft.rfft2(white) * self.transfer, s=image.shape)
+            image += self.how.noise_hu * self.level * grain
+        np.maximum(image, -1000, out=image)
+        if self.how.circle:
+            image[self.radius > axis_limit(self.how)] = PADDING_HU
+
+    def _hold(self, image: Floats, hu: float) -> None:
+        """A shell of plastic beneath the head, seen only where there is air."""
+        away = np.abs(np.hypot(self.x, self.y + 14) - 119)
+        shell = np.clip(2.6 - away, 0, 1) * (self.y > 45)
+        np.maximum(image, -1000 + (hu + 1000) * shell, out=image)
+
+    def _streaks(self, image: Floats) -> Floats:
+        """Dark and bright bands between the densest places, stronger where bone is thick."""
+        dense = np.minimum((image > 700).mean() * 12, 1.5)
+        total = np.zeros_like(image)
+        for _ in range(3):
+            angle = self.rng.normal(0, 0.25)
+            middle = self.rng.normal(5, 25)
+            width = self.rng.uniform(2.5, 9)
+            across = self.y * np.cos(angle) + self.x * np.sin(angle) - middle
+            sign = self.rng.choice((-1.0, 1.0))
+            total += sign * np.exp(-((across / width) ** 2))
+        fade = np.exp(-((self.x / 55) ** 2))
+        return np.asarray(self.how.streak_hu * dense * total * fade, np.float32)
+
+
+def axis_limit(acquisition: Acquisition) -> float:
+    """Radius of the circle within which the scanner measures, mm."""
+    return acquisition.size_px * acquisition.pixel_spacing_mm / 2 - 1.0
+
+
+def _noise_transfer(size: int, spacing_mm: float) -> Floats:
+    """Filter that gives white noise the spectrum of filtered back-projection.
+
+    Noise power rises with the frequency like the ramp filter and falls with the kernel's
+    apodisation (Riederer, Pelc and Chesler, Phys Med Biol 1978); standard deviation 1.
+    """
+    rows = fft.fftfreq(size, spacing_mm)[:, None]
+    cols = fft.rfftfreq(size, spacing_mm)[None, :]
+    frequency = np.hypot(rows, cols)
+    power = (frequency + 0.02) * np.exp(-((frequency / 0.42) ** 2))
+    whole = power[:, 1:-1].sum() * 2 + power[:, 0].sum() + power[:, -1].sum()
+    return np.asarray(np.sqrt(power * size * size / whole), np.float32)

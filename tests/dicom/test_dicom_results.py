@@ -1,0 +1,180 @@
+"""Structured report and segmentation: read back by other libraries, placed on the images."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+
+from dicom_factory import write_slice, write_study
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.dicom.headers import read_headers
+from rsna19_kedro.dicom.result_sources import HeatPlace, result_sources
+from rsna19_kedro.dicom.results import FINDINGS, StudyFindings, write_dicom_results
+from rsna19_kedro.dicom.slice_index import headers_table, number_slices
+from rsna19_kedro.dicom.study_volume import prepare_study
+from rsna19_kedro.errors import InputError
+
+SIDE = 40
+PLANTED = ("ZZNAME", "ZZNUMBER", "19700203", "ZZACCESSION")
+
+
+def _slices(folder: Path) -> pd.DataFrame:
+    files = sorted(path.name for path in folder.iterdir())
+    rows = read_headers(folder, tuple(files))
+    return number_slices(headers_table([{**row, "subset": "test2"} for row in rows]))
+
+
+def _findings(folder: Path, *, include_phi: bool = False) -> StudyFindings:
+    slices = _slices(folder)
+    volume, record = prepare_study(slices, folder, SIDE)
+    heat = np.zeros((len(volume), 6, SIDE // 4, SIDE // 4), np.float16)
+    heat[1, 4, 3:6, 3:6] = 1.0
+    values = np.zeros((len(volume), 6))
+    values[1, 4] = values[1, 5] = 0.8
+    return StudyFindings(
+        result_sources(folder, slices["path"].tolist(), include_phi=include_phi),
+        values,
+        values.max(axis=0),
+        heat,
+        HeatPlace.from_record(record.as_dict(), SIDE),
+        "mean of 2 models",
+        "1.2.3",
+    )
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    write_study(
+        tmp_path / "in",
+        "1.2.826.0.1.3680043.9.7.1",
+        names=[f"1.2.826.0.1.3680043.9.7.1.{k}" for k in range(4)],
+        patient=PLANTED[1],
+        z_mm=(0, 5, 10, 15),
+        tilt_deg=20,
+        shape=(48, 44),
+        change={
+            "PatientName": PLANTED[0],
+            "PatientBirthDate": PLANTED[2],
+            "AccessionNumber": PLANTED[3],
+        },
+    )
+    return tmp_path / "in"
+
+
+def test_heat_lies_where_its_pixels_came_from(tmp_path: Path) -> None:
+    """A bright square of an image, found again by way of the prepared volume."""
+    pixels = np.full((60, 64), 0)
+    pixels[20:28, 36:44] = 60
+    for number, shift in enumerate((0.0, 1.15, 7.3)):  # mm along the columns: 2.3, 14.6 px
+        write_slice(
+            tmp_path / f"1.2.{number}.dcm",
+            uid=f"1.2.{number}",
+            position=(-4.0, -4.0 + shift, 5.0 * number),
+            pixels=pixels + 1024,
+        )
+    slices = _slices(tmp_path)
+    volume, record = prepare_study(slices, tmp_path, SIDE)
+    place = HeatPlace.from_record(record.as_dict(), SIDE)
+    for number in range(3):
+        seen = volume[number].astype(np.float32)[None]
+        back = place.on_image(seen, number, 60, 64)[0]
+        rows, cols = np.nonzero(back > 30)
+        assert rows.mean() == pytest.approx(23.5, abs=0.35)
+        assert cols.mean() == pytest.approx(39.5, abs=0.35)
+        coarse = seen.reshape(1, SIDE // 4, 4, SIDE // 4, 4).mean(axis=(2, 4))
+        weight = place.on_image(np.clip(coarse, 0, 60), number, 60, 64)[0]
+        assert (weight.sum(axis=1) @ np.arange(60)) / weight.sum() == pytest.approx(23.5, abs=0.6)
+        assert (weight.sum(axis=0) @ np.arange(64)) / weight.sum() == pytest.approx(39.5, abs=0.6)
+
+
+def test_report_reads_back_with_study_and_slice_findings(study: Path, tmp_path: Path) -> None:
+    write_dicom_results(_findings(study), tmp_path / "out")
+    report = hd.sr.srread(tmp_path / "out" / "report.dcm")
+    groups = report.content.get_image_measurement_groups()
+    found = {}
+    for group in groups:
+        (measurement,) = group.get_measurements()
+        (image,) = group.source_images
+        found[group.tracking_identifier] = (
+            group.finding_type.value,
+            measurement.value,
+            measurement.unit.value,
+            image.referenced_sop_instance_uid,
+        )
+    second = "1.2.826.0.1.3680043.9.7.1.1"
+    assert found["study, subdural"] == (FINDINGS["subdural"].value, 80.0, "%", second)
+    assert found["slice 1, any"] == ("1386000", 80.0, "%", second)
+    assert found["study, epidural"][1] == 0.0
+    assert set(found) == {
+        *(f"study, {name}" for name in CLASSES),
+        *("slice 1, subdural", "slice 1, any"),
+    }
+
+
+def test_segmentation_reads_back_on_its_image(study: Path, tmp_path: Path) -> None:
+    findings = _findings(study)
+    write_dicom_results(findings, tmp_path / "out")
+    read = hd.seg.segread(tmp_path / "out" / "evidence.dcm")
+    assert [read.get_segment_description(1).segment_label] == ["Evidence for subdural"]
+    uids = [source.SOPInstanceUID for source in findings.sources]
+    pixels = read.get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)[..., 0]
+    assert [plane.any() for plane in pixels] == [False, True, False, False]
+    assert pixels[1].max() == pytest.approx(0.8, abs=1 / 255)
+    expected = findings.place.on_image(findings.heat[1, 4:5], 1, 48, 44)[0] * 0.8
+    np.testing.assert_allclose(pixels[1], expected, atol=1 / 255)
+    plain = pydicom.dcmread(tmp_path / "out" / "evidence.dcm")
+    assert plain.pixel_array.shape[-2:] == (48, 44)
+
+
+def test_nothing_of_the_patient_unless_asked_for(study: Path, tmp_path: Path) -> None:
+    for path in write_dicom_results(_findings(study), tmp_path / "out"):
+        content = path.read_bytes()
+        assert not [text for text in PLANTED if text.encode() in content], path
+    for path in write_dicom_results(_findings(study, include_phi=True), tmp_path / "named"):
+        assert pydicom.dcmread(path).PatientName == PLANTED[0]
+
+
+def test_kaggle_names_become_uids_that_stay_the_same(tmp_path: Path) -> None:
+    uids = write_study(tmp_path / "in", "ID_study", shape=(48, 44))
+    paths = [f"{uid}.dcm" for uid in uids]
+    first = result_sources(tmp_path / "in", paths, include_phi=False)
+    again = result_sources(tmp_path / "in", paths, include_phi=False)
+    assert all(pydicom.uid.UID(source.SOPInstanceUID).is_valid for source in first)
+    assert [s.SOPInstanceUID for s in first] == [s.SOPInstanceUID for s in again]
+    assert len({s.SOPInstanceUID for s in first}) == 3
+    assert len({s.StudyInstanceUID for s in first}) == 1
+
+
+def test_study_that_no_segmentation_can_refer_to_is_refused(tmp_path: Path) -> None:
+    write_slice(tmp_path / "a.dcm", shape=(16, 16))
+    write_slice(tmp_path / "b.dcm", shape=(20, 20))
+    write_slice(tmp_path / "c.dcm", drop=["ImagePositionPatient"])
+    with pytest.raises(InputError, match="2 different sizes"):
+        result_sources(tmp_path, ["a.dcm", "b.dcm"], include_phi=False)
+    with pytest.raises(InputError, match="lack ImagePositionPatient"):
+        result_sources(tmp_path, ["a.dcm", "c.dcm"], include_phi=False)
+
+
+def test_without_evidence_there_is_a_report_alone(study: Path, tmp_path: Path) -> None:
+    findings = _findings(study)
+    findings.slices[:] = 0.001
+    assert [p.name for p in write_dicom_results(findings, tmp_path / "out")] == ["report.dcm"]
+    findings.slices[:] = 0.5
+    assert len(write_dicom_results(findings, tmp_path / "out")) == 2
+    findings.sources[1].ImagePositionPatient = findings.sources[0].ImagePositionPatient
+    assert [p.name for p in write_dicom_results(findings, tmp_path / "out")] == ["report.dcm"]
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="Debian's dicom3tools is not there")
+@pytest.mark.parametrize("include_phi", [False, True])
+def test_dciodvfy_finds_no_error(study: Path, tmp_path: Path, include_phi: bool) -> None:
+    for path in write_dicom_results(_findings(study, include_phi=include_phi), tmp_path / "out"):
+        said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+        lines = (said.stdout + said.stderr).splitlines()
+        assert lines
+        assert not [line for line in lines if line.startswith("Error")]

@@ -1,0 +1,172 @@
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
+
+from dicom_factory import write_slice
+from rsna19_kedro.dicom.pixels import is_wrapped, read_hu, to_hu
+from rsna19_kedro.errors import InputError
+
+
+def rescaled(stored: list[int], bits: int, signed: bool, intercept: float) -> list[int]:
+    dtype = np.int16 if signed else np.uint16
+    pixels = np.array([stored], dtype=dtype)
+    hu = to_hu(pixels, bits_stored=bits, signed=signed, slope=1.0, intercept=intercept)
+    assert hu.dtype == np.int16
+    return list(hu[0])
+
+
+def test_wrapped_12_bit_values_are_unwrapped() -> None:
+    assert rescaled([3096, 4095, 40, 0], 12, False, 0) == [-1000, -1, 40, 0]
+
+
+@given(st.integers(-1000, 3095))
+def test_unwrapping_undoes_the_wrap_around(hu: int) -> None:
+    assert rescaled([hu % 4096], 12, False, 0) == [hu]
+
+
+@pytest.mark.parametrize(
+    ("bits", "signed", "intercept"),
+    [(12, False, -1024), (12, False, -100), (12, True, 0), (16, False, 0), (16, True, -1000)],
+)
+def test_files_that_are_not_wrapped_stay_as_they_are(
+    bits: int, signed: bool, intercept: float
+) -> None:
+    assert not is_wrapped(bits_stored=bits, signed=signed, intercept=intercept)
+    expected = [int(value + intercept) for value in (0, 40, 2000)]
+    assert rescaled([0, 40, 2000], bits, signed, intercept) == expected
+
+
+def test_hu_beyond_16_bits_are_clipped_and_fractions_rounded() -> None:
+    pixels = np.array([[65535, 1000, 3]], dtype=np.uint16)
+    hu = to_hu(pixels, bits_stored=16, signed=False, slope=1.0, intercept=-1024)
+    assert list(hu[0]) == [32767, -24, -1021]
+    hu = to_hu(pixels, bits_stored=16, signed=False, slope=0.5, intercept=-10.25)
+    assert list(hu[0]) == [32757, 490, -9]
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+        RLELossless,
+        JPEG2000Lossless,
+    ],
+)
+@pytest.mark.parametrize(("signed", "bits"), [(True, 16), (False, 12)])
+def test_every_lossless_syntax_gives_the_same_hu(
+    tmp_path: Path, syntax: str, signed: bool, bits: int
+) -> None:
+    hu = np.arange(-1000, 1000).repeat(2)[: 64 * 48].reshape(64, 48)[::-1, ::-1]
+    path = write_slice(
+        tmp_path / "slice.dcm", pixels=hu + 1024, signed=signed, bits_stored=bits, syntax=syntax
+    )
+    np.testing.assert_array_equal(read_hu(path), hu)
+
+
+def test_a_file_without_preamble_is_read(tmp_path: Path) -> None:
+    pixels = np.full((8, 6), 1064)
+    path = write_slice(tmp_path / "bare", pixels=pixels, preamble=False)
+    np.testing.assert_array_equal(read_hu(path), np.full((8, 6), 40))
+
+
+def test_missing_rescale_means_values_are_hu(tmp_path: Path) -> None:
+    path = write_slice(
+        tmp_path / "a.dcm", pixels=np.full((4, 4), 7), drop=("RescaleSlope", "RescaleIntercept")
+    )
+    assert (read_hu(path) == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("CT_small.dcm", 128 - 1024, 2191 - 1024),
+        ("J2K_pixelrep_mismatch.dcm", -2000, 1896),
+        ("JPEG2000.dcm", -30, 245),
+    ],
+)
+def test_files_of_pydicom(name: str, low: int, high: int) -> None:
+    path = Path(str(get_testdata_file(name, download=False)))
+    hu = read_hu(path)
+    assert (hu.min(), hu.max()) == (low, high)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MR_small_RLE.dcm",
+        "MR_small_bigendian.dcm",
+        "MR_small_implicit.dcm",
+        "MR_small_jp2klossless.dcm",
+        "MR_small_jpeg_ls_lossless.dcm",
+        "MR_small_padded.dcm",
+    ],
+)
+def test_pydicom_slice_is_the_same_in_every_syntax(name: str) -> None:
+    plain = read_hu(Path(str(get_testdata_file("MR_small.dcm", download=False))))
+    other = read_hu(Path(str(get_testdata_file(name, download=False))))
+    np.testing.assert_array_equal(other, plain)
+    assert plain.std() > 100
+
+
+def test_12_bit_jpeg_is_decoded() -> None:
+    path = Path(str(get_testdata_file("JPGExtended.dcm", download=False)))
+    stored = pydicom.dcmread(path).pixel_array
+    assert (stored.min(), stored.max()) == (0, 264)
+    # Unsigned, 12 bits, no intercept: wrapped by the rule, though nothing lay below zero.
+    np.testing.assert_array_equal(read_hu(path), stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("MR_truncated.dcm", r"MR_truncated\.dcm cannot be decoded.*64 x 64"),
+        ("JPEG2000-embedded-sequence-delimiter.dcm", "cannot be decoded"),
+        ("SC_rgb_rle.dcm", "3 samples"),
+        ("examples_palette.dcm", "PALETTE COLOR"),
+        ("rtdose.dcm", "15 frames"),
+        ("rtplan.dcm", "no pixel data"),
+    ],
+)
+def test_what_is_not_one_whole_slice_is_named(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_hu(Path(str(get_testdata_file(name, download=False))))
+
+
+def test_truncated_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
+    cut = write_slice(tmp_path / "cut.dcm", shape=(16, 16), pixel_bytes=100)
+    with pytest.raises(InputError, match=r"cut\.dcm cannot be decoded.*16 x 16"):
+        read_hu(cut)
+    with pytest.raises(InputError, match=r"none\.dcm"):
+        read_hu(tmp_path / "none.dcm")
+    (tmp_path / "notes.dcm").write_text("not a picture")
+    with pytest.raises(InputError, match=r"notes\.dcm"):
+        read_hu(tmp_path / "notes.dcm")
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("J2KR", 0), ("JLSL", 0), ("JPLL", 0), ("RLE", 0), ("JLSN", 5), ("J2KI", 600)],
+)
+def test_real_slice_is_the_same_in_every_syntax(open_ct: Path, name: str, tolerance: int) -> None:
+    folder = open_ct / "transfer_syntaxes"
+    plain = read_hu(folder / "CT2_UNC").astype(int)
+    difference = np.abs(read_hu(folder / f"CT2_{name}").astype(int) - plain)
+    assert difference.max() <= tolerance  # JPEG-LS was allowed 5, JPEG 2000 is lossy
+    assert np.median(difference) <= 10

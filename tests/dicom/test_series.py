@@ -1,0 +1,139 @@
+"""Which series is picked, and what is said of the others."""
+
+from pathlib import Path
+
+import pytest
+
+from dicom_factory import AXIAL, write_slice
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.dicom import new_source
+from rsna19_kedro.dicom.headers import read_headers
+from rsna19_kedro.dicom.new_source import prepare_source
+from rsna19_kedro.dicom.series import pick_series
+from rsna19_kedro.dicom.slice_index import headers_table
+from rsna19_kedro.errors import InputError
+
+SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+
+
+def _series(
+    folder: Path,
+    name: str,
+    *,
+    study: str = "ID_study",
+    slices: int = 10,
+    distance_mm: float = 5.0,
+    orientation=AXIAL,
+    positions=None,
+    **change: str,
+) -> None:
+    for number in range(slices):
+        z = number * distance_mm
+        where = (-4.0, -4.0, z) if orientation is AXIAL else (z, -4.0, 4.0)
+        write_slice(
+            folder / name / f"{name}_{number}.dcm",
+            uid=f"{study}_{name}_{number}",
+            study=study,
+            series=name,
+            position=where if positions is None else (-4.0, -4.0, positions[number]),
+            orientation=orientation,
+            change=change,
+        )
+
+
+def _picked(folder: Path):
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.dcm"))
+    rows = read_headers(folder, files)
+    table = pick_series(headers_table([{**row, "subset": "test2"} for row in rows]), folder)
+    return table.set_index("series_instance_uid")
+
+
+def test_soft_kernel_is_picked_and_the_bone_kernel_is_named(tmp_path) -> None:
+    _series(tmp_path, "bone", ConvolutionKernel="H60s", slices=12)
+    _series(tmp_path, "soft", ConvolutionKernel="H30s")
+    table = _picked(tmp_path)
+    assert table["picked"].to_dict() == {"bone": False, "soft": True}
+    assert "soft kernel" in table.loc["soft", "reason"]
+    assert "sharp kernel" in table.loc["bone", "reason"]
+
+
+def test_the_only_series_is_used_even_with_a_sharp_kernel(tmp_path) -> None:
+    _series(tmp_path, "bone", ConvolutionKernel="BONE")
+    table = _picked(tmp_path)
+    assert table.loc["bone", "picked"]
+    assert "sharp kernel" in table.loc["bone", "reason"]
+
+
+def test_distance_near_the_usual_one_is_preferred(tmp_path) -> None:
+    _series(tmp_path, "thin", slices=40, distance_mm=0.6)
+    _series(tmp_path, "usual", slices=10)
+    assert _picked(tmp_path)["picked"].to_dict() == {"thin": False, "usual": True}
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"orientation": SAGITTAL}, "not axial"),
+        ({"BodyPartExamined": "CHEST"}, "not a head"),
+        ({"SeriesDescription": "Thorax 5.0 B31f"}, "not a head"),
+        ({"ContrastBolusAgent": "Iohexol"}, "contrast agent"),
+        ({"SeriesDescription": "CT ANGIO HEAD"}, "contrast agent"),
+        ({"slices": 90}, "too long for a head"),
+    ],
+)
+def test_what_is_no_plain_axial_head_is_not_used(tmp_path, options, reason: str) -> None:
+    _series(tmp_path, "other", **options)
+    table = _picked(tmp_path)
+    assert not table.loc["other", "picked"]
+    assert reason in table.loc["other", "reason"]
+
+
+def test_missing_slices_are_remarked(tmp_path) -> None:
+    _series(tmp_path, "gap", positions=[0, 5, 10, 15, 30, 35, 40, 45, 50, 55])
+    assert "3.0 times the median: gaps?" in _picked(tmp_path).loc["gap", "reason"]
+
+
+@pytest.mark.parametrize("in_processes", [False, True])
+def test_good_studies_are_prepared_beside_bad_ones(tmp_path, monkeypatch, in_processes) -> None:
+    monkeypatch.setattr(new_source, "_WORTH_PROCESSES", 2 if in_processes else 100)
+    source = tmp_path / "in"
+    _series(source, "head", study="ID_good")
+    _series(source, "again", study="ID_mr", Modality="MR")
+    _series(source, "chest", study="ID_chest", BodyPartExamined="CHEST")
+    (source / "note.txt").write_text("a note")
+    (source / "head" / "copy.dcm").write_bytes((source / "head" / "head_3.dcm").read_bytes())
+    store = VolumeStore(tmp_path / "out")
+    prepared = prepare_source(source, store, crop_size_px=16)
+    assert store.study_ids() == ["ID_good"]
+    assert prepared.slices["slice_num"].tolist() == list(range(10))
+    findings = prepared.findings
+    assert findings["predicted"] == 1
+    assert set(findings["failed"]) == {"ID_mr", "ID_chest"}
+    assert "not a head" in findings["failed"]["ID_chest"]
+    assert "modality MR" in findings["failed"]["ID_mr"]
+    assert findings["problems"] == {"not CT": 10, "not DICOM": 1}
+    assert "1 more files" in findings["remarks"]["ID_good"][0]
+    assert findings["patients"] == {}
+
+
+def test_images_at_one_position_are_remarked(tmp_path) -> None:
+    _series(tmp_path / "in", "again", positions=[0, 5, 5, 10, 15, 20, 25, 30, 30, 30])
+    prepared = prepare_source(tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16)
+    (remarks,) = prepared.findings["remarks"].values()
+    assert any("3 of its 10 images lie at the position of another" in text for text in remarks)
+
+
+def test_nothing_to_predict_says_what_was_found(tmp_path) -> None:
+    _series(tmp_path / "in", "scout", ImageType="ORIGINAL\\PRIMARY\\LOCALIZER")
+    with pytest.raises(InputError, match=r"10 files: a localizer.*Wanted are axial CT"):
+        prepare_source(tmp_path / "in", VolumeStore(tmp_path / "out"))
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("hello")
+    with pytest.raises(InputError, match="1 files: not DICOM"):
+        prepare_source(tmp_path / "text", VolumeStore(tmp_path / "out"))
+
+
+def test_open_sample_is_prepared(open_ct: Path, tmp_path) -> None:
+    prepared = prepare_source(open_ct, VolumeStore(tmp_path))
+    assert prepared.findings["predicted"] == 3
+    assert prepared.slices.groupby("study_id").size().max() == 28
