@@ -25,8 +25,7 @@ import torch
 from torch.utils.data import default_collate
 
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.training.data import SampleDataset, Samples
-from rsna19_kedro.training.slices import StoredSlices, StudyTable
+from rsna19_kedro.training.samples import FoldSlices, SampleReader, Samples, SliceTable
 
 BATCH = 16
 REACH = 2
@@ -84,13 +83,14 @@ def main() -> None:
     store = VolumeStore(options.volumes)
     studies = [s for s in store.study_ids() if store.shape(s)[1:] == (400, 400)][:40]
     slices = np.array([store.shape(study)[0] for study in studies])
-    table = StudyTable(studies, slices, [np.zeros((n, 6), np.float32) for n in slices], slices[:0])
+    one = np.arange(len(studies))
+    labels = np.zeros((len(studies), 6), np.float32)
+    table = SliceTable(studies, slices, one, np.zeros(len(studies), int), labels)
     rng = np.random.default_rng(0)
     chosen = rng.integers(len(studies), size=options.samples)
     centres = (rng.random(options.samples) * slices[chosen]).astype(int)
-    dataset = SampleDataset(
-        StoredSlices(store, studies[0]), table, Samples(chosen, centres, predicted=1, margin=REACH)
-    )
+    reader = SampleReader(FoldSlices(store, table, table), 2 * REACH + 1, 1, None)
+    samples = Samples(chosen, centres, predicted=1, margin=REACH)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for study in studies:
@@ -110,8 +110,7 @@ def main() -> None:
 
         def ours() -> None:
             for start in range(0, options.samples, BATCH):
-                part = range(start, min(start + BATCH, options.samples))
-                dataset.__getitems__(part)
+                reader.read(samples, np.arange(start, min(start + BATCH, options.samples)))
 
         usual(), ours()
         times = [(seconds(usual), seconds(ours)) for _ in range(options.repeats)]

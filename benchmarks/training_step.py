@@ -27,11 +27,12 @@ from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.loss import class_weights, weighted_bce
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.training.data import FoldSlices
+from rsna19_kedro.training import loop
 from rsna19_kedro.training.fit import train_model
 from rsna19_kedro.training.job import TrainingJob, split_fold
-from rsna19_kedro.training.module import PhaseModule
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
+from rsna19_kedro.training.report import TrainingReport
+from rsna19_kedro.training.samples import FoldSlices
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -75,19 +76,17 @@ def bare(options: argparse.Namespace, settings: TrainingSettings) -> float:
     return _median_after_warm_up(ends)
 
 
-class _Timed(PhaseModule):
+class _Timed(TrainingReport):
     ends: list[float] = []  # noqa: RUF012
 
-    def on_train_batch_end(self, *_: object) -> None:
-        """Note when the step was done."""
-        _wait()
+    def batch(self, done: int, rate: float, loss: float) -> None:
+        """Note when the loss of a step was known."""
         self.ends.append(time.perf_counter())
+        super().batch(done, rate, loss)
 
 
 def whole(options: argparse.Namespace, settings: TrainingSettings, data: Path) -> float:
     """Seconds a step of the training as the node runs it."""
-    from rsna19_kedro.training import fit
-
     recipe = Recipe.model_validate(
         {
             "model": options.model,
@@ -111,14 +110,14 @@ def whole(options: argparse.Namespace, settings: TrainingSettings, data: Path) -
     judged = folds.loc[folds.fold == 0, "study_id"].min()  # One study is enough to validate.
     train, validation = split_fold(folds, index, 0, folds[folds.study_id == judged])
     _Timed.ends = []
-    original, fit.PhaseModule = fit.PhaseModule, _Timed  # type: ignore[misc]
+    original, loop.TrainingReport = loop.TrainingReport, _Timed  # type: ignore[misc]
     try:
         with tempfile.TemporaryDirectory() as resume:
             slices = FoldSlices(VolumeStore(options.volumes), train, validation)
             lut = torch.linspace(-1, 1, 1401)
             train_model(TrainingJob(recipe, settings, 0, slices, lut, Path(resume)))
     finally:
-        fit.PhaseModule = original  # type: ignore[misc]
+        loop.TrainingReport = original  # type: ignore[misc]
     return _median_after_warm_up(_Timed.ends)
 
 
@@ -140,11 +139,12 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=400)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--readers", type=int)
+    parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"))
     parser.add_argument("--peak-tflops", type=float, help="dense bf16 peak of the card")
     options = parser.parse_args()
     data = options.volumes.parent
-    settings = TrainingSettings(loader_workers=options.workers)
+    settings = TrainingSettings(readers=options.readers, precision=options.precision)
     pairs = [
         (bare(options, settings), whole(options, settings, data)) for _ in range(options.repeats)
     ]
@@ -167,11 +167,9 @@ def main() -> None:
         "bf16, channels last, compiled": {"precision": "bf16-mixed", "compile": True},
     }.items():
         step = bare(options, settings.model_copy(update=change))
-        share = f", {work / step / options.peak_tflops / 1e10:.1f} % of the peak"
-        print(
-            f"{name:30} {options.batch / step:8.1f} images a second"
-            f"{share if options.peak_tflops else ''}"
-        )
+        peak = options.peak_tflops
+        share = f", {work / step / peak / 1e10:.1f} % of the peak" if peak else ""
+        print(f"{name:30} {options.batch / step:8.1f} images a second{share}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 """Work on many items in several processes, with a progress bar."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
@@ -14,6 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from rsna19_kedro.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -102,3 +108,72 @@ def map_in_processes(
         for result in results:
             progress.advance(task)
             yield result
+
+
+_STALL_S = 60.0
+
+
+def prefetch(
+    make: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int,
+    *,
+    stall_s: float = _STALL_S,
+) -> Iterator[Result]:
+    """Yield ``make(item)`` in the order of the items, made ahead by threads.
+
+    Args:
+        make: Called from the threads; it should release the interpreter lock while it works.
+        items: What to make results of.
+        threads: Number of threads; 0 makes each result when it is asked for. Two results per
+            thread wait at most.
+        stall_s: Seconds to wait for a result.
+
+    Raises:
+        InputError: A thread gave no result within ``stall_s``.
+        Exception: Whatever ``make`` raised.
+    """
+    if not threads:
+        yield from map(make, items)
+        return
+    work: SimpleQueue[tuple[Future[Result], Item] | None] = SimpleQueue()
+
+    def serve() -> None:
+        while (task := work.get()) is not None:
+            future, item = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(make(item))
+            except BaseException as error:
+                future.set_exception(error)
+
+    # Not a pool of concurrent.futures: a thread that hangs must not keep the process from ending.
+    for _ in range(threads):
+        Thread(target=serve, daemon=True).start()
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(Future())
+            work.put((waiting[-1], item))
+            if len(waiting) > 2 * threads:
+                yield _result(waiting.popleft(), stall_s)
+        while waiting:
+            yield _result(waiting.popleft(), stall_s)
+    finally:
+        for future in waiting:
+            future.cancel()
+        for _ in range(threads):
+            work.put(None)
+
+
+def _result(future: "Future[Result]", stall_s: float) -> Result:
+    try:
+        return future.result(stall_s)
+    except TimeoutError as error:
+        if future.done():
+            raise
+        raise InputError(
+            f"No data could be read for {stall_s:g} s. Does the disk that holds data/ answer? "
+            "Once it does, resume the run."
+        ) from error

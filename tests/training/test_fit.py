@@ -7,18 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.multiprocessing.spawn import ProcessRaisedException
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import DamagedFileError, InputError
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.training.data import FoldSlices
-from rsna19_kedro.training.failures import explained
+from rsna19_kedro.training import fit
 from rsna19_kedro.training.fit import initial_network, train_model
 from rsna19_kedro.training.job import Trained, TrainingJob, split_fold
-from rsna19_kedro.training.module import PhaseModule
+from rsna19_kedro.training.loop import PhaseLoop
+from rsna19_kedro.training.optimizer import freeze_encoder
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
+from rsna19_kedro.training.samples import FoldSlices
 from small_volumes import SIDE_PX, disk_masks, disk_volumes
 
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)  # HU 20..80
@@ -117,15 +117,15 @@ def test_killed_and_resumed_gives_the_same_weights(
     (tmp_path / "b").mkdir()
     undisturbed = _train(recipe, tmp_path / "a")
     with monkeypatch.context() as patch:
-        start = PhaseModule.on_train_epoch_start
+        train_unit = PhaseLoop._train_unit
 
-        def killed(self: PhaseModule) -> None:
-            if (self.seed[2], self.unit.index) == killed_in:
+        def killed(self: PhaseLoop, unit, *rest):
+            if (self.seed[2], unit.index) == killed_in:
                 raise KeyboardInterrupt
-            start(self)
+            return train_unit(self, unit, *rest)
 
-        patch.setattr(PhaseModule, "on_train_epoch_start", killed)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
+        patch.setattr(PhaseLoop, "_train_unit", killed)
+        with pytest.raises(KeyboardInterrupt):
             _train(recipe, tmp_path / "b")
     resumed = _train(recipe, tmp_path / "b")
     assert [row["phase"] for row in undisturbed.history] == ["prefit"] + ["main"] * 4
@@ -137,16 +137,16 @@ def test_killed_and_resumed_gives_the_same_weights(
 
 
 def test_state_of_another_recipe_is_not_taken_up(tmp_path, monkeypatch, caplog) -> None:
-    start = PhaseModule.on_train_epoch_start
+    train_unit = PhaseLoop._train_unit
 
-    def killed(self: PhaseModule) -> None:
+    def killed(self: PhaseLoop, *rest):
         if self.seed[2] == 1:
             raise KeyboardInterrupt
-        start(self)
+        return train_unit(self, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PhaseModule, "on_train_epoch_start", killed)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
+        patch.setattr(PhaseLoop, "_train_unit", killed)
+        with pytest.raises(KeyboardInterrupt):
             _train(_recipe("resnet18_400"), tmp_path)
     assert (tmp_path / "resume" / "phase_0.ckpt").is_file()
     _train(_recipe("resnet18_400", seed=1), tmp_path)
@@ -165,7 +165,9 @@ def test_it_learns_bright_disks(tmp_path, model: str) -> None:
 def test_decoder_learns_where_the_disks_are(tmp_path) -> None:
     recipe = _recipe(SEGMENTATION, **_only(optimizer="adamw", one_cycle={}, epochs=20))
     job = _job(recipe, tmp_path)
-    network = train_model(job).network.eval()
+    network = build_network(ZOO[SEGMENTATION])
+    network.load_state_dict(train_model(job).weights)
+    network.eval()
     store, masks = job.slices.store, job.slices.masks
     inside = total = 0
     for study in sorted(set(job.slices.validation.study_ids) & set(masks.study_ids())):
@@ -199,10 +201,8 @@ def test_frozen_encoder_keeps_its_weights_and_its_batch_norm(tmp_path) -> None:
 def test_new_stems_inside_a_frozen_encoder_learn(encoder_model: str) -> None:
     from rsna19_kedro.networks.encoders import ENCODERS
 
-    recipe = _recipe("resnet18_400")
     network = build_network(ZOO[encoder_model])
-    module = PhaseModule(network, recipe, "prefit", [], LUT, (0,), SIDE_PX, [])
-    module._freeze(True)
+    freeze_encoder(network, True)
     learning = {name for name, w in network.encoder.named_parameters() if w.requires_grad}
     stem = ENCODERS[ZOO[encoder_model].encoder].stem
     assert learning == {
@@ -251,7 +251,7 @@ def test_out_of_memory_names_what_to_lower(tmp_path, monkeypatch) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(PhaseModule, "training_step", full)
+    monkeypatch.setattr(PhaseLoop, "_loss", full)
     with pytest.raises(InputError, match=r"batch of 4.*resnet18_400\.phases\.main\.batch"):
         _train(_recipe("resnet18_400", **_only()), tmp_path)
 
@@ -293,36 +293,26 @@ def test_failure_in_a_devices_own_process_is_explained_as_well(tmp_path) -> None
     assert len(note["slices"]) == 2  # Half of the batch is one device's.
 
 
-def test_memory_of_a_device_is_named_by_the_text_that_its_process_left(tmp_path) -> None:
-    job = _job(_recipe("resnet18_400", **_only()), tmp_path)
-    module = SimpleNamespace(
-        unit=SimpleNamespace(batch=4), phase_name="main", phase=job.recipe.phases.main
-    )
-    text = (
-        "Traceback ...\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
-    )
-    message = r"batch of 4.*2\.00 GiB.*main\.batch"
-    with pytest.raises(InputError, match=message), explained(module, job):
-        raise ProcessRaisedException(text, 1, 2)
-    text = "Traceback ...\nrsna19_kedro.errors.InputError: The file a is damaged.\nMend it.\n"
-    message = r"^The file a is damaged\.\nMend it\.$"
-    with pytest.raises(InputError, match=message), explained(module, job):
-        raise ProcessRaisedException(text, 1, 2)
-    with pytest.raises(ProcessRaisedException), explained(module, job):
-        raise ProcessRaisedException("KeyError: 3", 1, 2)
+def test_error_of_a_devices_process_is_read_from_the_text_that_it_left() -> None:
+    text = "Traceback ...\nrsna19_kedro.errors.DamagedFileError: File a is damaged.\nRemove it.\n"
+    error = fit._error_of_process(text)
+    assert isinstance(error, DamagedFileError)
+    assert str(error) == "File a is damaged.\nRemove it."
+    assert fit._error_of_process("Traceback ...\nKeyError: 3") is None
 
 
-def test_devices_that_hold_different_numbers_of_samples_are_weighed(tmp_path, monkeypatch) -> None:
+def test_devices_that_hold_different_numbers_of_samples_are_weighted() -> None:
     """Gradients are averaged over devices: together they must be the mean over all samples."""
-    job = _job(_recipe("resnet18_400", **_only()), tmp_path)
-    module = PhaseModule(initial_network(job), job.recipe, "main", [], LUT, (0, 1, 0), SIDE_PX, [])
-    monkeypatch.setattr(PhaseModule, "trainer", SimpleNamespace(world_size=2))
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda counts: counts.fill_(5))
     one, other = torch.tensor([1.0, 2.0]), torch.tensor([6.0, 7.0, 8.0])
-    parts = [module._weighed(part.mean(), torch.tensor(len(part))) for part in (one, other)]
+
+    def weighted(mean: torch.Tensor, count: int, everyone: int) -> torch.Tensor:
+        average = torch.tensor(everyone / 2)
+        fabric = SimpleNamespace(world_size=2, all_reduce=lambda *_, **__: average)
+        return PhaseLoop._over_devices(SimpleNamespace(fabric=fabric), mean, torch.tensor(count))
+
+    parts = [weighted(part.mean(), len(part), 5) for part in (one, other)]
     assert float(sum(parts) / 2) == pytest.approx(float(torch.cat([one, other]).mean()))
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda counts: None)
-    assert float(module._weighed(torch.tensor(0.0), torch.tensor(0))) == 0  # Nobody has one.
+    assert float(weighted(torch.tensor(0.0), 0, 0)) == 0  # No device has one.
 
 
 def test_fold_without_slices_or_positives_is_refused(tmp_path) -> None:
@@ -348,11 +338,12 @@ def test_class_without_positives_is_a_warning(tmp_path, caplog) -> None:
     assert "no training slice of class epidural" in caplog.text
 
 
-def test_readers_in_processes_of_their_own_change_nothing(tmp_path) -> None:
+@pytest.mark.parametrize("readers", [0, 5])
+def test_number_of_readers_changes_nothing(tmp_path, readers: int) -> None:
     recipe = _recipe("resnet18_400", **_only())
-    (tmp_path / "none").mkdir()
-    (tmp_path / "one").mkdir()
-    alone = _train(recipe, tmp_path / "none")
-    helped = _train(recipe, tmp_path / "one", loader_workers=1)
-    for name, value in alone.weights.items():
-        assert torch.equal(value, helped.weights[name]), name
+    (tmp_path / "automatic").mkdir()
+    (tmp_path / "given").mkdir()
+    automatic = _train(recipe, tmp_path / "automatic")
+    given = _train(recipe, tmp_path / "given", readers=readers)
+    for name, value in automatic.weights.items():
+        assert torch.equal(value, given.weights[name]), name

@@ -3,18 +3,17 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.checkpoint import Checkpoint
-from rsna19_kedro.networks.slice_network import SliceNetwork
-from rsna19_kedro.training.data import FoldSlices
-from rsna19_kedro.training.recipe import Recipe, TrainingSettings
-from rsna19_kedro.training.slices import SliceTable
+from rsna19_kedro.training.recipe import Precision, Recipe, TrainingSettings
+from rsna19_kedro.training.samples import FoldSlices, SliceTable
 
 logger = logging.getLogger(__name__)
 
@@ -79,21 +78,29 @@ class TrainingJob:
     parent: Checkpoint | None = None
 
     @property
+    def precision(self) -> Precision:
+        """Precision that the settings, the recipe or the device ask for, in this order."""
+        if self.settings.precision != "auto":
+            return self.settings.precision
+        if self.recipe.precision is not None:
+            return self.recipe.precision
+        gpu = self.settings.accelerator != "cpu" and torch.cuda.is_available()
+        half = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if half else "32-true"
+
+    @property
     def title(self) -> str:
         """For messages and progress."""
         return f"{self.recipe.model} fold {self.fold}"
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a training leaves.
+class Trained(NamedTuple):
+    """Result of a training.
 
     Attributes:
-        network: The network, as it was at the end.
-        weights: Those that the recipe keeps.
-        history: A row a validation.
+        weights: Weights that the recipe keeps, on the CPU.
+        history: One row per validation.
     """
 
-    network: SliceNetwork
     weights: dict[str, Tensor]
     history: list[dict[str, Any]]

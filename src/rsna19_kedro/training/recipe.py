@@ -180,7 +180,7 @@ class Recipe(Strict):
         phases: What is done in which order.
         keep: Weights of the last epoch, or of the validation with the lowest loss.
         variants: Test-time variants, see ``prediction.variants``.
-        precision: Arithmetic of training, as Lightning names it.
+        precision: Arithmetic of training, as Lightning names it; ``None`` chooses by the device.
         seed: Start of all random draws of this model.
     """
 
@@ -194,7 +194,7 @@ class Recipe(Strict):
     phases: Phases
     keep: Literal["last", "best"] = "last"
     variants: tuple[Literal[tuple(VARIANTS)], ...]  # type: ignore[valid-type]
-    precision: Precision = "32-true"
+    precision: Precision | None = None
     seed: int = 0
 
     @model_validator(mode="after")
@@ -225,19 +225,20 @@ class TrainingSettings(Strict):
     """How the machine is used, for all models alike; no recipe depends on it.
 
     Attributes:
-        precision: Instead of the recipes' own; ``None`` leaves those.
+        precision: Arithmetic of every training; ``auto`` takes the recipe's, or else bf16 where
+            the GPU supports it and fp32 elsewhere.
         accelerator: As Lightning names it; ``auto`` takes a GPU if there is one.
         devices: Devices that share each batch.
-        loader_workers: Processes that read training volumes; 0 reads in the training's own.
+        readers: Threads per device that read slices ahead; ``None`` chooses, 0 reads none ahead.
         channels_last: Memory layout of the encoder.
         compile: Compile the encoder (torch.compile); slow to start.
         weights_folder: Where ImageNet weights are looked for before they are downloaded.
     """
 
-    precision: Precision | None = None
+    precision: Precision | Literal["auto"] = "auto"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: PositiveInt = 1
-    loader_workers: Annotated[int, Field(ge=0)] = 0
+    readers: Annotated[int, Field(ge=0)] | None = None
     channels_last: bool = True
     compile: bool = False
     weights_folder: str | None = None

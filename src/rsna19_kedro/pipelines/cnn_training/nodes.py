@@ -53,9 +53,9 @@ def train_fold(
     """
     import torch
 
-    from rsna19_kedro.training.data import FoldSlices
     from rsna19_kedro.training.fit import train_model
     from rsna19_kedro.training.job import TrainingJob, split_fold
+    from rsna19_kedro.training.samples import FoldSlices
 
     lut = torch.from_numpy(lut_from_table(hu_lut))
     train, validation = split_fold(labels, volume_index, fold, validation_labels)
@@ -76,12 +76,12 @@ def train_fold(
         time.monotonic() - started,
     )
     checkpoint = Checkpoint(
-        spec=trained.network.spec,
+        spec=ZOO[recipe.model],
         weights=trained.weights,
         hu_lut=lut,
         crop_px=recipe.input.crop_px,
         resize_px=recipe.input.network_px,
-        metadata=_metadata(recipe, fold, history),
+        metadata={**_metadata(recipe, fold, history), "precision": job.precision},
     )
     return history, checkpoint
 

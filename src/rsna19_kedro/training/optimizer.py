@@ -1,0 +1,40 @@
+"""The optimiser of a phase, and what of the network it may change."""
+
+from torch.optim import Adam, AdamW, Optimizer, RAdam
+
+from rsna19_kedro.networks.encoders import ENCODERS, trainable
+from rsna19_kedro.networks.slice_network import SliceNetwork
+from rsna19_kedro.training.recipe import Phase
+
+
+def make_optimizer(phase: Phase, network: SliceNetwork, *, fused: bool) -> Optimizer:
+    """Make the optimiser of a phase; its learning rate is set batch by batch.
+
+    Args:
+        phase: Names the optimiser, rate and weight decay (always decoupled).
+        network: All of its parameters are handed over, frozen ones too.
+        fused: Whether AdamW may use its fused implementation.
+    """
+    weights, options = network.parameters(), {"lr": phase.learning_rate}
+    options["weight_decay"] = phase.weight_decay
+    match phase.optimizer:
+        case "adam":
+            return Adam(weights, **options, decoupled_weight_decay=True)
+        case "radam":
+            return RAdam(weights, **options, decoupled_weight_decay=True)
+        case "adamw":
+            return AdamW(weights, **options, fused=fused)
+
+
+def freeze_encoder(network: SliceNetwork, frozen: bool) -> None:
+    """Freeze or unfreeze the encoder; a new stem keeps learning.
+
+    A frozen encoder's batch norms use their running values.
+    """
+    encoder = network.encoder
+    trainable(encoder, not frozen)
+    encoder.train(not frozen)
+    if frozen and network.spec.new_stem:
+        for name in ENCODERS[network.spec.encoder].stem:
+            trainable(encoder.get_submodule(name), True)
+            encoder.get_submodule(name).train()

@@ -1,0 +1,67 @@
+"""Progress of a phase on the console, and its curves for TensorBoard."""
+
+import math
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+from rsna19_kedro.parallel import progress_bar
+
+_CURVE_EVERY = 10
+
+
+class TrainingReport(ExitStack):
+    """A progress bar and TensorBoard's curves for the time of a ``with`` block.
+
+    Args:
+        title: What is trained.
+        phase: Name of the phase, which the curves carry.
+        batches: Batches of the whole phase.
+        logs: Folder for TensorBoard; ``None`` for no curves.
+        show: Whether to draw the bar.
+    """
+
+    def __init__(
+        self, title: str, phase: str, batches: int, logs: Path | None, *, show: bool
+    ) -> None:
+        super().__init__()
+        self._title, self._phase, self._batches = title, phase, batches
+        self._logs, self._show, self._validation = logs, show, ""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._bar = self.enter_context(progress_bar()) if self._show else None
+        if self._bar is not None:
+            self._task = self._bar.add_task(self._title, total=self._batches)
+        self._writer = SummaryWriter(str(self._logs)) if self._logs is not None else None
+        if self._writer is not None:
+            self.callback(self._writer.close)
+        return self
+
+    def batch(self, done: int, rate: float, loss: float) -> None:
+        """Report a batch.
+
+        Args:
+            done: Batches of the phase that are done.
+            rate: Its learning rate.
+            loss: Its loss.
+        """
+        curve = done % _CURVE_EVERY == 1
+        if self._bar is not None:
+            text = f"{self._title} lr {rate:.0e} loss {loss:.3f}{self._validation}"
+            changed = {"description": text} if curve else {}
+            self._bar.update(self._task, completed=done, **changed)
+        if curve:
+            self._curves(done, train_loss=loss, learning_rate=rate)
+
+    def validation(self, row: dict[str, Any]) -> None:
+        """Report a validation, a row of the history."""
+        self._validation = f" val {row['val_loss']:.3f}"
+        finite = {k: v for k, v in row.items() if k.startswith("val_") and math.isfinite(v)}
+        self._curves(row["step"], **finite)
+
+    def _curves(self, step: int, **values: float) -> None:
+        for name, value in values.items() if self._writer is not None else ():
+            self._writer.add_scalar(f"{self._phase}/{name}", value, step)
