@@ -2,11 +2,13 @@
 
 import logging
 import multiprocessing
+import pickle
 import re
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
 from torch.multiprocessing.spawn import ProcessException
 
 from rsna19_kedro import errors
@@ -30,15 +32,21 @@ def train_model(job: TrainingJob) -> Trained:
             memory, a loss that is not finite, initial weights that are missing.
     """
     discard_other_states(job)
+    several = job.settings.devices > 1
     fabric = Fabric(
         accelerator=job.settings.accelerator,
         devices=job.settings.devices,
-        strategy="ddp_spawn_find_unused_parameters_true" if job.settings.devices > 1 else "auto",
+        # Unused: the encoder while it is frozen, the combiner's side taps in single-slice epochs.
+        strategy=DDPStrategy(start_method="spawn", find_unused_parameters=True)
+        if several
+        else "auto",
         precision=job.precision,
     )
     try:
-        if job.settings.devices > 1:
-            fabric.launch(train_phases, job)
+        if several:
+            # As bytes: tensors among the arguments would go through shared memory, which is small
+            # in containers.
+            fabric.launch(_train_pickled, pickle.dumps(job))
         else:
             train_phases(fabric, job)
     except ProcessException as error:
@@ -49,6 +57,10 @@ def train_model(job: TrainingJob) -> Trained:
     phases = len(job.recipe.phases.in_order())
     state = PhaseState.read(state_path(job.resume, phases - 1))
     return Trained(state.best_weights or state.network, state.history)
+
+
+def _train_pickled(fabric: Fabric, job: bytes) -> None:
+    train_phases(fabric, pickle.loads(job))
 
 
 def train_phases(fabric: Fabric, job: TrainingJob) -> None:
