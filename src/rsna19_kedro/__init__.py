@@ -2,11 +2,27 @@
 
 from typing import TYPE_CHECKING, Any
 
+from rsna19_kedro.errors import (
+    DamagedFileError,
+    InputError,
+    ModelError,
+    ParameterError,
+    SourceError,
+)
+from rsna19_kedro.version import __version__
+
 if TYPE_CHECKING:
     from rsna19_kedro.prediction.api import predict_study
 
-__version__ = "0.1.0"
-__all__ = ["predict_study"]
+__all__ = [
+    "DamagedFileError",
+    "InputError",
+    "ModelError",
+    "ParameterError",
+    "SourceError",
+    "__version__",
+    "predict_study",
+]
 
 
 def __getattr__(name: str) -> Any:

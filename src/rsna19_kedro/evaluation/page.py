@@ -4,7 +4,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.evaluation.formatting import template
 from rsna19_kedro.evaluation.scores import SHOWN_METRICS, WEIGHTED
 from rsna19_kedro.evaluation.worst_slices import FALSE_ALARM, HIGHEST_LOSS, MISSED
+from rsna19_kedro.version import package_versions
 
 Rows = list[dict[str, Any]]
 
@@ -222,13 +222,8 @@ def _slice(row: Mapping[str, Any]) -> dict[str, Any]:
 def software_versions() -> dict[str, str]:
     """Versions of what the run's numbers depend on."""
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    versions = {"page made": made, "Python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+    own = {"page made": made, "Python": platform.python_version()}
+    return own | package_versions(*_PACKAGES)
 
 
 def records(table: pd.DataFrame) -> Rows:

@@ -1,7 +1,6 @@
 """DICOM results of new studies: what was predicted, brought back to the images it is about."""
 
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from rsna19_kedro.dicom.result_sources import HeatPlace, result_sources
 from rsna19_kedro.dicom.results import StudyFindings, write_dicom_results
 from rsna19_kedro.dicom.sources import opened
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.version import __version__
 
 
 def write_studies(
@@ -73,7 +73,7 @@ def write_studies(
                 np.load(maps) if maps.is_file() else None,
                 HeatPlace.from_record(record, volumes.shape(name)[-1]),
                 method,
-                version("rsna19_kedro"),
+                __version__,
             )
             yield name, write_dicom_results(findings, folder / f"study_{int(str(number)) + 1}")
 

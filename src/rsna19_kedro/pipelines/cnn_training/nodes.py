@@ -2,7 +2,6 @@
 
 import logging
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
+from rsna19_kedro.version import package_versions
 
 logger = logging.getLogger(__name__)
 
@@ -95,5 +95,5 @@ def _metadata(recipe: Recipe, fold: int, history: pd.DataFrame) -> dict[str, Any
         "val_loss": float(history.loc[kept, "val_loss"]),
         "epoch": float(history.loc[kept, "epoch"]),
         "recipe": recipe.model_dump(mode="json"),
-        "versions": {name: version(name) for name in ("rsna19_kedro", "torch", "timm")},
+        "versions": package_versions("rsna19_kedro", "torch", "timm"),
     }

@@ -3,8 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.runners.gpu_runner import ANCESTOR_TAG
-from rsna19_kedro.scope import Scope
+from rsna19_kedro.scope import ANCESTOR_TAG, Scope
 
 from .nodes import train_fold
 
@@ -19,7 +18,7 @@ def create_pipeline(scope: Scope) -> Pipeline:
 
 def _train(model: str, fold: int, scope: Scope) -> Pipeline:
     spec = ZOO[model]
-    tags = {"gpu", f"fold_{fold}"} | ({ANCESTOR_TAG} if model in scope.ancestors else set())
+    tags = {"gpu", "training", f"fold_{fold}", *([ANCESTOR_TAG] * (model in scope.ancestors))}
     # What comes from outside of the model's namespace, by the node's names for it.
     outside = {
         "labels": spec.labels,

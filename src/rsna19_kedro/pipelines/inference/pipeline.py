@@ -22,7 +22,7 @@ def _predict(model: str, fold: int) -> Pipeline:
         "prediction": "params:prediction",
         "fold": "params:fold_number",
     }
-    tags = {"gpu", f"fold_{fold}"}
+    tags = {"gpu", "prediction", f"fold_{fold}"}
     return Pipeline(
         [
             Node(

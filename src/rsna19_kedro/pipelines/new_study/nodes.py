@@ -4,7 +4,6 @@ import logging
 import platform
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from rsna19_kedro.errors import InputError, counted
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters
 from rsna19_kedro.prediction.settings import PredictionSettings
+from rsna19_kedro.version import package_versions
 
 logger = logging.getLogger(__name__)
 
@@ -165,12 +165,13 @@ def report_new(
         for _, row in series.iterrows()
     ]
     failed = [(titles[name], reason) for name, reason in findings["failed"].items()]
+    versions = package_versions("rsna19_kedro", "torch", "pydicom")
     facts = [
         ("Combined by", summary["method"]),
         ("Models", ", ".join(summary["members"])),
         ("Files read", str(findings["files"])),
         ("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-        ("Versions", ", ".join(f"{p} {version(p)}" for p in ("rsna19_kedro", "torch", "pydicom"))),
+        ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         ("Python", platform.python_version()),
     ]
     return viewer_page(viewed, shown, findings["problems"], failed, facts)
