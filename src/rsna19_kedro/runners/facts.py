@@ -39,7 +39,9 @@ def save_schedule(runs: Iterable[NodeRun], run_id: str | None, catalog: CatalogP
         catalog: The run's.
     """
     try:
-        table = pd.DataFrame(map(asdict, runs)).assign(run_id=run_id or "")
+        table = pd.DataFrame(map(asdict, runs), columns=list(NodeRun.__annotations__)).assign(
+            run_id=run_id or ""
+        )
         table["seconds"] = table["end"] - table["start"]
         for name in ("start", "end"):
             table[name] = pd.to_datetime(table[name], unit="s", utc=True)

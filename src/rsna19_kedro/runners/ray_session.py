@@ -128,11 +128,11 @@ def handled(number: signal.Signals, handler: Any = None) -> Iterator[None]:
     """
     before = signal.getsignal(number)
     try:
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError):
             signal.signal(number, handler or before)
         yield
     finally:
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError):
             signal.signal(number, before)
 
 
