@@ -7,7 +7,7 @@ import numpy as np
 from rsna19_kedro.contracts import AREAS, CLASSES
 from rsna19_kedro.ensemble.level1 import SEPARATOR, FirstLevel, Floats32, Ints
 from rsna19_kedro.ensemble.settings import Beyond, WindowOptions
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import ParameterError
 
 LOGIT_EPS = 1e-4
 """Probabilities are drawn in this far from 0 and 1 before a logit is taken."""
@@ -70,10 +70,10 @@ def window_features(first_level: FirstLevel, options: WindowOptions) -> Floats32
         ``(N, F)`` float32, columns named by ``feature_names``.
 
     Raises:
-        InputError: Areas are asked for and no model predicts masks.
+        ParameterError: Areas are asked for and no model predicts masks.
     """
     if options.areas and first_level.areas is None:
-        raise InputError(
+        raise ParameterError(
             "The second level is to know the areas of predicted masks, but no first-level table "
             f"of {', '.join(first_level.models)} has them. Take a model with masks in (such as "
             "resnet18_384_5_planes_bn_f8; tables of older versions lack them, predict again), or "

@@ -9,7 +9,8 @@ import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ensemble.candidate import Floats
-from rsna19_kedro.ensemble.nested import INNER_CHOICE, REFERENCE, Decision, Judgement
+from rsna19_kedro.ensemble.nested import Decision, Judgement
+from rsna19_kedro.evaluation.baselines import INNER_CHOICE, MEAN
 from rsna19_kedro.evaluation.metrics import (
     bootstrap_difference,
     bootstrap_loss,
@@ -56,7 +57,7 @@ def score_table(
     """
     labels = level1[list(CLASSES)].to_numpy(np.float64)
     patients = level1["patient_id"].to_numpy()
-    reference = predictions[REFERENCE]
+    reference = predictions[MEAN]
     rows: list[dict[str, Any]] = []
     for name, values in predictions.items():
         loss = bootstrap_loss(labels, values, patients, resamples=resamples, seed=seed)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rsna19_kedro.contracts import AREAS, CLASSES, FOLDS, KEYS, PREDICTIONS
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import DamagedFileError, InputError, ModelError
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +75,11 @@ class FirstLevel:
         """The predictions of some models, in the given order.
 
         Raises:
-            InputError: A model is missing; the message names it.
+            ModelError: A model is missing; the message names it.
         """
         lacking = [model for model in models if model not in self.models]
         if lacking:
-            raise InputError(
+            raise ModelError(
                 f"The second level was fitted on other models: {', '.join(lacking)} "
                 f"{'is' if len(lacking) == 1 else 'are'} missing. Predict with "
                 f"{', '.join(models)}, or run the pipeline stacking again."
@@ -234,7 +234,7 @@ def _mean_over_variants(
 
 def _refuse(rows: pd.DataFrame, source: str, what: str) -> None:
     if len(rows):
-        raise InputError(
+        raise DamagedFileError(
             f"First-level model {source}: {len(rows)} rows with {what}, first {_keys_text(rows)}. "
             "Every table must hold each slice of its fold once a test-time variant, with "
             "probabilities in 0..1. Delete that table and run the pipeline inference again."

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rsna19_kedro.ensemble.blend import Builders, blend, blend_weights
+from rsna19_kedro.ensemble.blend import blend, blend_weights
 from rsna19_kedro.ensemble.candidate import Candidate, Floats, Groups, Labels, constant_classes
 from rsna19_kedro.ensemble.correction import (
     Correction,
@@ -28,18 +28,13 @@ from rsna19_kedro.ensemble.correction import (
 from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32
 from rsna19_kedro.ensemble.splits import check_patients
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.evaluation.baselines import INNER_CHOICE, PREVALENCE
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
 
 logger = logging.getLogger(__name__)
 
-REFERENCE: Final = "mean"
-"""Candidate that the others are compared with."""
-PREVALENCE: Final = "prevalence"
-"""Row for predicting each class's share of positives in the training folds."""
-INNER_CHOICE: Final = "inner_choice"
-"""Row for the candidate that the inner folds choose, anew for each outer fold."""
-
 Folds = npt.NDArray[np.integer]
+Builders = Mapping[str, Callable[[], Candidate]]
 Blends = Mapping[str, Sequence[str]]
 Learned = TypeVar("Learned")
 
