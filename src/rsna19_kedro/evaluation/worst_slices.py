@@ -16,8 +16,7 @@ from rsna19_kedro.evaluation.metrics import slice_log_losses
 HIGHEST_LOSS = "highest loss"
 MISSED = "missed"
 FALSE_ALARM = "false alarm"
-GROUPS = (MISSED, FALSE_ALARM, HIGHEST_LOSS)
-"""Kinds of worst slices: false negatives and positives of any, and by loss over all classes."""
+"""Groups of worst slices: false negatives and positives of any, and by loss over all classes."""
 
 ERROR_BANDS = (0.5, 0.7, 0.9, 0.99, 1.0)
 """Edges of the bands by which errors of ``any`` are counted: distance of probability and label."""
@@ -135,9 +134,8 @@ def error_bands(predictions: pd.DataFrame) -> pd.DataFrame:
     positive = (predictions["any"] == 1).to_numpy()
     called = (predictions["pred_any"] >= 0.5).to_numpy()
     distance = np.abs(predictions["pred_any"].to_numpy(float) - positive)
-    band = np.clip(np.searchsorted(ERROR_BANDS, distance, side="right") - 1, 0, None)
     bands = len(ERROR_BANDS) - 1
-    band = np.minimum(band, bands - 1)
+    band = np.clip(np.searchsorted(ERROR_BANDS, distance, side="right") - 1, 0, bands - 1)
     return pd.DataFrame(
         {
             "low": ERROR_BANDS[:-1],

@@ -241,7 +241,7 @@ def compose_report(
     Returns:
         The page.
     """
-    content = page.PageContent(
+    content = dict(
         summary=report_summary,
         submissions=parameters.submissions,
         windows=parameters.windows,
