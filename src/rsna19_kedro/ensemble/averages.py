@@ -72,10 +72,6 @@ class GaussianCandidate(Candidate):
 
     settings: GaussianSettings = field(default_factory=GaussianSettings)
 
-    def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
-        """Remember which models are averaged; there is nothing to learn."""
-        self.models = features.models
-
     def predict(self, features: FirstLevel) -> Floats:
         """Smoothed mean over the models, ``(N, 6)``."""
         mean = features.ordered(self.models).predictions.mean(axis=1, dtype=np.float64)

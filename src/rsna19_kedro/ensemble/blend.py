@@ -1,6 +1,6 @@
 """A convex combination of other candidates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +71,7 @@ def blend_members(candidates: Mapping[str, CandidateSettings]) -> dict[str, tupl
     }
 
 
-def blend_weights(predictions: list[Floats], labels: Labels) -> Floats:
+def blend_weights(predictions: Sequence[Floats] | Floats, labels: Labels) -> Floats:
     """Weights of lowest log loss.
 
     Args:
@@ -91,7 +91,7 @@ def blend_weights(predictions: list[Floats], labels: Labels) -> Floats:
     return weights
 
 
-def blend(predictions: list[Floats], weights: Floats) -> Floats:
+def blend(predictions: Sequence[Floats] | Floats, weights: Floats) -> Floats:
     """Combine ``(N, 6)`` predictions by ``(members, 6)`` weights, class by class."""
     columns = [
         combine(np.stack([m[:, place] for m in predictions], axis=1), weights[:, place], _EPS)

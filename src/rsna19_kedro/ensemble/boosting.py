@@ -1,6 +1,7 @@
 """Gradient-boosted trees on the windows of first-level predictions (CatBoost)."""
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -60,34 +61,18 @@ class BoostingSettings(CandidateSettings):
 
 
 @dataclass(frozen=True)
-class _Trees:
-    """One CatBoost model and the classes that it tells."""
-
-    model: "CatBoostClassifier"
-    classes: tuple[int, ...]
-
-    def predict(self, windows: Floats32) -> Floats:
-        """Probabilities of its classes, ``(N, classes)``."""
-        chances = np.asarray(self.model.predict(windows, prediction_type="Probability"))
-        return chances[:, -len(self.classes) :].astype(np.float64)
-
-
-@dataclass(frozen=True)
 class _Member:
-    """What was grown without one part of the patients; constants for what it cannot tell."""
+    """Models grown without one part of the patients, each with its classes, and constants."""
 
-    trees: tuple[_Trees, ...]
+    trees: "tuple[tuple[CatBoostClassifier, tuple[int, ...]], ...]"
     prior: tuple[float, ...]
 
-    @property
-    def classes(self) -> set[int]:
-        return {place for part in self.trees for place in part.classes}
-
     def predict(self, windows: Floats32) -> Floats:
+        """Probabilities ``(N, 6)``; the constants for classes without a model."""
         result = np.tile(np.array(self.prior), (len(windows), 1))
-        for part in self.trees:
-            if len(windows):
-                result[:, list(part.classes)] = part.predict(windows)
+        for model, classes in self.trees if len(windows) else ():
+            found = np.asarray(model.predict(windows, prediction_type="Probability"))
+            result[:, list(classes)] = found[:, -len(classes) :]
         return result
 
 
@@ -109,8 +94,9 @@ class CatBoostCandidate(Candidate):
         masks = held_out_parts(groups, self.settings.inner_folds, self.seed, "CatBoost")
         self.models = features.models
         self.members = tuple(self._grow(windows, truth, mask) for mask in masks)
+        told = Counter(k for member in self.members for _, own in member.trees for k in own)
         for place, name in enumerate(CLASSES):
-            constant = sum(place not in member.classes for member in self.members)
+            constant = len(self.members) - told[place]
             if constant:
                 logger.warning(
                     "CatBoost: %d of %d inner models saw %s on no slice or on all of them and "
@@ -126,10 +112,10 @@ class CatBoostCandidate(Candidate):
     def write_learned(self, folder: Path) -> dict[str, Any]:
         """Priors and classes as JSON, each model as a CatBoost file."""
         for number, member in enumerate(self.members):
-            for place, part in enumerate(member.trees):
-                part.model.save_model(str(folder / _file_name(number, place)))
+            for place, (model, _) in enumerate(member.trees):
+                model.save_model(str(folder / _file_name(number, place)))
         described = [
-            {"prior": member.prior, "trees": [part.classes for part in member.trees]}
+            {"prior": member.prior, "trees": [classes for _, classes in member.trees]}
             for member in self.members
         ]
         return {"members": described}
@@ -142,7 +128,7 @@ class CatBoostCandidate(Candidate):
         for number, described in enumerate(learned["members"]):
             paths = [str(folder / _file_name(number, k)) for k in range(len(described["trees"]))]
             trees = tuple(
-                _Trees(CatBoostClassifier().load_model(path), tuple(classes))
+                (CatBoostClassifier().load_model(path), tuple(classes))
                 for path, classes in zip(paths, described["trees"], strict=True)
             )
             members.append(_Member(trees, tuple(described["prior"])))
@@ -167,7 +153,7 @@ class CatBoostCandidate(Candidate):
                 early_stopping_rounds=self.settings.patience if watched is not None else None,
                 use_best_model=watched is not None,
             )
-            trees.append(_Trees(model, classes))
+            trees.append((model, classes))
         return _Member(tuple(trees), prior)
 
     def _catboost_parameters(self, classes: int) -> dict[str, Any]:

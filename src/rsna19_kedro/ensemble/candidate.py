@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ensemble.level1 import FirstLevel
+from rsna19_kedro.ensemble.level1 import FirstLevel, Floats
 from rsna19_kedro.ensemble.settings import CandidateSettings
 
 logger = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer]
 Groups = npt.NDArray[Any]
 
@@ -45,15 +44,15 @@ class Candidate(ABC):
         """Name of the kind in parameters, files and the registry."""
         return self.settings.kind
 
-    @abstractmethod
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
-        """Learn from first-level predictions of whole studies.
+        """Learn from first-level predictions of whole studies; at least, which models they are.
 
         Args:
             features: N slices.
             labels: ``(N, 6)`` zeros and ones.
             groups: ``(N,)`` patients; inner splits never cut through one.
         """
+        self.models = features.models
 
     @abstractmethod
     def predict(self, features: FirstLevel) -> Floats:

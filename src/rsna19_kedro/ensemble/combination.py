@@ -31,10 +31,6 @@ class MeanCandidate(Candidate):
 
     settings: MeanSettings = field(default_factory=MeanSettings)
 
-    def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
-        """Remember which models are averaged; there is nothing to learn."""
-        self.models = features.models
-
     def predict(self, features: FirstLevel) -> Floats:
         """Mean over the models, ``(N, 6)``."""
         return features.ordered(self.models).predictions.mean(axis=1, dtype=np.float64)

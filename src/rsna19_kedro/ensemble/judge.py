@@ -9,7 +9,7 @@ import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ensemble.candidate import Floats
-from rsna19_kedro.ensemble.nested import Decision, Judgement
+from rsna19_kedro.ensemble.nested import Judgement
 from rsna19_kedro.evaluation.baselines import INNER_CHOICE, MEAN
 from rsna19_kedro.evaluation.metrics import (
     bootstrap_difference,
@@ -91,6 +91,7 @@ def describe_decisions(judgement: Judgement) -> dict[str, Any]:
         same with ``correction_losses``, ``blend_weights`` (by blend, a list for each member)
         and the numbers of the corrections.
     """
+    final = judgement.final
     return {
         "folds": {
             str(fold): {
@@ -100,17 +101,13 @@ def describe_decisions(judgement: Judgement) -> dict[str, Any]:
             }
             for fold, decision in judgement.decisions.items()
         },
-        "final": _described(judgement.final),
-    }
-
-
-def _described(decision: Decision) -> dict[str, Any]:
-    return {
-        "candidate": decision.candidate,
-        "corrections": [asdict(step) for step in decision.corrections],
-        "losses": decision.losses,
-        "correction_losses": decision.correction_losses,
-        "blend_weights": {name: weights.tolist() for name, weights in decision.blends.items()},
+        "final": {
+            "candidate": final.candidate,
+            "corrections": [asdict(step) for step in final.corrections],
+            "losses": final.losses,
+            "correction_losses": final.correction_losses,
+            "blend_weights": {name: weights.tolist() for name, weights in final.blends.items()},
+        },
     }
 
 
