@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from rsna19_kedro.ensemble.combination import (
     SimplexCandidate,
     SimplexSettings,
 )
+from rsna19_kedro.ensemble.registry import KINDS
 from rsna19_kedro.pipelines.stacking import create_pipeline, nodes
 from rsna19_kedro.pipelines.stacking.parameters import StackingParameters
 from rsna19_kedro.scope import Scope
@@ -232,6 +235,10 @@ def _unknown_member(content):
     content["candidates"]["blend"]["members"] = ["mean", "oracle"]
 
 
+def _corrected(content):
+    content["candidates"]["mine"] = {"kind": "corrected"}
+
+
 def _too_wide(content):
     content["candidates"]["catboost"]["features"]["radius"] = 10
 
@@ -244,6 +251,7 @@ def _too_wide(content):
         (_no_mean, "needs an entry 'mean'"),
         (_taken_name, "'inner_choice' is the name of another row"),
         (_unknown_member, "no candidate 'oracle'"),
+        (_corrected, "candidates.mine: see stacking.corrections"),
         (_too_wide, "less than or equal to 9"),
     ],
 )
@@ -252,3 +260,14 @@ def test_wrong_parameters_are_named(change, message):
     change(content)
     with pytest.raises(ValidationError, match=message):
         StackingParameters(**content)
+
+
+def test_settings_of_every_kind_are_read_without_what_is_slow_to_import():
+    code = (
+        "import sys; from rsna19_kedro.pipelines.stacking import parameters; "
+        "from rsna19_kedro.ensemble.registry import KINDS, read_settings; "
+        "print(*(read_settings({'kind': kind}).kind for kind in KINDS)); "
+        "print({'torch', 'catboost', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines() == [" ".join(KINDS), "set()"]

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from PIL import Image
 
 from rsna19_kedro.contracts import CLASS_WEIGHTS, CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ct.previews import window_grey
+from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.evaluation.metrics import slice_log_losses
 
 HIGHEST_LOSS = "highest loss"
@@ -20,13 +20,6 @@ FALSE_ALARM = "false alarm"
 
 ERROR_BANDS = (0.5, 0.7, 0.9, 0.99, 1.0)
 """Edges of the bands by which errors of ``any`` are counted: distance of probability and label."""
-
-
-class Volumes(Protocol):
-    """What pictures are read from."""
-
-    def read(self, study_id: str, start: int, stop: int) -> NDArray[np.int16]:
-        """Return slices ``start`` to ``stop - 1`` of a study in HU, ``(S, H, W)``."""
 
 
 def with_losses(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +159,7 @@ def picture_slice(hu: NDArray[np.int16], windows: Mapping[str, tuple[float, floa
 
 
 def picture_slices(
-    slices: pd.DataFrame, volumes: Volumes, windows: Mapping[str, tuple[float, float]]
+    slices: pd.DataFrame, volumes: VolumeStore, windows: Mapping[str, tuple[float, float]]
 ) -> pd.DataFrame:
     """Picture every slice of a table.
 
