@@ -137,6 +137,7 @@ def _descend(
         losses.append(_held_out_loss(network, held_out, weights))
         if losses[-1] < best:
             best, kept = losses[-1], copy.deepcopy(network.state_dict())
+        # The loss before the first step does not count here: early steps may raise it.
         if len(losses) - 1 - int(np.argmin(losses)) >= settings.patience:
             break
     if watched:

@@ -4,7 +4,6 @@ A benchmark for honesty. If this came close to the networks, the data would be t
 phantoms without noise would be.
 """
 
-import logging
 from functools import partial
 
 import numpy as np
@@ -15,8 +14,6 @@ from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.parallel import map_in_processes
-
-logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
