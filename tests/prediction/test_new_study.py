@@ -12,8 +12,8 @@ from rsna19_kedro import predict_study
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ensemble.combination import MeanCandidate
 from rsna19_kedro.ensemble.level1 import FirstLevel
-from rsna19_kedro.ensemble.mlp import MLPCandidate
-from rsna19_kedro.ensemble.settings import MLPSettings, WindowOptions
+from rsna19_kedro.ensemble.mlp import MLPCandidate, MLPSettings
+from rsna19_kedro.ensemble.settings import WindowOptions
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint

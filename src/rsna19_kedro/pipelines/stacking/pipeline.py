@@ -55,7 +55,12 @@ def _predicted(test: list[str]) -> list[Node]:
     stacked = ["level2_test", "raw_download", PARAMETERS]
     return [
         _node(nodes.collect_test, ["test_slices", *test], "level1_test"),
-        _node(nodes.predict_test, ["level2_model", "level1_test"], "level2_test"),
+        Node(
+            nodes.predict_test_stacked,
+            ["level2_model", "level1_test"],
+            "level2_test",
+            name="predict_test",
+        ),
         _node(nodes.average_submission, averaged, "submission_average"),
         _node(nodes.stacked_submission, stacked, "submission_stacked"),
     ]
