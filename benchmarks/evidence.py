@@ -28,7 +28,7 @@ from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.tta_input import study_inputs
-from rsna19_kedro.networks.whole_study import studies_maps
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.prediction.heat import HEAT_PX, smooth_resize
 from rsna19_kedro.prediction.members import find_members
 from rsna19_kedro.prediction.new_study import predict_prepared
@@ -159,7 +159,7 @@ def judge(
     network = checkpoint.network()
     seen = study_inputs(torch.from_numpy(hu), checkpoint.hu_lut, size, ("normal",), "study")
     with torch.no_grad():
-        (combined,) = studies_maps(network, [seen], float(checkpoint.hu_lut[0]))
+        (combined,) = whole_study_maps(network, [seen], float(checkpoint.hu_lut[0]))
         output = network.classify(combined)
         evidence = class_evidence(network, combined, output)[0].numpy()
         probability = torch.sigmoid(output.logits[0]).numpy()

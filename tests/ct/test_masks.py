@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 
 import nibabel
@@ -6,15 +7,9 @@ import pandas as pd
 import pytest
 
 from dicom_factory import tilted, write_slice
+from rsna19_kedro.cohort.mask_labels import labels_of_mask
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ct.masks import (
-    StudyMask,
-    align_mask,
-    empty_mask_labels,
-    labels_of_mask,
-    match_planes,
-    read_mask,
-)
+from rsna19_kedro.ct.masks import StudyMask, align_mask, match_planes, read_mask
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
 from rsna19_kedro.dicom.study_volume import prepare_study
@@ -141,7 +136,7 @@ def test_a_class_needs_four_voxels_and_any_is_the_maximum() -> None:
     assert table["sop_instance_uid"].tolist() == ["a", "c"]
     assert table[list(CLASSES)].to_numpy().tolist() == [[1, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]]
     assert table["unclassified"].tolist() == [False, True]
-    empty = empty_mask_labels()
+    empty = labels_of_mask(StudyMask([], 0), [], 4)
     assert empty.empty
     assert empty.dtypes.to_dict() == table.dtypes.to_dict()
 
@@ -151,7 +146,7 @@ def test_a_mask_goes_where_its_volume_goes(tmp_path: Path) -> None:
     slices = write_tilted(tmp_path, z_mm)
     volume, record = prepare_study(slices, tmp_path, 16)
     mask = read_mask(save(tmp_path / "m.nii.gz", true_mask(4), lps_affine(z_mm)), slices)
-    aligned = align_mask(mask, slices, pd.Series(record.as_dict()), 16)
+    aligned = align_mask(mask, slices, pd.Series(asdict(record)), 16)
     assert aligned.dtype == np.int16
     for number in range(4):
         blood = np.argwhere(aligned[number] == 1 + number % 5)
@@ -160,7 +155,7 @@ def test_a_mask_goes_where_its_volume_goes(tmp_path: Path) -> None:
             assert np.abs(blood.mean(axis=0) - bright.mean(axis=0)).max() <= 0.5
     assert (aligned > 0).sum() > 15
     partial = StudyMask([None, *mask.slices[1:]], 0)
-    assert (align_mask(partial, slices, pd.Series(record.as_dict()), 16)[0] == -1).all()
+    assert (align_mask(partial, slices, pd.Series(asdict(record)), 16)[0] == -1).all()
 
 
 def test_unusable_masks_are_named(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.slice_network import Combiner
-from rsna19_kedro.networks.whole_study import studies_maps
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.prediction.heat import HEAT_PX
 from rsna19_kedro.prediction.members import combine, find_members
@@ -67,7 +67,7 @@ def test_evidence_and_bias_sum_to_the_logit(name: str) -> None:
         if isinstance(module, Combiner):
             torch.nn.init.normal_(module.conv.weight, std=0.02)
     with torch.inference_mode():
-        (maps,) = studies_maps(network, [torch.randn(2, 3, 96, 96)], -1.0)
+        (maps,) = whole_study_maps(network, [torch.randn(2, 3, 96, 96)], -1.0)
         output = network.classify(maps)
         evidence = class_evidence(network, maps, output)
         total = evidence.sum(dim=(3, 4)) + network.head.bias
@@ -78,7 +78,7 @@ def test_evidence_and_bias_sum_to_the_logit(name: str) -> None:
 def test_evidence_of_a_decoder_is_its_masks() -> None:
     network = build_network(ZOO[DECODER]).eval()
     with torch.inference_mode():
-        (maps,) = studies_maps(network, [torch.randn(1, 2, 64, 64)], -1.0)
+        (maps,) = whole_study_maps(network, [torch.randn(1, 2, 64, 64)], -1.0)
         output = network.classify(maps)
         evidence = class_evidence(network, maps, output)
     masks = torch.sigmoid(output.masks)

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import ParameterError, SourceError
 
 LABEL_CSVS: Final = ("stage_2_train.csv", "stage_1_train.csv")
 """Kaggle's label files, the more complete one first (reference, section 1)."""
@@ -56,7 +56,7 @@ def find_download(raw_dir: Path) -> Download:
     ``raw_dir`` and may be nested once more in themselves.
 
     Raises:
-        InputError: No such folder, an empty one, or none of the known stage folders.
+        SourceError: No such folder, an empty one, or none of the known stage folders.
     """
     _check_folder(raw_dir)
     found: dict[str, list[Path]] = {}
@@ -65,7 +65,7 @@ def find_download(raw_dir: Path) -> Download:
     today = "stage_2_train" in found
     if not today and "stage_1_train" not in found:
         there = sorted(_shown(path) for path in raw_dir.iterdir())
-        raise InputError(
+        raise SourceError(
             f"{raw_dir} is in no layout that is known. It holds {_listed(there)}. Looked for, up "
             f"to {_DEPTH} folders deep: stage_2_train/ (today's download) or stage_1_train/ (that "
             "of 2019), with or without '_images' at the end. For other data name its folders "
@@ -98,16 +98,17 @@ def own_download(
         labels_csv: CSV with labels, ``ID,Label`` or one row a slice.
 
     Raises:
-        InputError: A folder or the CSV is not there.
+        SourceError: A folder is missing or empty.
+        ParameterError: No folder is named, or the CSV does not exist.
     """
     pairs = [(subset, raw_dir / name) for subset, names in folders.items() for name in names]
     if not pairs:
-        raise InputError("ingestion: own_data names no folder under train, test or test2.")
+        raise ParameterError("ingestion: own_data names no folder under train, test or test2.")
     for _, folder in pairs:
         _check_folder(folder)
     csv = raw_dir / labels_csv if labels_csv else None
     if csv is not None and not csv.is_file():
-        raise InputError(
+        raise ParameterError(
             f"The label CSV {csv} (ingestion: own_data: labels_csv) does not exist. "
             f"A relative name starts from {raw_dir}."
         )
@@ -121,13 +122,13 @@ def list_files(download: Download) -> dict[str, list[str]]:
     own data elsewhere keep their absolute path.
 
     Raises:
-        InputError: A folder without any file.
+        SourceError: A folder without any file.
     """
     files: dict[str, list[str]] = {}
     for subset, folder in download.folders:
         names = sorted(_walk(folder))
         if not names:
-            raise InputError(
+            raise SourceError(
                 f"{folder} holds no file, but DICOM files of the subset {subset!r} are expected "
                 "there. Is the download unpacked?"
             )
@@ -137,14 +138,14 @@ def list_files(download: Download) -> dict[str, list[str]]:
 
 def _check_folder(folder: Path) -> None:
     if not folder.exists():
-        raise InputError(
+        raise SourceError(
             f"The folder {folder} does not exist. Set raw_dir (in conf/local/globals.yml or with "
             "--params raw_dir=PATH) to the folder of the unpacked download."
         )
     if not folder.is_dir():
-        raise InputError(f"{folder} is a file, but a folder of DICOM files is expected: unpack it.")
+        raise SourceError(f"{folder} is a file, but a folder of DICOM files is expected: unpack it.")
     if not any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise InputError(f"The folder {folder} is empty, but DICOM files are expected in it.")
+        raise SourceError(f"The folder {folder} is empty, but DICOM files are expected in it.")
 
 
 def _stage_folders(folder: Path, depth: int) -> Iterator[Path]:

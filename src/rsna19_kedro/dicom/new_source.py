@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pydicom
 
-from rsna19_kedro.contracts import PADDING_HU, POSITION
+from rsna19_kedro.contracts import POSITION
+from rsna19_kedro.ct.nifti import read_nifti
 from rsna19_kedro.ct.study_volume import ALIGNED
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.series import SERIES, pick_series
 from rsna19_kedro.dicom.slice_index import headers_table, is_truncated, number_slices
-from rsna19_kedro.dicom.sources import MAX_UNPACKED_BYTES, Source, opened, read_nifti
+from rsna19_kedro.dicom.sources import MAX_UNPACKED_BYTES, Source, opened
 from rsna19_kedro.dicom.study_volume import prepare_study
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.parallel import map_in_processes
@@ -74,7 +75,7 @@ def prepare_source(
 
 def _nifti(source: Source, store: VolumeStore, crop_size_px: int) -> Prepared:
     (name,) = source.files
-    volume = read_nifti(source.root / name, crop_size_px, PADDING_HU)
+    volume = read_nifti(source.root / name, crop_size_px)
     store.write("nifti", volume, {})
     slices = pd.DataFrame(
         {"study_id": "nifti", "slice_num": np.arange(len(volume)), "sop_instance_uid": ""}

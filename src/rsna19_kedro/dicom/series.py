@@ -10,7 +10,7 @@ import pandas as pd
 import pydicom
 
 from rsna19_kedro.contracts import ORIENTATION
-from rsna19_kedro.ct.geometry import valid_orientation
+from rsna19_kedro.ct.geometry import is_axial, valid_orientation
 from rsna19_kedro.errors import counted
 
 SERIES: Final = ("study_id", "series_instance_uid")
@@ -93,8 +93,7 @@ def judge_series(slices: pd.DataFrame, details: dict[str, str]) -> Judged:
     text = f"{details['SeriesDescription']} {details['BodyPartExamined']}"
     orientation = slices[ORIENTATION].to_numpy(dtype=float)
     valid = valid_orientation(orientation)
-    frames = orientation[valid]
-    axial = np.abs(np.cross(frames[:, :3], frames[:, 3:])[:, 2]) > np.sqrt(0.5)
+    axial = is_axial(orientation[valid])
     refusal = ""
     if valid.any() and not axial.all():
         refusal = "not axial" if not axial.any() else "its slices have several orientations"

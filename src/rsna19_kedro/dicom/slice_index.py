@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rsna19_kedro.contracts import ORIENTATION, POSITION
-from rsna19_kedro.ct.geometry import order_slices, study_geometry, valid_orientation
+from rsna19_kedro.ct.geometry import is_axial, order_slices, study_geometry, valid_orientation
 from rsna19_kedro.dicom.headers import COLUMNS, INTEGER_TAGS, TEXT_TAGS, TRUNCATED
 
 SUBSETS: Final = ("train", "test", "test2")
@@ -112,7 +112,7 @@ def _mark_other_series(table: pd.DataFrame) -> None:
     """Keep one series a study, and one patient: that with most axial slices."""
     key = ["study_id", "patient_id", "series_instance_uid"]
     usable = table.loc[_usable(table), key].fillna("")
-    axial = _axial(table.loc[usable.index])
+    axial = is_axial(table.loc[usable.index, ORIENTATION])
     sizes = usable.assign(axial=axial, slices=1).groupby(key, sort=True)[["axial", "slices"]].sum()
     sizes = sizes.reset_index().sort_values(
         ["study_id", "axial", "slices"], ascending=[True, False, False], kind="stable"
@@ -130,14 +130,6 @@ def _mark_other_series(table: pd.DataFrame) -> None:
     table.loc[other.index[other], "problem"] = (
         "its study has a larger axial series, which is used: " + chosen[other].astype(_TEXT)
     )
-
-
-def _axial(table: pd.DataFrame) -> NDArray[np.bool_]:
-    frames = table[ORIENTATION].to_numpy(dtype=float)
-    axial = valid_orientation(frames)
-    frames = frames[axial]
-    axial[axial] = np.abs(np.cross(frames[:, :3], frames[:, 3:])[:, 2]) > np.sqrt(0.5)
-    return axial
 
 
 def _studies(table: pd.DataFrame, usable: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:

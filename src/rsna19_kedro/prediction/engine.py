@@ -16,7 +16,7 @@ from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.slice_network import Maps, SliceNetwork
 from rsna19_kedro.networks.tta_input import study_inputs
-from rsna19_kedro.networks.whole_study import studies_maps
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 _CPU_BATCH, _GPU_BATCH = 32, 64
@@ -126,7 +126,7 @@ class Engine:
                 torch.inference_mode(),
                 torch.autocast(self.device.type, half, enabled=half is not None),
             ):
-                maps = studies_maps(
+                maps = whole_study_maps(
                     self.network,
                     [self._input(study) for study in group],
                     air,
