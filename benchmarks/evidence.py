@@ -105,18 +105,9 @@ def together(
     misses, contrasts = [], []
     for fold in sorted(fold_of.unique()):
         names = sorted(set(masks.study_ids()) & set(fold_of.index[fold_of == fold]))
-        sizes = {name: len(masks.read(name)) for name in names}
         members = find_members(options.data / "06_models", options.model, (fold,))
         settings = PredictionSettings()
-        for result in predict_prepared(
-            volumes.read,
-            sizes,
-            masks.shape(names[0])[-1],
-            members,
-            None,
-            settings,
-            one_variant=True,
-        ):
+        for result in predict_prepared(volumes, names, members, None, settings, one_variant=True):
             mask = masks.read(result.study_id)
             share = mask.shape[-1] // HEAT_PX
             for number, k in shown_and_seen(

@@ -22,7 +22,7 @@ from rsna19_kedro.networks.slice_network import Combiner
 from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.prediction.heat import HEAT_PX
-from rsna19_kedro.prediction.members import combine, find_members
+from rsna19_kedro.prediction.members import combine_models, find_members
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)
@@ -102,7 +102,7 @@ def test_second_level_is_used_only_if_it_fits(tmp_path) -> None:
     rng = np.random.default_rng(0)
     votes = {name: rng.random((5, 6)) for name in MODELS}
     studies, numbers = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1])
-    mean, method = combine(votes, studies, numbers, tmp_path)
+    mean, method = combine_models(votes, studies, numbers, tmp_path)
     assert np.allclose(mean, np.mean(list(votes.values()), axis=0), atol=1e-6)
     assert "no second level is trained" in method
     features = FirstLevel(
@@ -111,9 +111,9 @@ def test_second_level_is_used_only_if_it_fits(tmp_path) -> None:
     candidate = MeanCandidate()
     candidate.fit(features, np.zeros((5, 6), np.uint8), studies)
     candidate.save(tmp_path)
-    assert "second level (mean)" in combine(votes, studies, numbers, tmp_path)[1]
+    assert "second level (mean)" in combine_models(votes, studies, numbers, tmp_path)[1]
     one = {MODELS[0]: votes[MODELS[0]]}
-    values, method = combine(one, studies, numbers, tmp_path)
+    values, method = combine_models(one, studies, numbers, tmp_path)
     assert np.allclose(values, one[MODELS[0]], atol=1e-6)
     assert method.startswith(f"{MODELS[0]} alone (The second level was fitted on other models")
 
@@ -129,12 +129,12 @@ def test_second_level_gets_the_areas_that_it_was_fitted_with(tmp_path) -> None:
     candidate = MLPCandidate(MLPSettings(features=windows, width=4, least_steps=2, epochs=1))
     candidate.fit(features, (rng.random((40, 6)) > 0.5).astype(np.uint8), studies)
     candidate.save(tmp_path)
-    values, method = combine(votes, studies, numbers, tmp_path, areas)
+    values, method = combine_models(votes, studies, numbers, tmp_path, areas)
     assert method == "second level (mlp) over one model"
     assert np.allclose(values, candidate.predict(features), atol=1e-6)
     assert (
         "bn_f8 alone (The second level is to know the areas"
-        in (combine(votes, studies, numbers, tmp_path)[1])
+        in (combine_models(votes, studies, numbers, tmp_path)[1])
     )
 
 
@@ -146,8 +146,8 @@ def test_masks_of_a_checkpoint_reach_the_second_level(tmp_path, monkeypatch) -> 
         Checkpoint(spec, build_network(spec).state_dict(), LUT, 384, 96).write(path)
     seen = []
     monkeypatch.setattr(
-        "rsna19_kedro.prediction.new_study.combine",
-        lambda *given: (seen.append(given[-1]), combine(*given))[1],
+        "rsna19_kedro.prediction.new_study.combine_models",
+        lambda *given: (seen.append(given[-1]), combine_models(*given))[1],
     )
     for folds in ([0], [3], None):
         predict_study(_head(), tmp_path, folds=folds)

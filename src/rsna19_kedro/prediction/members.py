@@ -78,7 +78,7 @@ def find_members(
     return wanted[:1] if fast else wanted
 
 
-def combine(
+def combine_models(
     by_model: dict[str, np.ndarray],
     studies: np.ndarray,
     slice_nums: np.ndarray,
