@@ -19,8 +19,8 @@ from rsna19_kedro.ct.alignment import (
     place_slice,
     slice_shifts,
 )
-from rsna19_kedro.ct.geometry import study_geometry
 from rsna19_kedro.ct.crop import assemble
+from rsna19_kedro.ct.geometry import study_geometry
 from rsna19_kedro.ct.study_volume import study_frame
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.pixels import read_hu

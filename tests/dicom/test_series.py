@@ -117,7 +117,9 @@ def test_good_studies_are_prepared_beside_bad_ones(tmp_path, monkeypatch, in_pro
 
 def test_images_at_one_position_are_remarked(tmp_path) -> None:
     _series(tmp_path / "in", "again", positions=[0, 5, 5, 10, 15, 20, 25, 30, 30, 30])
-    _, _, findings = prepare_new_studies(tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16)
+    _, _, findings = prepare_new_studies(
+        tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16
+    )
     (remarks,) = findings["remarks"].values()
     assert any("3 of its 10 images lie at the position of another" in text for text in remarks)
 

@@ -61,7 +61,9 @@ def test_studies_that_share_batches_keep_their_own_numbers(name: str, batch_slic
     with torch.inference_mode():
         together = list(whole_study_maps(network, studies, AIR, batch_slices=batch_slices))
         for study, maps in zip(studies, together, strict=True):
-            assert torch.allclose(network.classify(maps).logits, _slice_by_slice(network, study), atol=2e-5)
+            assert torch.allclose(
+                network.classify(maps).logits, _slice_by_slice(network, study), atol=2e-5
+            )
 
 
 def test_decoder_gives_masks_of_every_slice_of_a_study() -> None:

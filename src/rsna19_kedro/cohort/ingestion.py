@@ -48,8 +48,8 @@ def index_download(download: Download, chunk_files: int, workers: int | None) ->
     )
     headers = pd.concat(list(chunks), ignore_index=True)
     if download.stage_1_csv is not None:
-        stage_1 = headers["sop_instance_uid"].astype(object).isin(
-            read_label_uids(download.stage_1_csv)
+        stage_1 = (
+            headers["sop_instance_uid"].astype(object).isin(read_label_uids(download.stage_1_csv))
         )
         headers.loc[(headers["subset"] == "train") & ~stage_1, "subset"] = "test"
     index = number_slices(headers)

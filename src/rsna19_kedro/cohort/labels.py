@@ -222,7 +222,9 @@ def _fill(
 
 
 def _cells(uids: "pd.Series[str]", marked: NDArray[np.bool_]) -> str:
-    return _first([f"{uids.iloc[i // _N]}_{CLASSES[i % _N]}" for i in np.flatnonzero(marked)[: _SHOWN + 1]])
+    return _first(
+        [f"{uids.iloc[i // _N]}_{CLASSES[i % _N]}" for i in np.flatnonzero(marked)[: _SHOWN + 1]]
+    )
 
 
 def _first(names: list[str]) -> str:

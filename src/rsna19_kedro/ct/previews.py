@@ -115,7 +115,9 @@ def preview_pictures(
         window: Centre and width of the display window in HU.
     """
     known = labels.set_index("sop_instance_uid")[list(CLASSES)]
-    present = {uid: known.loc[uid].tolist() for uid in table["sop_instance_uid"] if uid in known.index}
+    present = {
+        uid: known.loc[uid].tolist() for uid in table["sop_instance_uid"] if uid in known.index
+    }
     return {
         row.preview: partial(
             _draw, volumes, row.study_id, row.slice_num, present.get(row.sop_instance_uid), window

@@ -148,10 +148,8 @@ class _StudyArrays:
     def __init__(self, table: pd.DataFrame) -> None:
         self.position = table[POSITION].to_numpy(dtype=float)
         self.orientation = table[ORIENTATION].to_numpy(dtype=float)
-        self.location = table["slice_location_mm"].to_numpy(dtype=float)
-        self.instance = table["instance_number"].to_numpy(dtype=float)
-        self.uids = table["sop_instance_uid"].to_numpy(dtype=object)
-        self.paths = table["path"].to_numpy(dtype=object)
+        self.numbers = table[["slice_location_mm", "instance_number"]].to_numpy(dtype=float)
+        self.names = table[["sop_instance_uid", "path"]].to_numpy(dtype=object)
 
     def arrange(
         self, rows: NDArray[np.intp]
@@ -162,17 +160,15 @@ class _StudyArrays:
         of its slices have: z, SliceLocation, InstanceNumber, else the file name (quirk 17).
         """
         position, frames = self.position[rows], self.orientation[rows]
+        uids, paths = self.names[rows].T
         if np.isfinite(position).all() and valid_orientation(frames).all():
             found = study_geometry(position, frames)
-            return order_slices(found.position_mm, self.uids[rows]), {
-                "position_mm": found.position_mm,
-                "row_offset_mm": found.row_offset_mm,
-                "col_offset_mm": found.col_offset_mm,
-                "tilt_deg": found.tilt_deg,
+            return order_slices(found.position_mm, uids), {
+                name: getattr(found, name) for name in _GEOMETRY
             }
         z = position[:, 2]
-        for value, is_mm in ((z, True), (self.location[rows], True), (self.instance[rows], False)):
+        location, instance = self.numbers[rows].T
+        for value, is_mm in ((z, True), (location, True), (instance, False)):
             if np.isfinite(value).all():
-                order = order_slices(value, self.uids[rows])
-                return order, {"position_mm": value} if is_mm else {}
-        return order_slices(z, self.paths[rows]), {"position_mm": z}
+                return order_slices(value, uids), {"position_mm": value} if is_mm else {}
+        return order_slices(z, paths), {"position_mm": z}

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from rsna19_kedro.contracts import AREAS, CLASSES
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.input_size import InputSize
@@ -78,13 +77,11 @@ class Engine:
         """Build the checkpoint's network on the device that the settings name.
 
         Raises:
-            InputError: A GPU is asked for where there is none.
+            ParameterError: A GPU is asked for where there is none.
         """
-        gpu = settings.accelerator == "gpu" or (
-            settings.accelerator == "auto" and torch.cuda.is_available()
-        )
-        if gpu and not torch.cuda.is_available():
-            raise InputError(
+        gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+        if settings.accelerator == "gpu" and not gpu:
+            raise ParameterError(
                 "prediction.accelerator is gpu, but torch finds no GPU here. Take auto or cpu."
             )
         device = torch.device("cuda" if gpu else "cpu")
@@ -134,33 +131,29 @@ class Engine:
                 )
                 done = []
                 for study, combined in zip(group, maps, strict=True):
-                    done.append(self._judged(study.study_id, combined, with_evidence))
+                    done.append(self._classified(study.study_id, combined, with_evidence))
             yield from done
 
-    def _judged(self, study_id: str, combined: Maps, with_evidence: bool) -> Prediction:
-        """Classify a study's slices, a batch at a time: a decoder needs more than the encoder."""
-        variants, slices = combined[0].shape[:2]
-        probabilities = np.empty((variants, slices, len(CLASSES)), np.float32)
-        areas = np.empty((variants, slices, len(AREAS)), np.float32)
-        evidence = []
-        masked = False
+    def _classified(self, study_id: str, combined: Maps, with_evidence: bool) -> Prediction:
+        """Classify a study's slices in batches: a decoder needs more memory than the encoder."""
+        shape = variants, slices = combined[0].shape[:2]
+        probabilities, areas, evidence = [], [], []
         for variant in range(variants):
             for start in range(0, slices, self.batch_slices):
                 part = slice(start, start + self.batch_slices)
                 maps = tuple(level[variant : variant + 1, part] for level in combined)
                 output = self.network.classify(maps)
-                probabilities[variant, part] = torch.sigmoid(output.logits[0].float()).cpu().numpy()
+                probabilities.append(torch.sigmoid(output.logits[0].float()).cpu())
                 if output.masks is not None:
-                    masked = True
                     covered = torch.sigmoid(output.masks[0].float()).mean(dim=(-2, -1))
-                    areas[variant, part] = covered.cpu().numpy()
+                    areas.append(covered.cpu())
                 if with_evidence and variant == 0:
-                    evidence.append(class_evidence(self.network, maps, output)[0].cpu().numpy())
+                    evidence.append(class_evidence(self.network, maps, output)[0].cpu())
         return Prediction(
             study_id,
-            probabilities,
-            np.concatenate(evidence) if evidence else None,
-            areas if masked else None,
+            torch.cat(probabilities).unflatten(0, shape).numpy(),
+            torch.cat(evidence).numpy() if evidence else None,
+            torch.cat(areas).unflatten(0, shape).numpy() if areas else None,
         )
 
     @contextmanager
@@ -169,7 +162,7 @@ class Engine:
         try:
             yield
         except torch.OutOfMemoryError as error:
-            raise InputError(
+            raise ParameterError(
                 f"The GPU's memory does not hold {self.batch_slices} slices of "
                 f"{self.network.spec.name} at once ({str(error).splitlines()[0][:100]}). Lower "
                 f"--params prediction.batch_slices={max(1, self.batch_slices // 2)}; what is "
