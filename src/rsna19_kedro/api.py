@@ -74,11 +74,11 @@ def predict_study(
                     f"{len(found['failed'])} that cannot; predict_study takes one. For several: "
                     "kedro run --pipelines new_study --params source=PATH"
                 )
-        names = store.study_ids()
+        (name,) = store.study_ids()
         level2 = None if fast else Path(checkpoints) / "level2"
         options = settings or PredictionSettings()
-        (result,) = predict_prepared(store, names, members, level2, options, one_variant=fast)
-        return replace(result, hu=store.read(*names))
+        (result,) = predict_prepared(store, [name], members, level2, options, one_variant=fast)
+        return replace(result, hu=store.read(name))
 
 
 def _checked(hu: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ct.masks import StudyMask, align_mask, match_planes, read_mask
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
-from rsna19_kedro.dicom.study_volume import prepare_study
+from rsna19_kedro.dicom.studies import prepare_study
 from rsna19_kedro.errors import InputError
 
 TILT_DEG = float(np.rad2deg(np.arctan2(0.6, 0.8)))

@@ -17,7 +17,7 @@ from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.result_sources import HeatPlace, result_sources
 from rsna19_kedro.dicom.results import FINDINGS, StudyFindings, write_dicom_results
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
-from rsna19_kedro.dicom.study_volume import prepare_study
+from rsna19_kedro.dicom.studies import prepare_study
 from rsna19_kedro.errors import InputError
 
 SIDE = 40

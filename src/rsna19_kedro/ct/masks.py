@@ -80,17 +80,21 @@ def read_mask(path: Path, slices: pd.DataFrame) -> StudyMask:
             sampled.append(None)
             continue
         row = slices.iloc[number]
-        size = (int(row["rows"]), int(row["columns"]))
-        offset = (geometry.col_offset_mm[number], geometry.row_offset_mm[number])
-        spacing = (float(row["row_spacing_mm"]), float(row["col_spacing_mm"]))
         origin = affine[:3, 3] + plane * affine[:3, 2]
-        axes = (
-            _lookup(size[0], labels.shape[1], offset[0], spacing[0], origin, affine[:3, 1],
-                    geometry.col_direction),
-            _lookup(size[1], labels.shape[2], offset[1], spacing[1], origin, affine[:3, 0],
-                    geometry.row_direction),
-        )  # fmt: skip
-        sampled.append(_take(labels[plane], *axes))
+        rows = _lookup(
+            (int(row["rows"]), labels.shape[1]),
+            (geometry.col_offset_mm[number], float(row["row_spacing_mm"])),
+            (origin @ geometry.col_direction, affine[:3, 1] @ geometry.col_direction),
+        )
+        cols = _lookup(
+            (int(row["columns"]), labels.shape[2]),
+            (geometry.row_offset_mm[number], float(row["col_spacing_mm"])),
+            (origin @ geometry.row_direction, affine[:3, 0] @ geometry.row_direction),
+        )
+        values = labels[plane][np.ix_(rows, cols)]
+        values[rows < 0] = 0
+        values[:, cols < 0] = 0
+        sampled.append(values)
     used = np.unique(plane_of_slice[plane_of_slice >= 0])
     lost = int(np.count_nonzero(labels)) - int(np.count_nonzero(labels[used]))
     return StudyMask(sampled, lost)
@@ -198,26 +202,18 @@ def _along_slices(
 
 
 def _lookup(
-    size: int,
-    mask_size: int,
-    offset_mm: float,
-    spacing_mm: float,
-    origin: NDArray[np.float64],
-    step: NDArray[np.float64],
-    direction: NDArray[np.float64],
+    sizes: tuple[int, int], slice_mm: tuple[float, float], mask_mm: tuple[Any, Any]
 ) -> NDArray[np.intp]:
-    """Index into the mask's axis for each pixel along the slice's axis; -1 outside."""
-    step_mm = float(step @ direction)
+    """Index into the mask's axis for each pixel along the slice's axis; -1 outside.
+
+    Args:
+        sizes: Pixels of the slice and of the mask.
+        slice_mm: Position of the slice's first pixel along the axis, and its pixel spacing.
+        mask_mm: The same of the mask, whose axis runs the other way if its spacing is negative.
+    """
+    (size, mask_size), (offset, spacing), (origin, step) = sizes, slice_mm, mask_mm
     if size == mask_size:
         index = np.arange(size)
-        return index if step_mm > 0 else index[::-1]
-    place = (offset_mm + np.arange(size) * spacing_mm - float(origin @ direction)) / step_mm
-    index = np.floor(place + 0.5).astype(np.intp)
+        return index if step > 0 else index[::-1]
+    index = np.floor((offset + np.arange(size) * spacing - origin) / step + 0.5).astype(np.intp)
     return np.where((index >= 0) & (index < mask_size), index, -1)
-
-
-def _take(plane: np.ndarray, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> np.ndarray:
-    values = plane[np.ix_(rows, cols)]
-    values[rows < 0] = 0
-    values[:, cols < 0] = 0
-    return values

@@ -8,6 +8,7 @@ three times as fast as pydicom's value classes and turns a malformed value into 
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -135,12 +136,10 @@ def _parse(path: str | Path) -> tuple[_Parsed | str, int]:
         if start[128:132] != b"DICM" and start[:2] not in _FIRST_GROUPS:
             return "not DICOM", size
         if size > len(start):
-            try:
+            with suppress(Exception):  # The header may go on beyond it: see the whole file.
                 parsed = _parse_header(io.BytesIO(start))
-            except Exception:  # the header may go on beyond the first read: see the whole file
-                parsed = None
-            if parsed is not None and parsed.offset is not None:
-                return parsed, size
+                if parsed.offset is not None:
+                    return parsed, size
     try:
         with open(path, "rb") as whole:
             return _parse_header(whole), size

@@ -19,7 +19,7 @@ from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.series import SERIES, pick_series
 from rsna19_kedro.dicom.slice_index import headers_table, is_truncated, number_slices
 from rsna19_kedro.dicom.sources import MAX_UNPACKED_BYTES, Source, opened
-from rsna19_kedro.dicom.study_volume import prepare_study
+from rsna19_kedro.dicom.studies import prepare_study
 from rsna19_kedro.errors import InputError, SourceError, counted
 from rsna19_kedro.parallel import map_in_processes
 

@@ -136,8 +136,7 @@ def _source(header: Dataset, distance_mm: float, include_phi: bool) -> Dataset:
         if name in header:
             found[name] = header[name]
     for name in _OF_PATIENT:
-        if name not in found:
-            setattr(found, name, "")
+        found.setdefault(name, "")
     found.setdefault("SOPClassUID", CTImageStorage)
     found.setdefault("Modality", "CT")
     # Positions without a frame of reference are taken to share one: they are of one series.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import SourceError
 
 MAX_UNPACKED_BYTES: Final = 20 * 2**30
 """A zip file that would unpack to more is refused."""
@@ -40,12 +40,12 @@ def opened(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[Source]:
         max_bytes: Greatest size of all files of a zip together, unpacked.
 
     Raises:
-        InputError: Nothing there, an empty folder, or a zip file that is not safe to unpack.
+        SourceError: Nothing there, an empty folder, or a zip file that is not safe to unpack.
     """
     if path.is_dir():
         yield _folder(path, path)
     elif not path.is_file():
-        raise InputError(
+        raise SourceError(
             f"The source {path} does not exist. Name a folder, a DICOM file, a zip file or a "
             "NIfTI file (on the command line: --params source=PATH)."
         )
@@ -64,7 +64,7 @@ def _folder(folder: Path, shown: Path) -> Source:
         file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
     )
     if not files:
-        raise InputError(f"The source {shown} holds no file.")
+        raise SourceError(f"The source {shown} holds no file.")
     return Source(folder, tuple(files))
 
 
@@ -76,7 +76,7 @@ def _unpack(path: Path, target: Path, max_bytes: int) -> None:
             name = PurePosixPath(member.filename.replace("\\", "/"))
             link = (member.external_attr >> 16) & 0o170000 == 0o120000
             if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or link:
-                raise InputError(
+                raise SourceError(
                     f"The zip file {path} holds the path {member.filename!r}, which leads out of "
                     "it. It was not unpacked; make it anew from the folder of DICOM files."
                 )
@@ -94,8 +94,8 @@ def _unpack(path: Path, target: Path, max_bytes: int) -> None:
                     file.write(block)
 
 
-def _too_large(path: Path, max_bytes: int) -> InputError:
-    return InputError(
+def _too_large(path: Path, max_bytes: int) -> SourceError:
+    return SourceError(
         f"The zip file {path} unpacks to more than {max_bytes / 2**30:.1f} GiB. Unpack it "
         "yourself and name the folder, or raise new_study.max_unpacked_gib."
     )

@@ -93,15 +93,10 @@ class Engine:
         return cls(network, checkpoint.hu_lut.to(device), size, tuple(variants), settings)
 
     @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.hu_lut.device
-
-    @property
     def batch_slices(self) -> int:
         """Windows that go through the encoder together."""
-        default = _GPU_BATCH if self.device.type == "cuda" else _CPU_BATCH
-        return self.settings.batch_slices or default
+        on_gpu = self.hu_lut.device.type == "cuda"
+        return self.settings.batch_slices or (_GPU_BATCH if on_gpu else _CPU_BATCH)
 
     def predict(
         self, studies: Iterable[Study], *, with_evidence: bool = False
@@ -116,19 +111,19 @@ class Engine:
             A prediction of each study, in their order.
         """
         half = _HALF.get(self.settings.precision)
-        air = float(self.hu_lut[0])
+        lut, device = self.hu_lut, self.hu_lut.device
         for group in self._groups(ahead(studies)):
             with (
                 self._memory_named(),
                 torch.inference_mode(),
-                torch.autocast(self.device.type, half, enabled=half is not None),
+                torch.autocast(device.type, half, enabled=half is not None),
             ):
-                maps = whole_study_maps(
-                    self.network,
-                    [self._input(study) for study in group],
-                    air,
-                    batch_slices=self.batch_slices,
-                )
+                inputs = []
+                for study_id, hu in group:
+                    moved = torch.from_numpy(hu).to(device, non_blocking=True)
+                    inputs.append(study_inputs(moved, lut, self.size, self.variants, study_id))
+                air, batch = float(lut[0]), self.batch_slices
+                maps = whole_study_maps(self.network, inputs, air, batch_slices=batch)
                 done = []
                 for study, combined in zip(group, maps, strict=True):
                     done.append(self._classified(study.study_id, combined, with_evidence))
@@ -169,10 +164,6 @@ class Engine:
                 "finished stays."
             ) from error
 
-    def _input(self, study: Study) -> torch.Tensor:
-        hu = torch.from_numpy(study.hu).to(self.device, non_blocking=True)
-        return study_inputs(hu, self.hu_lut, self.size, self.variants, study.study_id)
-
     def _groups(self, studies: Iterable[Study]) -> Iterator[list[Study]]:
         """Studies together until they fill a batch of the encoder."""
         group: list[Study] = []
@@ -190,13 +181,8 @@ class Engine:
 def ahead(studies: Iterable[Study], depth: int = 2) -> Iterator[Study]:
     """The same studies, up to ``depth`` of them read ahead in a thread."""
     source = iter(studies)
-    done = object()
     with ThreadPoolExecutor(1) as reader:
-        waiting = [reader.submit(next, source, done) for _ in range(depth)]
-        while True:
-            study = waiting.pop(0).result()
-            if study is done:
-                return
-            waiting.append(reader.submit(next, source, done))
-            assert isinstance(study, Study)
+        waiting = [reader.submit(next, source, None) for _ in range(depth)]
+        while (study := waiting.pop(0).result()) is not None:
+            waiting.append(reader.submit(next, source, None))
             yield study

@@ -41,10 +41,10 @@ def prepare_source(
     empty_folder(volumes)
     store = VolumeStore(volumes)
     slices, series, findings = prepare_new_studies(
-        params.source_path,
+        Path(params.source).expanduser(),
         store,
         crop_size_px=params.crop_size_px,
-        max_unpacked_bytes=params.max_unpacked_bytes,
+        max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
         include_phi=params.include_phi,
     )
     log_new_studies(slices, series, findings)
@@ -126,14 +126,14 @@ def write_dicom(
     from rsna19_kedro.prediction.dicom_output import write_studies
 
     made = write_studies(
-        params.source_path,
+        Path(params.source or "").expanduser(),
         volumes,
         predictions,
         heat,
         folder,
         method=summary["method"],
         version=__version__,
-        max_unpacked_bytes=params.max_unpacked_bytes,
+        max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
         include_phi=params.include_phi,
     )
     logger.info("DICOM results of %d studies are in %s", len(made["files"]), folder)

@@ -1,6 +1,5 @@
 """Parameters of the prediction of new studies."""
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import PositiveFloat, PositiveInt, field_validator
@@ -30,16 +29,6 @@ class NewStudyParameters(Strict):
     dicom_output: bool = False
     crop_size_px: PositiveInt = 400
     max_unpacked_gib: PositiveFloat = 20.0
-
-    @property
-    def source_path(self) -> Path:
-        """The source, with ``~`` expanded."""
-        return Path(self.source or "").expanduser()
-
-    @property
-    def max_unpacked_bytes(self) -> int:
-        """``max_unpacked_gib`` in bytes."""
-        return int(self.max_unpacked_gib * 2**30)
 
     @field_validator("models", "fold", mode="before")
     @classmethod
