@@ -7,8 +7,6 @@ import pandas as pd
 import pytest
 
 from dicom_factory import tilted, write_slice
-from rsna19_kedro.cohort.mask_labels import labels_of_mask
-from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ct.masks import StudyMask, align_mask, match_planes, read_mask
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
@@ -124,21 +122,6 @@ def test_matching_of_planes() -> None:
     uneven = np.array([0.0, 2.4, 4.8, 9.8, 14.8])
     assert match_planes(np.linspace(0, 14.8, 5), uneven).tolist() == [0, 1, 2, 3, 4]
     assert match_planes(np.linspace(0, 14.8, 5)[::-1], uneven).tolist() == [4, 3, 2, 1, 0]
-
-
-def test_a_class_needs_four_voxels_and_any_is_the_maximum() -> None:
-    one = np.zeros((6, 6), dtype=np.uint8)
-    one[0, :4] = 1
-    one[1, :3] = 5
-    two = np.zeros((6, 6), dtype=np.uint8)
-    two[0, :4] = 6
-    table = labels_of_mask(StudyMask([one, None, two], 0), ["a", "b", "c"], min_voxels=4)
-    assert table["sop_instance_uid"].tolist() == ["a", "c"]
-    assert table[list(CLASSES)].to_numpy().tolist() == [[1, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]]
-    assert table["unclassified"].tolist() == [False, True]
-    empty = labels_of_mask(StudyMask([], 0), [], 4)
-    assert empty.empty
-    assert empty.dtypes.to_dict() == table.dtypes.to_dict()
 
 
 def test_a_mask_goes_where_its_volume_goes(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rsna19_kedro.ensemble.combination import MeanCandidate
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.mlp import MLPCandidate
 from rsna19_kedro.ensemble.settings import MLPSettings, WindowOptions
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, ModelError, ParameterError, SourceError
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
@@ -94,7 +94,7 @@ def test_members_are_found_and_narrowed(checkpoints) -> None:
     assert len(find_members(checkpoints, fast=True)) == 1
     with pytest.raises(InputError, match=r"there is: clf2Dc_resnet34_3x3 fold 0.*kedro run"):
         find_members(checkpoints, models=("airnet50_384",))
-    with pytest.raises(InputError, match="none at all"):
+    with pytest.raises(ModelError, match="none at all"):
         find_members(checkpoints / "nowhere")
 
 
@@ -232,7 +232,7 @@ def test_prepared_slices_are_taken_as_they_are(checkpoints) -> None:
 
 def test_a_gpu_that_is_not_there_is_a_message(checkpoints, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="finds no GPU"):
+    with pytest.raises(ParameterError, match="finds no GPU"):
         predict_study(_head(), checkpoints, settings=PredictionSettings(accelerator="gpu"))
 
 
@@ -248,7 +248,7 @@ def test_a_gpu_that_is_not_there_is_a_message(checkpoints, monkeypatch) -> None:
     ],
 )
 def test_arrays_that_are_no_study_are_refused(checkpoints, array, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(SourceError, match=message):
         predict_study(array, checkpoints)
 
 
@@ -258,5 +258,5 @@ def test_checkpoint_of_another_version_is_refused(tmp_path) -> None:
     path = tmp_path / "resnet18_400" / "fold_0" / "checkpoint.safetensors"
     path.parent.mkdir(parents=True)
     save_file({"x": torch.zeros(1)}, path, metadata={"format": json.dumps("older")})
-    with pytest.raises(InputError, match="not a checkpoint of this version"):
+    with pytest.raises(ModelError, match="not a checkpoint of this version"):
         predict_study(_head(), tmp_path)

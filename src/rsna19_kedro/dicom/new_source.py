@@ -115,9 +115,12 @@ def _dicom(source: Source, store: VolumeStore, crop_size_px: int, include_phi: b
     else:
         outcomes = list(map_in_processes(prepare, studies, description="Preparing studies"))
     ready = [one for one in outcomes if one.slices is not None]
+    # Files that are no usable slice, by what is wrong with them; no file is named.
+    wrong = headers.loc[headers["problem"].notna() & ~is_truncated(headers), "problem"]
+    problems = wrong.str.split(":").str[0].value_counts()
     findings = {
         "files": len(rows),
-        "problems": _problems(headers),
+        "problems": {str(reason): int(count) for reason, count in problems.items()},
         "failed": {one.study_id: one.failed for one in outcomes if one.failed is not None},
         "predicted": len(ready),
         "patients": {one.study_id: one.patient for one in ready if one.patient is not None},
@@ -163,13 +166,6 @@ def _without_names(message: str, root: Path, paths: Iterable[str]) -> str:
     for path in paths:
         message = message.replace(f"{root / path}", "a file").replace(path, "a file")
     return message.replace(str(root), "the source")
-
-
-def _problems(headers: pd.DataFrame) -> dict[str, int]:
-    """Files that are no usable slice, by what is wrong with them; no file is named."""
-    wrong = headers.loc[headers["problem"].notna() & ~is_truncated(headers), "problem"]
-    counts = wrong.str.split(":").str[0].value_counts()
-    return {str(reason): int(count) for reason, count in counts.items()}
 
 
 def _why_none(own: pd.DataFrame, series: pd.DataFrame) -> str:

@@ -54,8 +54,7 @@ def pick_series(headers: pd.DataFrame, root: Path) -> pd.DataFrame:
             }
         )
     columns = [*SERIES, "slices", "distance_mm", "description", "kernel"]
-    table = pd.DataFrame(rows, columns=[*columns, "refusal", "remarks", "rank"])
-    return _picked(table)
+    return _picked(pd.DataFrame(rows, columns=[*columns, "refusal", "remarks", "rank"]))
 
 
 def _assess(slices: pd.DataFrame, details: dict[str, str]) -> dict[str, Any]:

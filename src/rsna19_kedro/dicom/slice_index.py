@@ -1,7 +1,7 @@
 """The table of all slices: which ones are usable, to which study and place they belong."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,10 @@ SUBSETS: Final = ("train", "test", "test2")
 
 
 _TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
-_TEXT_COLUMNS = frozenset((*TEXT_TAGS, "subset", "path", "transfer_syntax_uid", "problem"))
+_TYPES: Final[dict[str, Any]] = {
+    **dict.fromkeys((*TEXT_TAGS, "subset", "path", "transfer_syntax_uid", "problem"), _TEXT),
+    **dict.fromkeys(INTEGER_TAGS, "Int32"),
+}
 _GEOMETRY = ("position_mm", "row_offset_mm", "col_offset_mm", "tilt_deg")
 _ORDER: Final = (
     *("sop_instance_uid", "study_id", "patient_id", "series_instance_uid", "slice_num"),
@@ -33,15 +36,10 @@ def headers_table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     Returns:
         Text as strings, whole numbers as nullable Int32, other numbers as float64.
     """
-    columns = {}
-    for name in ("subset", "path", *COLUMNS):
-        values = [row.get(name) for row in rows]
-        if name in _TEXT_COLUMNS:
-            columns[name] = pd.Series(values, dtype=_TEXT)
-        elif name in INTEGER_TAGS:
-            columns[name] = pd.Series(values, dtype="Int32")
-        else:
-            columns[name] = pd.Series(values, dtype="float64")
+    columns = {
+        name: pd.Series([row.get(name) for row in rows], dtype=_TYPES.get(name, "float64"))
+        for name in ("subset", "path", *COLUMNS)
+    }
     return pd.DataFrame(columns)
 
 

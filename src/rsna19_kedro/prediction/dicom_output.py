@@ -84,10 +84,6 @@ def write_studies(
 
 def _paths(root: Path, files: tuple[str, ...]) -> dict[str, str]:
     """The file of each SOPInstanceUID; of several, the first without a problem, by path."""
-    rows = sorted(
-        read_headers(root, files), key=lambda row: (row["problem"] is not None, row["path"])
-    )
-    paths: dict[str, str] = {}
-    for row in rows:
-        paths.setdefault(str(row["sop_instance_uid"]), str(row["path"]))
-    return paths
+    rows = read_headers(root, files)
+    rows.sort(key=lambda row: (row["problem"] is not None, row["path"]), reverse=True)
+    return {str(row["sop_instance_uid"]): str(row["path"]) for row in rows}  # The last one stays.
