@@ -12,7 +12,7 @@ from rsna19_kedro.errors import (
 from rsna19_kedro.version import __version__
 
 if TYPE_CHECKING:
-    from rsna19_kedro.prediction.api import predict_study
+    from rsna19_kedro.api import predict_study
 
 __all__ = [
     "DamagedFileError",
@@ -28,7 +28,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import ``predict_study``, and torch with it, when it is asked for."""
     if name == "predict_study":
-        from rsna19_kedro.prediction.api import predict_study
+        from rsna19_kedro.api import predict_study
 
         return predict_study
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

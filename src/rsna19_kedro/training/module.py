@@ -14,7 +14,7 @@ from rsna19_kedro.networks.encoders import ENCODERS, trainable
 from rsna19_kedro.networks.loss import class_weights, weighted_bce
 from rsna19_kedro.networks.network_input import Draws, look_up, network_input, resample
 from rsna19_kedro.networks.slice_network import SliceNetwork
-from rsna19_kedro.networks.whole_study import study_logits
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.training.augmentation import draw, mask_targets
 from rsna19_kedro.training.data import Batch
 from rsna19_kedro.training.metrics import ValidationMetrics
@@ -224,12 +224,9 @@ class PhaseModule(L.LightningModule):
         hu, slice_nums, labels = batch
         size = self.recipe.input
         slices = network_input(hu, self.hu_lut, size.crop_px, size.network_px)
-        logits = study_logits(
-            self.network,
-            slices[None],
-            float(self.hu_lut[0]),
-            centre_only=self.unit.single_slice,
-        )
+        air, centre_only = float(self.hu_lut[0]), self.unit.single_slice
+        (maps,) = whole_study_maps(self.network, [slices[None]], air, centre_only=centre_only)
+        logits = self.network.classify(maps).logits
         self._metrics.update(logits[0, slice_nums], labels)
 
     def on_validation_epoch_end(self) -> None:
