@@ -51,6 +51,3 @@ class CheckpointDataset(LocalDataset[Checkpoint]):
         data.write(self._filepath)
         if self._clears is not None:
             empty_folder(self._filepath.parent / self._clears)
-
-    def _exists(self) -> bool:
-        return self._filepath.is_file()

@@ -38,6 +38,3 @@ class FolderDataset(LocalDataset[Path]):
         if data.resolve() != self._filepath.resolve():
             raise ValueError(f"{data} is not the folder of this dataset, {self._filepath}")
         self._filepath.mkdir(parents=True, exist_ok=True)
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir()

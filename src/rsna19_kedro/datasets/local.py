@@ -12,7 +12,7 @@ T = TypeVar("T")
 class LocalDataset(AbstractDataset[T, T], ABC):
     """A dataset that is one file or one folder on the local disk.
 
-    Subclasses define ``load``, ``save`` and ``_exists``; they are not versioned.
+    Subclasses define ``load`` and ``save``; they are not versioned.
 
     Args:
         filepath: The file or folder; a relative path in a catalog starts at the project.
@@ -37,3 +37,6 @@ class LocalDataset(AbstractDataset[T, T], ABC):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()

@@ -51,6 +51,3 @@ class PngDataset(LocalDataset[bytes]):
     def preview(self) -> ImagePreview:
         """Return the picture in base64, as kedro-viz expects it."""
         return ImagePreview(base64.b64encode(self.load()).decode("ascii"))
-
-    def _exists(self) -> bool:
-        return self._filepath.is_file()

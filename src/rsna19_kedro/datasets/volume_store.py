@@ -37,6 +37,3 @@ class VolumeStoreDataset(LocalDataset[VolumeStore]):
         if data.folder.resolve() != self._filepath.resolve():
             raise ValueError(f"{data.folder} is not the folder of this dataset, {self._filepath}")
         self._filepath.mkdir(parents=True, exist_ok=True)
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir()

@@ -1,7 +1,5 @@
 """Wiring of the training: one node per model and fold."""
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from rsna19_kedro.context import current_scope
@@ -12,7 +10,7 @@ from rsna19_kedro.scope import Scope
 from .nodes import train_fold
 
 
-def create_pipeline(scope: Scope | None = None, **kwargs: Any) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Train the models and folds of the scope, ancestors included."""
     scope = scope or current_scope()
     models = [name for name in ZOO if name in scope.models + scope.ancestors]

@@ -1,7 +1,5 @@
 """Wiring of the folds."""
 
-from typing import Any
-
 from kedro.pipeline import Pipeline
 
 from rsna19_kedro.pipelines.grouped_node import GroupedNode
@@ -10,7 +8,7 @@ from rsna19_kedro.scope import Scope
 from .nodes import list_test_slices, split_patients, summarise_studies, with_mask_labels
 
 
-def create_pipeline(scope: Scope | None = None, **kwargs: Any) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Assign folds to the labelled slices and list the test slices; the same for every scope."""
     return Pipeline(
         [

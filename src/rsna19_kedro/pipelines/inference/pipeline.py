@@ -1,7 +1,5 @@
 """Wiring of prediction: two nodes per model and fold."""
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from rsna19_kedro.context import current_scope
@@ -10,7 +8,7 @@ from rsna19_kedro.scope import Scope
 from .nodes import predict_oof, predict_test
 
 
-def create_pipeline(scope: Scope | None = None, **kwargs: Any) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Predict with the models and folds of the scope."""
     scope = scope or current_scope()
     return sum(

@@ -1,7 +1,5 @@
 """Wiring of the ingestion."""
 
-from typing import Any
-
 from kedro.pipeline import Pipeline
 
 from rsna19_kedro.pipelines.grouped_node import GroupedNode
@@ -12,7 +10,7 @@ from .nodes import index_slices, read_labels, report_ingestion
 PARAMETERS = "params:ingestion"
 
 
-def create_pipeline(scope: Scope | None = None, **kwargs: Any) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Read headers and labels and report what was unusual; the same for every scope."""
     read = ["raw_download", "slice_index"]
     return Pipeline(

@@ -1,7 +1,5 @@
 """Wiring of the prediction of new studies."""
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from rsna19_kedro.scope import Scope
@@ -9,7 +7,7 @@ from rsna19_kedro.scope import Scope
 from .nodes import predict_new, prepare_source, refuse_incomplete, report_new, write_dicom
 
 
-def create_pipeline(scope: Scope | None = None, **kwargs: Any) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Predict and report the studies of a source of DICOM; the same for every scope."""
     return Pipeline(
         [

@@ -1,7 +1,5 @@
 """Wiring of the phantoms."""
 
-from typing import Any
-
 from kedro.pipeline import Pipeline
 
 from rsna19_kedro.pipelines.grouped_node import GroupedNode
@@ -10,7 +8,7 @@ from rsna19_kedro.scope import Scope
 from .nodes import generate_phantoms
 
 
-def create_pipeline(scope: Scope | None = None, **kwargs: Any) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Fill the raw data folder with phantoms; the same for every scope."""
     return Pipeline(
         [

@@ -15,7 +15,7 @@ EVERY_MODEL = ["level1_oof", "stacked_oof"]
 SECOND_LEVEL = ["level2_scores", "level2_choice"]
 
 
-def create_pipeline(scope: Scope | None = None, **kwargs: Any) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Build the report over the models and folds of the scope."""
     scope = scope or current_scope()
     histories = [f"{model}.fold_{fold}.history" for model in scope.models for fold in scope.folds]

@@ -13,7 +13,7 @@ from . import nodes
 PARAMETERS = "params:stacking"
 
 
-def create_pipeline(scope: Scope | None = None, **kwargs: Any) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Build the graph from first-level tables to submissions, for the scope's models and folds."""
     scope = scope or current_scope()
     pairs = [(model, fold) for model in scope.models for fold in scope.folds]

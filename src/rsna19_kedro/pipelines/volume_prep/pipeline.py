@@ -1,7 +1,5 @@
 """Wiring of the preparation of volumes."""
 
-from typing import Any
-
 from kedro.pipeline import Pipeline
 
 from rsna19_kedro.pipelines.grouped_node import GroupedNode
@@ -12,7 +10,7 @@ from .nodes import draw_previews, fit_hu_lut, label_masks, prepare_volumes
 PARAMETERS = "params:volume_prep"
 
 
-def create_pipeline(scope: Scope | None = None, **kwargs: Any) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Prepare volumes, look-up table, previews and masks; the same for every scope."""
     prepared = ["volumes", "volume_index", "slice_index"]
     return Pipeline(
