@@ -42,7 +42,7 @@ class PngDataset(LocalDataset[bytes]):
         """
         if not data.startswith(SIGNATURE):
             raise InputError(
-                f"{self._filepath}: expected a PNG, found bytes that start with {data[:8]!r}. "
+                f"{self._filepath}: a file that starts with {data[:8]!r} is no PNG. "
                 "Encode the figure first (rsna19_kedro.evaluation.style.figure_png)."
             )
         with atomic_path(self._filepath) as part:
