@@ -49,7 +49,7 @@ def test_what_a_save_clears_is_in_the_folder_that_the_node_was_given(catalog: Da
 
 
 def test_no_parameter_is_hidden() -> None:
-    """Kedro ignores keys such as ``_shared`` in a catalog, but passes them on as parameters."""
+    """Kedro omits keys such as ``_shared`` from a catalog, but not from the parameters."""
     for env in ("base", "demo", "test"):
         loader = OmegaConfigLoader(str(ROOT / "conf"), env=env, **CONFIG_LOADER_ARGS)
         assert not [key for key in loader["parameters"] if key.startswith("_")]
