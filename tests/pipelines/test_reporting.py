@@ -247,9 +247,7 @@ def test_the_worst_slices_are_named_with_their_probabilities(text: str) -> None:
     assert "s7 , slice 1," in missed[1].split("Highest loss")[0]
 
 
-def test_figures_are_pngs_that_kedro_viz_previews(
-    outcome: Mapping[str, Any], folder: Path
-) -> None:
+def test_figures_are_pngs_that_kedro_viz_previews(outcome: Mapping[str, Any], folder: Path) -> None:
     assert len(outcome["figures"]) == 8
     for name in outcome["figures"]:
         dataset = PngDataset(filepath=str(folder / f"{name}.png"))
