@@ -28,7 +28,7 @@ from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.tta_input import study_inputs
-from rsna19_kedro.networks.whole_study import studies_maps
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.prediction.heat import HEAT_PX, smooth_resize
 from rsna19_kedro.prediction.members import find_members
 from rsna19_kedro.prediction.new_study import predict_prepared
@@ -105,18 +105,9 @@ def together(
     misses, contrasts = [], []
     for fold in sorted(fold_of.unique()):
         names = sorted(set(masks.study_ids()) & set(fold_of.index[fold_of == fold]))
-        sizes = {name: len(masks.read(name)) for name in names}
         members = find_members(options.data / "06_models", options.model, (fold,))
         settings = PredictionSettings()
-        for result in predict_prepared(
-            volumes.read,
-            sizes,
-            masks.shape(names[0])[-1],
-            members,
-            None,
-            settings,
-            one_variant=True,
-        ):
+        for result in predict_prepared(volumes, names, members, None, settings, one_variant=True):
             mask = masks.read(result.study_id)
             share = mask.shape[-1] // HEAT_PX
             for number, k in shown_and_seen(
@@ -159,7 +150,7 @@ def judge(
     network = checkpoint.network()
     seen = study_inputs(torch.from_numpy(hu), checkpoint.hu_lut, size, ("normal",), "study")
     with torch.no_grad():
-        (combined,) = studies_maps(network, [seen], float(checkpoint.hu_lut[0]))
+        (combined,) = whole_study_maps(network, [seen], float(checkpoint.hu_lut[0]))
         output = network.classify(combined)
         evidence = class_evidence(network, combined, output)[0].numpy()
         probability = torch.sigmoid(output.logits[0]).numpy()

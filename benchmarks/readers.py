@@ -62,7 +62,7 @@ def designs(data: Batches) -> Iterator[tuple[str, Iterable[Batch]]]:
     for threads in (0, 1, 2, 4):
         yield f"{threads} threads, lock released", prefetch(data.__getitem__, numbers, threads)
     for threads in (0, 2):
-        with mock.patch.object(volume_store, "_decompress", locked):
+        with mock.patch.object(volume_store, "_decompress_slice", locked):
             yield f"{threads} threads, lock held", prefetch(data.__getitem__, numbers, threads)
     for processes in (1, 2):
         loader = DataLoader(

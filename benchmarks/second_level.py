@@ -29,7 +29,9 @@ from simplex import plausible
 from rsna19_kedro.ensemble.boosting import BoostingSettings
 from rsna19_kedro.ensemble.combination import SimplexSettings
 from rsna19_kedro.ensemble.features import window_features
-from rsna19_kedro.ensemble.settings import SequenceSettings, WindowOptions
+from rsna19_kedro.ensemble.registry import build
+from rsna19_kedro.ensemble.sequence import SequenceSettings
+from rsna19_kedro.ensemble.settings import WindowOptions
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
 
 WIDE = BoostingSettings().features.model_copy(
@@ -56,7 +58,7 @@ def measure(stage: str, slices: int) -> dict[str, object]:
     if stage in WINDOWS:
         window_features(level, WINDOWS[stage])
         return {**row, "fit_s": time.perf_counter() - start, "peak_gb": peak_gb()}
-    candidate = LEARNERS[stage].build(0)
+    candidate = build(LEARNERS[stage])
     candidate.fit(level, labels, level.study)
     fitted = time.perf_counter()
     loss = weighted_log_loss(labels, candidate.predict(level))

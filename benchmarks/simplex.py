@@ -18,7 +18,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from rsna19_kedro.contracts import CLASS_WEIGHTS, CLASSES
-from rsna19_kedro.ensemble.combination import SimplexCandidate
+from rsna19_kedro.ensemble.combination import SimplexCandidate, SimplexSettings
 from rsna19_kedro.ensemble.features import window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.settings import WindowOptions
@@ -86,7 +86,7 @@ def scale_up(sizes: list[int]) -> None:
         start = time.perf_counter()
         window_features(level, WindowOptions(radius=2))
         built = time.perf_counter() - start
-        candidate = SimplexCandidate(eps=EPS)
+        candidate = SimplexCandidate(SimplexSettings(eps=EPS))
         start = time.perf_counter()
         candidate.fit(level, labels, np.zeros(size))
         solved = time.perf_counter() - start
@@ -98,7 +98,7 @@ def scale_up(sizes: list[int]) -> None:
 def against_adam(size: int) -> None:
     """Print the losses of both ways on one sample."""
     level, labels = plausible(size)
-    candidate = SimplexCandidate(eps=EPS)
+    candidate = SimplexCandidate(SimplexSettings(eps=EPS))
     start = time.perf_counter()
     candidate.fit(level, labels, np.zeros(size))
     solved = time.perf_counter() - start

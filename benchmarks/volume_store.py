@@ -21,7 +21,7 @@ import numpy as np
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
-from rsna19_kedro.dicom.study_volume import prepare_study
+from rsna19_kedro.dicom.studies import prepare_study
 from rsna19_kedro.phantoms import Acquisition, acquire, make_head
 
 WINDOW = 5

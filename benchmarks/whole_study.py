@@ -15,7 +15,7 @@ import torch
 
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.slice_network import Combiner, SliceNetwork
-from rsna19_kedro.networks.whole_study import study_logits
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.networks.zoo import ZOO
 
 AIR = -1.0
@@ -56,8 +56,8 @@ def main() -> None:
         with torch.inference_mode():
             for _ in range(options.repeats):
                 start = time.perf_counter()
-                whole = study_logits(network, study, AIR, batch_slices=options.batch)
-                whole = whole.cpu()
+                (maps,) = whole_study_maps(network, [study], AIR, batch_slices=options.batch)
+                whole = network.classify(maps).logits.cpu()
                 middle = time.perf_counter()
                 windowed = slice_by_slice(network, study, options.batch).cpu()
                 ratios.append((time.perf_counter() - middle) / (middle - start))

@@ -3,7 +3,10 @@
 from rsna19_kedro.ensemble.averages import GaussianSettings, WeightedMeanSettings
 from rsna19_kedro.ensemble.boosting import BoostingSettings
 from rsna19_kedro.ensemble.combination import MeanSettings, SimplexSettings
-from rsna19_kedro.ensemble.settings import MLPSettings, SequenceSettings, WindowOptions
+from rsna19_kedro.ensemble.mlp import MLPSettings
+from rsna19_kedro.ensemble.registry import build
+from rsna19_kedro.ensemble.sequence import SequenceSettings
+from rsna19_kedro.ensemble.settings import WindowOptions
 
 SHORT = {"epochs": 1, "least_steps": 30, "checks": 5}
 
@@ -28,4 +31,4 @@ SETTINGS = {
 def builders(*names: str, seed: int = 0):
     """Make fresh candidates, by name; all of them if none is named."""
     chosen = names or tuple(SETTINGS)
-    return {name: lambda name=name: SETTINGS[name].build(seed) for name in chosen}
+    return {name: lambda name=name: build(SETTINGS[name], seed) for name in chosen}

@@ -1,5 +1,7 @@
 """The forms that --params takes."""
 
+from typing import Any
+
 import click
 import pytest
 from kedro.validation.exceptions import ParameterValidationError
@@ -35,6 +37,47 @@ def test_values_are_typed_nested_and_kept_together() -> None:
         "models": "a,b",
         "stacking": {"window": 3, "rate": 0.5},
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("fold:0,2", {"fold": "0,2"}),
+        ("stacking.seed:3,stacking.names:a,b", {"stacking": {"seed": 3, "names": "a,b"}}),
+        ("a: 1.5 , b:true,c:null,d:1e-3", {"a": 1.5, "b": True, "c": None, "d": 0.001}),
+        ("seed:1,seed:2", {"seed": 2}),
+        ("source=C:/x,y", {"source": "C:/x,y"}),
+        ("source=/x=y", {"source": "/x=y"}),
+        ("a:", {"a": None}),
+        ("", {}),
+        (None, {}),
+        ({"fold": 2}, {"fold": 2}),
+    ],
+)
+def test_values_have_the_types_that_kedro_gives_them(given: Any, expected: dict) -> None:
+    option = next(p for p in run.params if p.name == "params")
+    assert _params_callback(click.Context(run), option, given) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["a:1,b=x,c.d:2.5", "a=true,b=off,c=~", "a.b=1,a.c=2", "x=0x10,y=1_000,z=010", "p=/a:b,q=a b"],
+)
+def test_what_has_no_list_is_what_kedro_makes_of_it(given: str) -> None:
+    from kedro.framework.cli.utils import _split_params  # Private, and here the reference.
+
+    option = next(p for p in run.params if p.name == "params")
+    ctx = click.Context(run)
+    kedros = _split_params(ctx, option, normalise_params(given).replace("\n", ","))
+    assert _params_callback(ctx, option, given) == kedros
+
+
+@pytest.mark.parametrize("given", ["fold", "fold,models:a", ":2", "=2", "source:[a", "source:{a"])
+def test_what_cannot_be_read_is_refused(given: str) -> None:
+    ctx = click.Context(run)
+    option = next(p for p in run.params if p.name == "params")
+    with pytest.raises(click.UsageError, match="--params"):
+        _params_callback(ctx, option, given)
 
 
 def test_item_without_a_value_is_refused() -> None:

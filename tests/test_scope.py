@@ -1,5 +1,9 @@
 """Which models and folds a session holds."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from rsna19_kedro.errors import InputError
@@ -59,3 +63,17 @@ def test_misspelt_runtime_parameter_is_told_its_neighbour() -> None:
 
 def test_known_runtime_parameters_pass() -> None:
     check_runtime_params({"fold": 2, "raw_dir": "x", "stacking": {"a": 1}}, ["stacking"])
+
+
+@pytest.mark.parametrize("folder", [".", "src", "src/rsna19_kedro/ct"])
+def test_commands_without_a_session_find_the_project_from_its_folders(folder: str) -> None:
+    root = Path(__file__).resolve().parents[1]
+    result = subprocess.run(
+        [sys.executable, "-m", "kedro", "registry", "list"],
+        cwd=root / folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {"- __default__", "- stacking", "- reporting"} <= set(result.stdout.splitlines())

@@ -43,10 +43,10 @@ def toy_catalog(folder: Path, pipeline: Pipeline, runner: dict[str, Any] | None 
     }
     from kedro_datasets.pandas import ParquetDataset
 
-    from rsna19_kedro.datasets.png import PngDataset
+    from rsna19_kedro.datasets.timeline import TimelineDataset
 
     datasets["schedule"] = ParquetDataset(filepath=str(folder / "schedule.parquet"))
-    datasets["schedule_figure"] = PngDataset(filepath=str(folder / "schedule.png"))
+    datasets["schedule_figure"] = TimelineDataset(filepath=str(folder / "schedule.png"))
     if runner is not None:
         datasets["params:runner"] = MemoryDataset(runner)
     return DataCatalog(datasets=datasets)

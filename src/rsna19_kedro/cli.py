@@ -4,16 +4,18 @@ import copy
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import _split_params
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from rsna19_kedro.errors import InputError, did_you_mean
+from rsna19_kedro.errors import InputError, ParameterError, causes, did_you_mean
 from rsna19_kedro.runners import GPURunner
 
 DEFAULT_RUNNER = "rsna19_kedro.runners.GPURunner"
@@ -44,25 +46,20 @@ def normalise_params(text: str) -> str:
 
 
 def _params_callback(ctx: click.Context, param: click.Parameter, value: Any) -> dict[str, Any]:
-    """Kedro's callback, called item by item because it splits at commas itself."""
+    """Parse ``--params``; a dict comes from the file of ``--config``."""
     if isinstance(value, dict):
         return value
-    merged: dict[str, Any] = {}
-    for item in normalise_params(value or "").split("\n"):
-        key, _, given = item.partition("=")
-        if "," in given:
-            _merge(merged, {key.strip(): given})
-        elif item:
-            _merge(merged, _split_params(ctx, param, item))
-    return merged
-
-
-def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
+    items = normalise_params(value or "").splitlines()
+    for item in items:
+        key, equals, _ = item.partition("=")
+        if not key.strip() or not equals:
+            raise click.UsageError(f"--params: {item!r} is not of the form key:value.", ctx)
+    try:
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist(items))
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise click.UsageError(f"--params {value!r} cannot be read: {error}", ctx) from error
+    assert isinstance(parsed, dict)
+    return {str(key): content for key, content in parsed.items()}
 
 
 def _with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,20 +81,20 @@ def _check_runner_params(given: dict[str, Any]) -> None:
     """Refuse a misspelt ``--runner-params`` key.
 
     Raises:
-        InputError: A key that ``GPURunner`` does not take.
+        ParameterError: A key that ``GPURunner`` does not take.
     """
     known = list(inspect.signature(GPURunner).parameters)
     for key in given:
         if key not in known:
             hint = did_you_mean(key, known)
-            raise InputError(
+            raise ParameterError(
                 f"--runner-params: unknown key {key!r}.{hint} The keys are: {', '.join(known)}."
             )
 
 
 def _message(error: Exception) -> str:
     """The message of the innermost error that is meant for the user."""
-    chain = list(_causes(error))
+    chain = list(causes(error))
     for cause in reversed(chain):
         if isinstance(cause, InputError):
             return str(cause)
@@ -128,12 +125,6 @@ def _parameter_message(text: str) -> str:
     if not found:
         return text
     return "\n".join(["These parameters cannot be used:", *found, _WHERE_PARAMETERS])
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _project_run() -> click.Command:

@@ -6,9 +6,10 @@ from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.context import KedroContext
-from kedro.framework.project import pipelines
+from kedro.framework.project import pipelines, settings
+from kedro.utils import find_kedro_project
 
-from rsna19_kedro.scope import Scope, check_runtime_params, resolve_scope
+from rsna19_kedro.scope import GLOBAL_KEYS, Scope, check_runtime_params, resolve_scope
 
 _PACKAGE = "rsna19_kedro"
 _session_scope: Scope | None = None
@@ -38,10 +39,9 @@ def current_scope() -> Scope:
     """
     if _session_scope is not None:
         return _session_scope
-    from rsna19_kedro.settings import CONFIG_LOADER_ARGS as options
-
-    source = Path.cwd() / "conf"
-    loader = OmegaConfigLoader(str(source), env=os.getenv("KEDRO_ENV"), **options)
+    project = find_kedro_project(Path.cwd()) or Path.cwd()
+    source = str(project / settings.CONF_SOURCE)
+    loader = OmegaConfigLoader(source, env=os.getenv("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS)
     return resolve_scope(_globals(loader))
 
 
@@ -61,6 +61,6 @@ def _parameter_keys(loader: Any) -> set[str]:
         base_env=loader.base_env,
         default_run_env=loader.default_run_env,
         merge_strategy=loader.merge_strategy,
-        runtime_params={key: runtime[key] for key in ("raw_dir", "seed") if key in runtime},
+        runtime_params={key: runtime[key] for key in GLOBAL_KEYS if key in runtime},
     )
-    return set(plain["parameters"]) - {"raw_dir", "seed"}
+    return set(plain["parameters"]) - set(GLOBAL_KEYS)

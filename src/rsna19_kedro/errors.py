@@ -3,7 +3,7 @@
 ``InputError`` is the base of all of them; catch it to catch every one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 
@@ -28,6 +28,13 @@ class DamagedFileError(InputError):
 
 class ParameterError(InputError):
     """A parameter or option that is unknown or has an impossible value."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what caused it, the innermost last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def counted(number: int, what: str) -> str:

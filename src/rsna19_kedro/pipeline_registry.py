@@ -49,7 +49,7 @@ def _pipelines(scope: Scope) -> dict[str, Pipeline]:
         pipeline
         for name, pipeline in named.items()
         if (name != "phantoms" or scope.phantoms)
-        # hooks.NeedEveryFold says what is wrong when one of these is asked for by name.
+        # hooks/need_every_fold.py says what is wrong when one of these is asked for by name.
         and (name not in ("stacking", "reporting") or scope.complete)
     ]
     return {

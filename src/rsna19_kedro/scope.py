@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rsna19_kedro.contracts import FOLDS
-from rsna19_kedro.errors import InputError, did_you_mean
+from rsna19_kedro.errors import ParameterError, did_you_mean
 from rsna19_kedro.networks.zoo import ZOO, ancestors_of
 
 SCOPE_KEYS = ("fold", "models")
@@ -19,6 +19,9 @@ GLOBAL_KEYS = ("raw_dir", "seed")
 
 NEW_STUDY_KEYS = ("source", "fast", "include_phi", "dicom_output")
 """Runtime parameters that stand in for an entry of ``new_study``."""
+
+ANCESTOR_TAG = "ancestor"
+"""Tag of a training that is in the graph only because another model starts from it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def resolve_scope(
             ``models`` (``all`` or ``a,b``) narrow the scope, ``raw_dir`` replaces phantoms.
 
     Raises:
-        InputError: An unknown model or fold; the message names the valid ones.
+        ParameterError: An unknown model or fold; the message names the valid ones.
     """
     runtime = runtime_params or {}
     models = _models(runtime.get("models", global_config.get("models", ())))
@@ -74,13 +77,13 @@ def check_runtime_params(runtime_params: Mapping[str, Any], parameter_keys: Iter
     """Refuse a misspelt top-level runtime parameter: ``fodl:2`` must not run everything.
 
     Raises:
-        InputError: A key that is neither a scope key, a global nor a parameter.
+        ParameterError: A key that is neither a scope key, a global nor a parameter.
     """
     known = sorted({*SCOPE_KEYS, *GLOBAL_KEYS, *NEW_STUDY_KEYS, *parameter_keys})
     for key in runtime_params:
         if key not in known:
             hint = did_you_mean(key, known)
-            raise InputError(
+            raise ParameterError(
                 f"Unknown parameter {key!r} in --params.{hint} Known: {', '.join(known)}."
             )
 
@@ -98,9 +101,9 @@ def _models(value: Any) -> tuple[str, ...]:
     for name in names:
         if name not in ZOO:
             hint = did_you_mean(name, ZOO)
-            raise InputError(f"Unknown model {name!r}.{hint} The models are: {', '.join(ZOO)}.")
+            raise ParameterError(f"Unknown model {name!r}.{hint} The models are: {', '.join(ZOO)}.")
     if not names:
-        raise InputError(f"No model is named. The models are: {', '.join(ZOO)}.")
+        raise ParameterError(f"No model is named. The models are: {', '.join(ZOO)}.")
     return tuple(name for name in ZOO if name in names)
 
 
@@ -109,8 +112,8 @@ def _folds(value: Any) -> tuple[int, ...]:
     folds = set()
     for item in _items(value):
         if not item.isdigit() or int(item) not in FOLDS:
-            raise InputError(f"There is no fold {item!r}: the folds are {valid}.")
+            raise ParameterError(f"There is no fold {item!r}: the folds are {valid}.")
         folds.add(int(item))
     if not folds:
-        raise InputError(f"No fold is named: the folds are {valid}.")
+        raise ParameterError(f"No fold is named: the folds are {valid}.")
     return tuple(sorted(folds))

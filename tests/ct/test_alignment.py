@@ -19,8 +19,9 @@ from rsna19_kedro.ct.alignment import (
     place_slice,
     slice_shifts,
 )
+from rsna19_kedro.ct.crop import assemble
 from rsna19_kedro.ct.geometry import study_geometry
-from rsna19_kedro.ct.study_volume import assemble, study_frame
+from rsna19_kedro.ct.study_volume import study_frame
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.pixels import read_hu
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices

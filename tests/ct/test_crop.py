@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from rsna19_kedro.contracts import PADDING_HU
 from rsna19_kedro.ct.alignment import aligned_grid, place_slice
-from rsna19_kedro.ct.crop import centre_of_mass, crop_corner
+from rsna19_kedro.ct.crop import centre_of_mass, crop_corner, crop_head
 
 
 def block(top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -46,3 +46,11 @@ def test_it_is_the_centre_of_mass_of_the_aligned_volume(shifts: list[tuple[int, 
 
 def test_corner_of_an_even_crop_lies_half_its_side_before_the_centre() -> None:
     assert crop_corner((256, 100), 400) == (56, -100)
+
+
+def test_crop_is_round_the_centre_of_mass() -> None:
+    hu = np.full((1, 20, 20), -1000, np.int16)
+    hu[0, 15:19, 1:5] = 40
+    cropped = crop_head(hu, 8)
+    rows, cols = np.nonzero(cropped[0] == 40)
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (2, 5, 2, 5)

@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 
 import nibabel
@@ -6,18 +7,10 @@ import pandas as pd
 import pytest
 
 from dicom_factory import tilted, write_slice
-from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ct.masks import (
-    StudyMask,
-    align_mask,
-    empty_mask_labels,
-    labels_of_mask,
-    match_planes,
-    read_mask,
-)
+from rsna19_kedro.ct.masks import StudyMask, align_mask, match_planes, read_mask
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
-from rsna19_kedro.dicom.study_volume import prepare_study
+from rsna19_kedro.dicom.studies import prepare_study
 from rsna19_kedro.errors import InputError
 
 TILT_DEG = float(np.rad2deg(np.arctan2(0.6, 0.8)))
@@ -131,27 +124,12 @@ def test_matching_of_planes() -> None:
     assert match_planes(np.linspace(0, 14.8, 5)[::-1], uneven).tolist() == [4, 3, 2, 1, 0]
 
 
-def test_a_class_needs_four_voxels_and_any_is_the_maximum() -> None:
-    one = np.zeros((6, 6), dtype=np.uint8)
-    one[0, :4] = 1
-    one[1, :3] = 5
-    two = np.zeros((6, 6), dtype=np.uint8)
-    two[0, :4] = 6
-    table = labels_of_mask(StudyMask([one, None, two], 0), ["a", "b", "c"], min_voxels=4)
-    assert table["sop_instance_uid"].tolist() == ["a", "c"]
-    assert table[list(CLASSES)].to_numpy().tolist() == [[1, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]]
-    assert table["unclassified"].tolist() == [False, True]
-    empty = empty_mask_labels()
-    assert empty.empty
-    assert empty.dtypes.to_dict() == table.dtypes.to_dict()
-
-
 def test_a_mask_goes_where_its_volume_goes(tmp_path: Path) -> None:
     z_mm = (0.0, 5.3, 10.6, 15.9)
     slices = write_tilted(tmp_path, z_mm)
     volume, record = prepare_study(slices, tmp_path, 16)
     mask = read_mask(save(tmp_path / "m.nii.gz", true_mask(4), lps_affine(z_mm)), slices)
-    aligned = align_mask(mask, slices, pd.Series(record.as_dict()), 16)
+    aligned = align_mask(mask, slices, pd.Series(asdict(record)), 16)
     assert aligned.dtype == np.int16
     for number in range(4):
         blood = np.argwhere(aligned[number] == 1 + number % 5)
@@ -160,7 +138,7 @@ def test_a_mask_goes_where_its_volume_goes(tmp_path: Path) -> None:
             assert np.abs(blood.mean(axis=0) - bright.mean(axis=0)).max() <= 0.5
     assert (aligned > 0).sum() > 15
     partial = StudyMask([None, *mask.slices[1:]], 0)
-    assert (align_mask(partial, slices, pd.Series(record.as_dict()), 16)[0] == -1).all()
+    assert (align_mask(partial, slices, pd.Series(asdict(record)), 16)[0] == -1).all()
 
 
 def test_unusable_masks_are_named(tmp_path: Path) -> None:

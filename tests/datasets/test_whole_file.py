@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kedro.io import DatasetError
+from kedro.io import DataCatalog, DatasetError, Version
 
 from rsna19_kedro.datasets import (
     CheckpointDataset,
@@ -94,3 +94,60 @@ def test_checkpoint_clears_the_resume_state_last(tmp_path: Path, monkeypatch) ->
     entry.save(checkpoint)
     assert not list((tmp_path / "resume").iterdir())
     assert entry.load().spec == checkpoint.spec
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "first", "second"),
+    [
+        ("TableDataset", "t.parquet", TABLE, TABLE + 1),
+        ("CsvTableDataset", "t.csv", TABLE, TABLE + 1),
+        ("JsonFileDataset", "t.json", {"a": 1}, {"a": 2}),
+        ("TextFileDataset", "t.html", "<p>one</p>", "<p>two</p>"),
+    ],
+)
+def test_versioned_entry_saves_loads_and_lists_versions(
+    tmp_path: Path, dataset: str, name: str, first, second
+) -> None:
+    config = {
+        "entry": {
+            "type": f"rsna19_kedro.datasets.{dataset}",
+            "filepath": str(tmp_path / name),
+            "versioned": True,
+        }
+    }
+    if dataset == "CsvTableDataset":
+        config["entry"]["save_args"] = {"index": False}
+    times = ["2026-01-01T00.00.00.000Z", "2026-01-02T00.00.00.000Z"]
+    assert not DataCatalog.from_config(config)["entry"].exists()
+    for time, content in zip(times, (first, second), strict=True):
+        DataCatalog.from_config(config, save_version=time).save("entry", content)
+
+    entry = DataCatalog.from_config(config)["entry"]
+    assert entry.list_versions(full_path=False) == times[::-1]
+    assert sorted(path.name for path in (tmp_path / name).rglob("*")) == [*times, name, name]
+    oldest = DataCatalog.from_config(config, load_versions={"entry": times[0]})["entry"]
+    for loaded, expected in ((oldest.load(), first), (entry.load(), second)):
+        if isinstance(expected, pd.DataFrame):
+            pd.testing.assert_frame_equal(loaded, expected)
+        else:
+            assert loaded == expected
+    with pytest.raises(DatasetError, match="must not exist if versioning is enabled"):
+        DataCatalog.from_config(config, save_version=times[1]).save("entry", first)
+
+
+def test_versioned_save_that_fails_leaves_no_version(tmp_path: Path) -> None:
+    entry = TextFileDataset(filepath=str(tmp_path / "t.html"), version=Version(None, None))
+    with pytest.raises(DatasetError):
+        entry.save(5)  # type: ignore[arg-type]
+    assert not entry.exists()
+    entry.save("whole")
+    assert entry.load() == "whole"
+    assert len(entry.list_versions()) == 1
+
+
+def test_version_over_an_unversioned_file_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "t.html").write_text("from before")
+    entry = TextFileDataset(filepath=str(tmp_path / "t.html"), version=Version(None, None))
+    with pytest.raises(DatasetError, match="versioning was enabled on a dataset already saved"):
+        entry.save("whole")
+    assert (tmp_path / "t.html").read_text() == "from before"

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import highdicom as hd
@@ -16,7 +17,7 @@ from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.result_sources import HeatPlace, result_sources
 from rsna19_kedro.dicom.results import FINDINGS, StudyFindings, write_dicom_results
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
-from rsna19_kedro.dicom.study_volume import prepare_study
+from rsna19_kedro.dicom.studies import prepare_study
 from rsna19_kedro.errors import InputError
 
 SIDE = 40
@@ -41,7 +42,7 @@ def _findings(folder: Path, *, include_phi: bool = False) -> StudyFindings:
         values,
         values.max(axis=0),
         heat,
-        HeatPlace.from_record(record.as_dict(), SIDE),
+        HeatPlace.from_record(asdict(record), SIDE),
         "mean of 2 models",
         "1.2.3",
     )
@@ -79,7 +80,7 @@ def test_heat_lies_where_its_pixels_came_from(tmp_path: Path) -> None:
         )
     slices = _slices(tmp_path)
     volume, record = prepare_study(slices, tmp_path, SIDE)
-    place = HeatPlace.from_record(record.as_dict(), SIDE)
+    place = HeatPlace.from_record(asdict(record), SIDE)
     for number in range(3):
         seen = volume[number].astype(np.float32)[None]
         back = place.on_image(seen, number, 60, 64)[0]

@@ -8,7 +8,7 @@ from dicom_factory import AXIAL, write_slice
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom import new_source
 from rsna19_kedro.dicom.headers import read_headers
-from rsna19_kedro.dicom.new_source import prepare_source
+from rsna19_kedro.dicom.new_source import prepare_new_studies
 from rsna19_kedro.dicom.series import pick_series
 from rsna19_kedro.dicom.slice_index import headers_table
 from rsna19_kedro.errors import InputError
@@ -103,10 +103,9 @@ def test_good_studies_are_prepared_beside_bad_ones(tmp_path, monkeypatch, in_pro
     (source / "note.txt").write_text("a note")
     (source / "head" / "copy.dcm").write_bytes((source / "head" / "head_3.dcm").read_bytes())
     store = VolumeStore(tmp_path / "out")
-    prepared = prepare_source(source, store, crop_size_px=16)
+    slices, _, findings = prepare_new_studies(source, store, crop_size_px=16)
     assert store.study_ids() == ["ID_good"]
-    assert prepared.slices["slice_num"].tolist() == list(range(10))
-    findings = prepared.findings
+    assert slices["slice_num"].tolist() == list(range(10))
     assert findings["predicted"] == 1
     assert set(findings["failed"]) == {"ID_mr", "ID_chest"}
     assert "not a head" in findings["failed"]["ID_chest"]
@@ -118,22 +117,24 @@ def test_good_studies_are_prepared_beside_bad_ones(tmp_path, monkeypatch, in_pro
 
 def test_images_at_one_position_are_remarked(tmp_path) -> None:
     _series(tmp_path / "in", "again", positions=[0, 5, 5, 10, 15, 20, 25, 30, 30, 30])
-    prepared = prepare_source(tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16)
-    (remarks,) = prepared.findings["remarks"].values()
+    _, _, findings = prepare_new_studies(
+        tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16
+    )
+    (remarks,) = findings["remarks"].values()
     assert any("3 of its 10 images lie at the position of another" in text for text in remarks)
 
 
 def test_nothing_to_predict_says_what_was_found(tmp_path) -> None:
     _series(tmp_path / "in", "scout", ImageType="ORIGINAL\\PRIMARY\\LOCALIZER")
     with pytest.raises(InputError, match=r"10 files: a localizer.*Wanted are axial CT"):
-        prepare_source(tmp_path / "in", VolumeStore(tmp_path / "out"))
+        prepare_new_studies(tmp_path / "in", VolumeStore(tmp_path / "out"))
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("hello")
     with pytest.raises(InputError, match="1 files: not DICOM"):
-        prepare_source(tmp_path / "text", VolumeStore(tmp_path / "out"))
+        prepare_new_studies(tmp_path / "text", VolumeStore(tmp_path / "out"))
 
 
 def test_open_sample_is_prepared(open_ct: Path, tmp_path) -> None:
-    prepared = prepare_source(open_ct, VolumeStore(tmp_path))
-    assert prepared.findings["predicted"] == 3
-    assert prepared.slices.groupby("study_id").size().max() == 28
+    slices, _, findings = prepare_new_studies(open_ct, VolumeStore(tmp_path))
+    assert findings["predicted"] == 3
+    assert slices.groupby("study_id").size().max() == 28

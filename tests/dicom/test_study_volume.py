@@ -6,10 +6,10 @@ import pytest
 
 from dicom_factory import AXIAL, tilted, write_slice, write_study
 from rsna19_kedro.contracts import PADDING_HU
-from rsna19_kedro.ct.study_volume import resample
+from rsna19_kedro.ct.study_volume import resample_slice
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
-from rsna19_kedro.dicom.study_volume import prepare_study
+from rsna19_kedro.dicom.studies import prepare_study
 from rsna19_kedro.errors import InputError
 
 
@@ -174,10 +174,10 @@ def test_another_spacing_is_resampled_to_the_common_one(tmp_path: Path) -> None:
 
 def test_resampling_keeps_the_first_pixel_and_straight_lines() -> None:
     ramp = np.broadcast_to(10 * np.arange(6), (4, 6)).astype(np.int16)
-    fine = resample(ramp, np.array([1.0, 2.0]))
+    fine = resample_slice(ramp, np.array([1.0, 2.0]))
     assert fine.shape == (4, 11)
     np.testing.assert_array_equal(fine[0], 5 * np.arange(11))
-    np.testing.assert_array_equal(resample(fine, np.array([1.0, 0.5])), ramp)
+    np.testing.assert_array_equal(resample_slice(fine, np.array([1.0, 0.5])), ramp)
 
 
 def test_shape_need_not_be_square_or_512(tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
-"""A copy of the project to run in, and one whole run of it that many tests look at."""
+"""A copy of the project to run in, and one finished project for the tests of all workers."""
 
+import io
+import json
 import os
 import shutil
 import subprocess
 import sys
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
+from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -17,6 +23,12 @@ from kedro.pipeline import Pipeline
 from rsna19_kedro.runners import GPURunner
 
 ROOT = Path(__file__).resolve().parents[2]
+
+PIPELINES = (
+    *("phantoms", "ingestion", "volume_prep", "folds"),
+    *("cnn_training", "inference", "stacking", "reporting"),
+)
+"""In the order in which each finds what it needs."""
 
 
 def copy_project(target: Path) -> Path:
@@ -73,6 +85,28 @@ def saved_catalog(project: Path) -> CatalogProtocol:
         os.chdir(before)
 
 
+def run_here(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``kedro run`` by Kedro's command line, in this process: no library is imported again."""
+    command = ["run", "--env", "test", *arguments]
+    output, code = io.StringIO(), 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(output),
+        redirect_stderr(output),
+    ):
+        patch.chdir(project)
+        patch.setenv("COLUMNS", "200")
+        patch.setattr(sys, "argv", ["kedro", *command])
+        try:
+            KedroCLI(project).main(args=command, prog_name="kedro")
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        except Exception:
+            traceback.print_exc()
+            code = 1
+    return subprocess.CompletedProcess(command, code, output.getvalue(), "")
+
+
 def run_command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``kedro run`` in a process of its own."""
     return subprocess.run(
@@ -87,14 +121,17 @@ def run_command(project: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 class RecordingRunner(GPURunner):
-    """Notes which nodes would run, and runs none."""
+    """Notes which nodes would run, and runs none unless it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, execute: bool = False) -> None:
         super().__init__()
         self.nodes: set[str] = set()
+        self.execute = execute
 
-    def _run(self, pipeline: Pipeline, *_: Any, **__: Any) -> None:
+    def _run(self, pipeline: Pipeline, *args: Any, **options: Any) -> None:
         self.nodes = {node.name for node in pipeline.nodes}
+        if self.execute:
+            super()._run(pipeline, *args, **options)
 
 
 def planned_nodes(project: Path, **options: Any) -> set[str]:
@@ -104,12 +141,43 @@ def planned_nodes(project: Path, **options: Any) -> set[str]:
     return runner.nodes
 
 
+def _build(project: Path) -> dict[str, Any]:
+    """Run each pipeline alone, in a session of its own; give the nodes of each."""
+    copy_project(project)
+    ran: dict[str, Any] = {}
+    for name in PIPELINES:
+        runner = RecordingRunner(execute=True)
+        try:
+            run_session(project, runner, pipeline_names=[name])
+        except Exception:
+            return {"failed": f"{name} does not run alone:\n{traceback.format_exc()}"}
+        ran[name] = sorted(runner.nodes)
+    return ran
+
+
 @pytest.fixture(scope="session")
-def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project after an undisturbed whole run in the test environment. Look, do not touch."""
-    project = copy_project(tmp_path_factory.mktemp("finished"))
-    run_session(project)
-    return project
+def build(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
+    """A project in which each pipeline ran alone, and the nodes of each pipeline.
+
+    The first worker of pytest-xdist that asks builds it, the others wait.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    project, note = shared / "finished", shared / "finished.json"
+    with FileLock(shared / "finished.lock"):
+        if not note.is_file():
+            note.write_text(json.dumps(_build(project)))
+    ran = json.loads(note.read_text())
+    if "failed" in ran:
+        pytest.fail(ran["failed"], pytrace=False)
+    return project, ran
+
+
+@pytest.fixture(scope="session")
+def finished_project(build: tuple[Path, dict[str, list[str]]]) -> Path:
+    """A project after an undisturbed run in the test environment. Look, do not touch."""
+    return build[0]
 
 
 @pytest.fixture

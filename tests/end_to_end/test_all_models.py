@@ -11,7 +11,7 @@ from rsna19_kedro.networks.zoo import ZOO
 
 from .conftest import run_session
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 FOLD = 2
 

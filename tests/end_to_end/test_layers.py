@@ -13,7 +13,7 @@ from kedro.framework.startup import bootstrap_project
 
 LAYERS = ["raw", "intermediate", "primary", "models", "model_output", "reporting"]
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 
 def test_layers_have_an_order_and_every_dataset_has_one(

@@ -1,6 +1,8 @@
 """Runs narrowed to folds and models, from Python and from the command line."""
 
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from kedro.framework.project import pipelines
@@ -12,9 +14,9 @@ from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.recipe import Recipe
 
-from .conftest import planned_nodes, run_command, run_session
+from .conftest import planned_nodes, run_command, run_here, run_session
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 TRAIN = ["cnn_training"]
 MODELS = ("resnet18_400", "clf2Dc_resnet34_3c", "clf2Dc_resnet34_3x3")
@@ -149,21 +151,24 @@ def test_command_line_takes_both_forms_and_lists(finished_project: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("run", "arguments", "message"),
     [
-        (["--params", "fodl:2"], "Did you mean 'fold'?"),
-        (["--params", "fold:7"], "There is no fold '7': the folds are 0, 1, 2, 3, 4."),
-        (["--params", "models:resnet"], "Unknown model 'resnet'"),
-        (["--params", "folds.sede=3"], "sede"),
-        (["--params", "resnet18_400.phases=3"], "phases"),
-        (["--params", "raw_dir=nowhere"], "does not exist"),
-        (["--pipelines", "stacking", "--params", "fold:1"], "needs all folds"),
+        (run_command, ["--params", "fodl:2"], "Did you mean 'fold'?"),
+        (run_here, ["--params", "fold:7"], "There is no fold '7': the folds are 0, 1, 2, 3, 4."),
+        (run_here, ["--params", "models:resnet"], "Unknown model 'resnet'"),
+        (run_here, ["--params", "folds.sede=3"], "sede"),
+        (run_here, ["--params", "resnet18_400.phases=3"], "phases"),
+        (run_here, ["--params", "raw_dir=nowhere"], "does not exist"),
+        (run_here, ["--pipelines", "stacking", "--params", "fold:1"], "needs all folds"),
     ],
 )
 def test_bad_input_is_a_message_and_not_a_traceback(
-    empty_project: Path, arguments: list[str], message: str
+    empty_project: Path,
+    run: Callable[..., CompletedProcess[str]],
+    arguments: list[str],
+    message: str,
 ) -> None:
-    result = run_command(empty_project, *arguments)
+    result = run(empty_project, *arguments)
     output = " ".join((result.stdout + result.stderr).split())
     assert result.returncode != 0
     assert message in output
@@ -171,7 +176,7 @@ def test_bad_input_is_a_message_and_not_a_traceback(
 
 
 def test_a_step_without_its_input_says_what_makes_it(empty_project: Path) -> None:
-    result = run_command(empty_project, "--pipelines", "folds")
+    result = run_here(empty_project, "--pipelines", "folds")
     output = " ".join((result.stdout + result.stderr).split())
     assert result.returncode != 0
     assert "--only-missing-outputs" in output

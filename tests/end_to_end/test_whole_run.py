@@ -13,9 +13,9 @@ import pytest
 from conftest import SHARED
 from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 
-from .conftest import copy_finished, planned_nodes, run_session, saved_catalog
+from .conftest import PIPELINES, copy_finished, planned_nodes, run_session, saved_catalog
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 VALIDATIONS = {"resnet18_400": 3, "clf2Dc_resnet34_3c": 2, "clf2Dc_resnet34_3x3": 1}
 """How often each model of the test environment is judged while it trains."""
@@ -151,33 +151,42 @@ def test_stale_results_do_not_outlive_a_run_that_is_stopped(project_copy: Path) 
     assert (data / "03_primary" / "folds.parquet").exists()
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["phantoms", "ingestion", "volume_prep", "folds", "inference", "stacking", "reporting"],
-)
-def test_every_pipeline_runs_alone(project_copy: Path, name: str) -> None:
-    run_session(project_copy, pipeline_names=[name])
-
-
-def test_training_runs_alone(project_copy: Path) -> None:
-    checkpoint = project_copy / "data/06_models/resnet18_400/fold_2/checkpoint.safetensors"
-    before = checkpoint.stat().st_mtime_ns
-    run_session(project_copy, pipeline_names=["cnn_training"], runtime_params={"fold": 2})
-    assert checkpoint.stat().st_mtime_ns > before
-
-
-def test_every_registered_pipeline_is_tested_here(finished_project: Path) -> None:
-    import os
-
+def _registered(project: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+    """Names of the nodes of every registered pipeline."""
     from rsna19_kedro.pipeline_registry import register_pipelines
 
-    before = Path.cwd()
-    os.chdir(finished_project)
-    try:
-        names = set(register_pipelines())
-    finally:
-        os.chdir(before)
-    assert names == {
-        *("phantoms", "ingestion", "volume_prep", "folds", "inference", "stacking"),
-        *("reporting", "cnn_training", "new_study", "__default__"),
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("KEDRO_ENV", "test")
+    return {
+        name: {node.name for node in pipeline.nodes}
+        for name, pipeline in register_pipelines().items()
     }
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_pipeline_runs_alone(
+    build: tuple[Path, dict[str, list[str]]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The finished project was made so, and all nodes of each pipeline ran."""
+    project, ran = build
+    assert set(ran[name]) == _registered(project, monkeypatch)[name]
+
+
+def test_every_registered_pipeline_is_tested_here(
+    build: tuple[Path, dict[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, ran = build
+    registered = _registered(project, monkeypatch)
+    assert set(registered) == {*PIPELINES, "new_study", "__default__"}
+    assert registered["__default__"] == {node for nodes in ran.values() for node in nodes}
+
+
+def test_pipelines_run_again_on_their_own_results(project_copy: Path) -> None:
+    def tables() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in project_copy.glob("data/0[23]*/*.parquet")}
+
+    before = tables()
+    again = ["phantoms", "ingestion", "volume_prep", "folds"]
+    run_session(project_copy, pipeline_names=again)
+    assert len(before) > 6
+    assert tables() == before

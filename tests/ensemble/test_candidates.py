@@ -6,14 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from first_level_factory import simulate
-from quick_candidates import SETTINGS, builders
+from quick_candidates import SETTINGS
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble import FirstLevel, combine_oof, load_candidate, registry
-from rsna19_kedro.ensemble.averages import GaussianCandidate, WeightedMeanCandidate
+from rsna19_kedro.ensemble.averages import (
+    GaussianCandidate,
+    GaussianSettings,
+    WeightedMeanCandidate,
+)
 from rsna19_kedro.ensemble.blend import BlendCandidate
 from rsna19_kedro.ensemble.boosting import BoostingSettings, CatBoostCandidate
 from rsna19_kedro.ensemble.combination import MeanCandidate, SimplexCandidate
-from rsna19_kedro.ensemble.correction import CorrectedCandidate, fit_correction
+from rsna19_kedro.ensemble.correction import CorrectedCandidate, CorrectedSettings, fit_correction
 from rsna19_kedro.ensemble.splits import inner_folds
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
@@ -31,13 +35,16 @@ def problem():
 
 def build(kind):
     if kind == "blend":
-        return BlendCandidate(builders("mean", "simplex", "sequence"), inner_folds=2)
+        members = {name: build(name) for name in ("mean", "simplex", "sequence")}
+        return BlendCandidate(parts=members, weights=np.full((3, 6), 1 / 3))
     if kind == "corrected":
         rng = np.random.default_rng(0)
         chance = rng.random((200, 6))
         steps = [fit_correction(kind, chance, rng.random((200, 6)) < chance**2) for kind in STEPS]
-        return CorrectedCandidate(build("blend"), tuple(steps))
-    return SETTINGS[kind].build(0)
+        return CorrectedCandidate(
+            CorrectedSettings(corrections=tuple(steps)), parts={"base": build("blend")}
+        )
+    return registry.build(SETTINGS[kind])
 
 
 STEPS = ("temperature", "beta", "any")
@@ -166,7 +173,7 @@ def test_gaussian_weights_worked_by_hand_respect_gaps_and_ends():
     """Slices 0, 1 and 3 of a study: 2 is missing, so 1 and 3 are two apart."""
     predictions = np.tile(np.array([0.2, 0.4, 0.8])[:, None, None], (1, 1, 6)).astype(np.float32)
     level = FirstLevel(("a",), predictions, np.zeros(3, int), np.array([0, 1, 3]))
-    candidate = GaussianCandidate(std=0.7)
+    candidate = GaussianCandidate(GaussianSettings(std=0.7))
     candidate.fit(level, np.zeros((3, 6)), np.zeros(3))
     one, two = np.exp(-0.5 / 0.49), np.exp(-2.0 / 0.49)
     expected = [
@@ -253,4 +260,4 @@ def test_a_model_that_was_not_fitted_on_is_named(problem):
 
 def test_every_kind_is_found_by_its_name() -> None:
     for kind in registry.KINDS:
-        assert registry.candidate_class(kind).kind == kind
+        assert registry.build(registry.read_settings({"kind": kind})).kind == kind

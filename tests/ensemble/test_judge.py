@@ -13,9 +13,10 @@ from rsna19_kedro.ensemble.judge import (
     prediction_table,
     score_table,
 )
-from rsna19_kedro.ensemble.nested import INNER_CHOICE, decide, judge
+from rsna19_kedro.ensemble.nested import decide, judge
 from rsna19_kedro.ensemble.splits import check_patients
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.evaluation.baselines import INNER_CHOICE
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
 
 NAMES = ("mean", "simplex", "catboost")

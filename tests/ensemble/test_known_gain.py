@@ -7,7 +7,9 @@ from markov_factory import PREVALENCE, chains
 from rsna19_kedro.ensemble.averages import GaussianCandidate
 from rsna19_kedro.ensemble.boosting import BoostingSettings
 from rsna19_kedro.ensemble.combination import MeanCandidate
-from rsna19_kedro.ensemble.settings import SequenceSettings, WindowOptions
+from rsna19_kedro.ensemble.registry import build
+from rsna19_kedro.ensemble.sequence import SequenceSettings
+from rsna19_kedro.ensemble.settings import WindowOptions
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
 
 LEARNERS = {
@@ -58,7 +60,7 @@ def test_the_posterior_is_calibrated_and_better_than_any_average(hidden):
 def test_learners_find_most_of_the_known_gain(name, learned, hidden):
     mean = loss(hidden, hidden.features.predictions.mean(axis=1))
     known = mean - loss(hidden, hidden.posterior)
-    candidate = fitted(LEARNERS[name].build(0), learned)
+    candidate = fitted(build(LEARNERS[name]), learned)
     gain = mean - loss(hidden, candidate.predict(hidden.features))
     needed = 0.7 if name == "transformer" else 0.8  # it wants more studies than these
     assert gain >= needed * known, f"{gain:.4f} of {known:.4f}"

@@ -10,10 +10,12 @@ from first_level_factory import simulate
 from quick_candidates import SETTINGS, builders
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble import FirstLevel, combine_oof
-from rsna19_kedro.ensemble.combination import SimplexCandidate
+from rsna19_kedro.ensemble.combination import SimplexCandidate, SimplexSettings
 from rsna19_kedro.ensemble.leaks import suspicious_folds
-from rsna19_kedro.ensemble.nested import INNER_CHOICE, PREVALENCE, judge
+from rsna19_kedro.ensemble.nested import judge
+from rsna19_kedro.ensemble.registry import build
 from rsna19_kedro.ensemble.settings import WindowOptions
+from rsna19_kedro.evaluation.baselines import INNER_CHOICE, PREVALENCE
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
 
 FOLDS = 3
@@ -140,7 +142,7 @@ def planted(level1, fold):
 
 def test_a_model_that_was_trained_on_a_fold_is_named(level1, caplog):
     found = suspicious_folds(planted(level1, 1), labels_of(level1), level1["fold"].to_numpy())
-    assert [(s.model, s.fold) for s in found] == [("leaking", 1)]
+    assert found == [("leaking", 1)]
     assert "leaking has a loss of 0.0000 on fold 1" in caplog.text
     honest = FirstLevel.from_table(level1)
     assert suspicious_folds(honest, labels_of(level1), level1["fold"].to_numpy()) == []
@@ -155,10 +157,10 @@ def test_knowing_the_labels_of_the_training_folds_gives_no_nested_gain(level1):
     of the test before can tell.
     """
     leaking, labels = planted(level1, 1), labels_of(level1)
-    apparent = SimplexCandidate(radius=1)
+    apparent = SimplexCandidate(SimplexSettings(radius=1))
     apparent.fit(leaking, labels, level1["patient_id"].to_numpy())
     trees = SETTINGS["catboost"].model_copy(update={"features": WindowOptions(radius=0)})
-    made = {**builders("mean", "simplex"), "catboost": lambda: trees.build(0)}
+    made = {**builders("mean", "simplex"), "catboost": lambda: build(trees)}
     honest = judged(level1, made).predictions
     nested = judged(level1, made, features=leaking).predictions
     known = level1["fold"].to_numpy() == 1

@@ -7,9 +7,8 @@ from first_level_factory import simulate
 from quick_candidates import SHORT
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble import FirstLevel, combine_oof, load_candidate
-from rsna19_kedro.ensemble.sequence import SequenceCandidate
+from rsna19_kedro.ensemble.sequence import SequenceCandidate, SequenceSettings
 from rsna19_kedro.ensemble.sequence_network import SequenceNetwork
-from rsna19_kedro.ensemble.settings import SequenceSettings
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +81,14 @@ def test_studies_keep_their_slices_in_order_and_are_read_both_ways(problem):
     candidate = SequenceCandidate(SequenceSettings(), models=features.models)
     items = candidate.items(shuffled)
     assert len(items) == 24
-    plain, reverse = (items.batch(np.array([3, 5]), way).rows.numpy() for way in (False, True))
+    plain, reverse = (items.batch(np.array([3, 5]), way).rows for way in (False, True))
     for rows, numbers in ((plain, [*range(7)] * 2), (reverse, [*range(6, -1, -1)] * 2)):
         assert shuffled.slice_num[rows].tolist() == numbers
         assert len(np.unique(shuffled.study[rows[:7]])) == 1
     (values, means, lengths), rows = items.batch(np.array([0]), False)
     assert values.shape == (1, 7, 13)  # two models and the position
     assert lengths.tolist() == [7]
-    drawn = np.clip(shuffled.predictions[rows.numpy()].mean(axis=1), 1e-4, 1 - 1e-4)
+    drawn = np.clip(shuffled.predictions[rows].mean(axis=1), 1e-4, 1 - 1e-4)
     np.testing.assert_allclose(means[0], np.log(drawn / (1 - drawn)), atol=1e-3)
 
 

@@ -52,7 +52,6 @@ def test_prevalence_loss_is_the_entropy():
     labels[0] = 1
     entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
     assert prevalence_loss(labels) == pytest.approx(entropy)
-    assert prevalence_loss(labels, np.eye(6)[:2].repeat(6, axis=0)) > entropy
 
 
 @given(seed=st.integers(0, 1000))
@@ -103,6 +102,12 @@ def test_copies_of_a_patients_slice_do_not_narrow_the_interval():
         labels.repeat(30, axis=0), predictions.repeat(30, axis=0), np.arange(100).repeat(30), seed=3
     )
     np.testing.assert_allclose(copied, once, rtol=1e-9)
+
+
+def test_one_patient_alone_leaves_no_spread():
+    labels, predictions = random_case(count=5)
+    found = bootstrap_loss(labels, predictions, ["p"] * 5)
+    assert found == pytest.approx([weighted_log_loss(labels, predictions)] * 3)
 
 
 def test_paired_difference_cancels_what_is_common():

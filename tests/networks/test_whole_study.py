@@ -5,7 +5,7 @@ import torch
 
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.slice_network import Combiner, SliceNetwork
-from rsna19_kedro.networks.whole_study import studies_outputs, study_logits
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.networks.zoo import ZOO, ModelSpec
 
 AIR = -1.0
@@ -18,6 +18,11 @@ def _network(spec: ModelSpec) -> SliceNetwork:
         if isinstance(module, Combiner):
             torch.nn.init.normal_(module.conv.weight, std=0.02)
     return network
+
+
+def _logits(network: SliceNetwork, slices: torch.Tensor, **options: int) -> torch.Tensor:
+    (maps,) = whole_study_maps(network, [slices], AIR, **options)
+    return network.classify(maps).logits
 
 
 def _slice_by_slice(network: SliceNetwork, slices: torch.Tensor) -> torch.Tensor:
@@ -33,7 +38,7 @@ def test_equals_windows(spec: ModelSpec, count: int) -> None:
     network = _network(spec)
     slices = torch.randn(2, count, 64, 64)
     with torch.inference_mode():
-        whole = study_logits(network, slices, AIR, batch_slices=5)
+        whole = _logits(network, slices, batch_slices=5)
         windowed = _slice_by_slice(network, slices)
     assert whole.shape == (2, count, 6)
     assert torch.allclose(whole, windowed, atol=2e-5)
@@ -43,7 +48,7 @@ def test_centre_only_equals_single_slices() -> None:
     network = _network(ZOO["resnet18_400"])
     slices = torch.randn(1, 4, 64, 64)
     with torch.inference_mode():
-        whole = study_logits(network, slices, AIR, centre_only=True)
+        whole = _logits(network, slices, centre_only=True)
         single = torch.stack([network(s[None, None])[0, 0] for s in slices[0]])
     assert torch.allclose(whole[0], single, atol=2e-5)
 
@@ -54,16 +59,19 @@ def test_studies_that_share_batches_keep_their_own_numbers(name: str, batch_slic
     network = _network(ZOO[name])
     studies = [torch.randn(variants, count, 64, 64) for variants, count in ((1, 3), (2, 1), (2, 5))]
     with torch.inference_mode():
-        together = list(studies_outputs(network, studies, AIR, batch_slices=batch_slices))
-        for study, output in zip(studies, together, strict=True):
-            assert torch.allclose(output.logits, _slice_by_slice(network, study), atol=2e-5)
+        together = list(whole_study_maps(network, studies, AIR, batch_slices=batch_slices))
+        for study, maps in zip(studies, together, strict=True):
+            assert torch.allclose(
+                network.classify(maps).logits, _slice_by_slice(network, study), atol=2e-5
+            )
 
 
 def test_decoder_gives_masks_of_every_slice_of_a_study() -> None:
     network = _network(ZOO["resnet18_384_5_planes_bn_f8"])
     study = torch.randn(2, 4, 64, 64)
     with torch.inference_mode():
-        (output,) = studies_outputs(network, [study], AIR)
+        (maps,) = whole_study_maps(network, [study], AIR)
+        output = network.classify(maps)
         window = torch.nn.functional.pad(study, (0, 0, 0, 0, 2, 2), value=AIR)[:, 1:6]
         assert torch.allclose(output.masks[:, 1], network.outputs(window).masks[:, 0], atol=1e-4)
     assert output.masks.shape == (2, 4, 7, 16, 16)

@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -16,9 +15,9 @@ from rsna19_kedro.phantoms import (
     PhantomSet,
     acquire,
     build_study,
-    generate_phantoms,
     make_head,
     plan_studies,
+    write_phantoms,
 )
 from rsna19_kedro.phantoms import generate as generation
 from rsna19_kedro.phantoms.dicom_writer import StudyHeader, write_slices
@@ -35,7 +34,7 @@ SMALL = PhantomSet(
     masked_fraction=0.4,
     uneven_fraction=0.25,
 )
-TINY = replace(SMALL, train_studies=3, test_studies=1)
+TINY = SMALL.model_copy(update=dict(train_studies=3, test_studies=1))
 TAGS = (
     *("SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID"),
     *("StudyID", "ImagePositionPatient", "ImageOrientationPatient", "SamplesPerPixel"),
@@ -48,7 +47,7 @@ TAGS = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     target = tmp_path_factory.mktemp("phantoms")
-    generate_phantoms(target, SMALL, workers=1)
+    write_phantoms(target, SMALL, workers=1)
     return target
 
 
@@ -200,8 +199,8 @@ def test_the_sample_submission_holds_the_test_slices_in_order(folder):
 
 
 def test_layout_2019(tmp_path):
-    what = replace(TINY, train_studies=5, layout="2019", stage_1_test_fraction=0.4)
-    generate_phantoms(tmp_path, what, workers=1)
+    what = TINY.model_copy(update=dict(train_studies=5, layout="2019", stage_1_test_fraction=0.4))
+    write_phantoms(tmp_path, what, workers=1)
     names = {
         name: {path.stem for path in (tmp_path / name).iterdir()}
         for name in ("stage_1_train_images", "stage_1_test_images", "stage_2_test_images")
@@ -217,7 +216,7 @@ def test_layout_2019(tmp_path):
 
 
 def test_workers_and_interruptions_change_nothing(tmp_path, monkeypatch):
-    generate_phantoms(tmp_path / "two", TINY, workers=2)
+    write_phantoms(tmp_path / "two", TINY, workers=2)
     made = []
     real = generation.acquire
 
@@ -230,23 +229,23 @@ def test_workers_and_interruptions_change_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(generation, "acquire", dies_at_the_third)
     broken = tmp_path / "broken"
     with pytest.raises(KeyboardInterrupt):
-        generate_phantoms(broken, TINY, workers=1)
+        write_phantoms(broken, TINY, workers=1)
     assert not (broken / "phantoms.json").exists()
     assert (broken / ".phantoms-started.json").exists()
     before = {path: path.stat().st_mtime_ns for path in broken.rglob("*.dcm")}
     assert before
     monkeypatch.setattr(generation, "acquire", real)
-    generate_phantoms(broken, TINY, workers=1)
+    write_phantoms(broken, TINY, workers=1)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert contents(broken) == contents(tmp_path / "two")
     times = {path: path.stat().st_mtime_ns for path in broken.rglob("*")}
-    generate_phantoms(broken, TINY, workers=1)  # there already: nothing is touched
+    write_phantoms(broken, TINY, workers=1)  # there already: nothing is touched
     assert {path: path.stat().st_mtime_ns for path in broken.rglob("*")} == times
 
 
 def test_other_parameters_are_refused(folder):
     with pytest.raises(InputError, match=r"seed.*was 7.*another raw_dir"):
-        generate_phantoms(folder, replace(SMALL, seed=8), workers=1)
+        write_phantoms(folder, SMALL.model_copy(update=dict(seed=8)), workers=1)
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
@@ -255,5 +254,5 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     (tmp_path / ".gitkeep").touch()
     before = contents(tmp_path)
     with pytest.raises(InputError, match="no phantoms"):
-        generate_phantoms(tmp_path, TINY, workers=1)
+        write_phantoms(tmp_path, TINY, workers=1)
     assert contents(tmp_path) == before

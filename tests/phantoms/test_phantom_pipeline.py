@@ -10,7 +10,7 @@ from rsna19_kedro.pipelines.phantoms.nodes import generate_phantoms
 from rsna19_kedro.pipelines.phantoms.parameters import PhantomParameters
 from rsna19_kedro.scope import Scope
 
-PARAMETERS = Path(__file__).parents[3] / "conf" / "base" / "parameters" / "phantoms.yml"
+PARAMETERS = Path(__file__).parents[2] / "conf" / "base" / "parameters" / "phantoms.yml"
 
 
 @pytest.fixture

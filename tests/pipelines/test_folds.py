@@ -48,7 +48,7 @@ subset = st.sampled_from(["train", "train", "test", "test2"])
 studies = st.lists(st.tuples(st.integers(0, 14), subset, st.integers(1, 6)), max_size=40)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=15)
 @given(extra=studies, seed=st.integers(0, 2**31), shuffle=st.integers(0, 2**31))
 def test_patients_are_whole_and_folds_test_extends_folds(extra, seed, shuffle):
     known = [(f"p{i}", "train", 3) for i in range(5)]

@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from dicom_factory import write_kaggle_csv, write_slice, write_study
+from rsna19_kedro.cohort import ingestion
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.pipelines.ingestion import nodes
 from rsna19_kedro.pipelines.ingestion.nodes import index_slices, read_labels, report_ingestion
 from rsna19_kedro.pipelines.ingestion.parameters import IngestionParameters
 
@@ -175,7 +175,7 @@ def test_a_misspelt_parameter_is_named():
 
 def test_worker_processes_and_chunks_change_nothing(today: Path, monkeypatch, capfd):
     alone = index_slices(today, PARAMS)
-    monkeypatch.setattr(nodes, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(ingestion, "_WORTH_PROCESSES", 0)
     shared = index_slices(today, IngestionParameters(workers=2, chunk_files=3))
     pd.testing.assert_frame_equal(alone, shared)
     assert "Invalid value" not in capfd.readouterr().err  # quirk 11, in the workers too

@@ -171,9 +171,18 @@ def _read(html: str) -> _Links:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    names = ("simplex", "mean", "hu_histogram", "prevalence")
-    return str(_run(tmp_path_factory.mktemp("figures"), candidates=names)["report"])
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("figures")
+
+
+@pytest.fixture(scope="module")
+def outcome(folder: Path) -> Mapping[str, Any]:
+    return _run(folder, candidates=("simplex", "mean", "hu_histogram", "prevalence"))
+
+
+@pytest.fixture(scope="module")
+def page(outcome: Mapping[str, Any]) -> str:
+    return str(outcome["report"])
 
 
 @pytest.fixture(scope="module")
@@ -238,11 +247,10 @@ def test_the_worst_slices_are_named_with_their_probabilities(text: str) -> None:
     assert "s7 , slice 1," in missed[1].split("Highest loss")[0]
 
 
-def test_figures_are_pngs_that_kedro_viz_previews(tmp_path: Path) -> None:
-    outcome = _run(tmp_path)
+def test_figures_are_pngs_that_kedro_viz_previews(outcome: Mapping[str, Any], folder: Path) -> None:
     assert len(outcome["figures"]) == 8
     for name in outcome["figures"]:
-        dataset = PngDataset(filepath=str(tmp_path / f"{name}.png"))
+        dataset = PngDataset(filepath=str(folder / f"{name}.png"))
         assert dataset.load().startswith(b"\x89PNG")
         assert PngDataset.preview.__annotations__["return"].__name__ == "ImagePreview"
         assert dataset.preview().startswith("iVBOR")
@@ -256,8 +264,8 @@ def test_one_model_and_one_candidate_are_enough(tmp_path: Path) -> None:
     assert "plain average (reported)" in shown
 
 
-def test_model_card_holds_the_numbers_of_the_tables(tmp_path: Path) -> None:
-    card = _run(tmp_path, candidates=("simplex", "mean"))["model_card"]
+def test_model_card_holds_the_numbers_of_the_tables(outcome: Mapping[str, Any]) -> None:
+    card = outcome["model_card"]
     assert (
         "2 convolutional networks (resnet18_400, clf2Dc_resnet34_3c), each trained 5 times" in card
     )

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,13 @@ from first_level_factory import simulate
 from rsna19_kedro.contracts import CLASSES, FOLDS, KEYS, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.datasets.level2_model import Level2ModelDataset
-from rsna19_kedro.ensemble.combination import MeanCandidate, SimplexCandidate
+from rsna19_kedro.ensemble.blend import blend_members
+from rsna19_kedro.ensemble.combination import (
+    MeanCandidate,
+    SimplexCandidate,
+    SimplexSettings,
+)
+from rsna19_kedro.ensemble.registry import KINDS
 from rsna19_kedro.pipelines.stacking import create_pipeline, nodes
 from rsna19_kedro.pipelines.stacking.parameters import StackingParameters
 from rsna19_kedro.scope import Scope
@@ -125,15 +133,15 @@ def test_the_chosen_row_is_in_the_nested_predictions(run):
 def test_whatever_is_chosen_is_fitted_saved_and_read_back(run, name, corrections, tmp_path):
     _, results, _ = run
     parameters = quick_parameters()
-    members = parameters.blends()["blend"]
+    members = blend_members(parameters.candidates)["blend"]
     weights = np.full((len(members), 6), 1 / len(members)).tolist() if name == "blend" else None
     choice = {"candidate": name, "corrections": corrections, "blend_weights": weights}
     model = nodes.fit_final(results["level1_oof"], choice, parameters)
     dataset = Level2ModelDataset(filepath=str(tmp_path / "level2"))
     dataset.save(model)
-    expected = nodes.predict_test(model, results["level1_test"])
+    expected = nodes.predict_test_stacked(model, results["level1_test"])
     pd.testing.assert_frame_equal(
-        nodes.predict_test(dataset.load(), results["level1_test"]), expected
+        nodes.predict_test_stacked(dataset.load(), results["level1_test"]), expected
     )
     if corrections:
         types = expected[list(PREDICTIONS[:-1])].max(axis=1)
@@ -188,7 +196,7 @@ def test_no_test_slices_give_empty_submissions(tmp_path):
         :0
     ]
     level1 = nodes.collect_test(nothing)
-    level2 = nodes.predict_test(MeanCandidate(("one",)), level1)
+    level2 = nodes.predict_test_stacked(MeanCandidate(models=("one",)), level1)
     parameters = quick_parameters()
     assert nodes.average_submission(level1, tmp_path, parameters).empty
     assert nodes.stacked_submission(level2, tmp_path, parameters).empty
@@ -199,7 +207,8 @@ def test_saving_a_model_replaces_the_folder_as_a_whole(tmp_path):
     assert not dataset.exists()
     (tmp_path / "level2").mkdir()
     (tmp_path / "level2" / "member_9.cbm").write_text("left over")
-    dataset.save(SimplexCandidate(radius=0, models=("one",), weights=np.full((6, 6), 1 / 6)))
+    weights = np.full((6, 6), 1 / 6)
+    dataset.save(SimplexCandidate(SimplexSettings(radius=0), models=("one",), weights=weights))
     assert dataset.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["level2"]
     assert [path.name for path in (tmp_path / "level2").iterdir()] == ["candidate.json"]
@@ -226,6 +235,10 @@ def _unknown_member(content):
     content["candidates"]["blend"]["members"] = ["mean", "oracle"]
 
 
+def _corrected(content):
+    content["candidates"]["mine"] = {"kind": "corrected"}
+
+
 def _too_wide(content):
     content["candidates"]["catboost"]["features"]["radius"] = 10
 
@@ -238,6 +251,7 @@ def _too_wide(content):
         (_no_mean, "needs an entry 'mean'"),
         (_taken_name, "'inner_choice' is the name of another row"),
         (_unknown_member, "no candidate 'oracle'"),
+        (_corrected, "candidates.mine: see stacking.corrections"),
         (_too_wide, "less than or equal to 9"),
     ],
 )
@@ -246,3 +260,14 @@ def test_wrong_parameters_are_named(change, message):
     change(content)
     with pytest.raises(ValidationError, match=message):
         StackingParameters(**content)
+
+
+def test_settings_of_every_kind_are_read_without_what_is_slow_to_import():
+    code = (
+        "import sys; from rsna19_kedro.pipelines.stacking import parameters; "
+        "from rsna19_kedro.ensemble.registry import KINDS, read_settings; "
+        "print(*(read_settings({'kind': kind}).kind for kind in KINDS)); "
+        "print({'torch', 'catboost', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines() == [" ".join(KINDS), "set()"]

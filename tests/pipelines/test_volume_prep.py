@@ -15,12 +15,10 @@ from dicom_factory import write_slice, write_study
 from prepared_studies import PARAMS, index_of, prepare, write_three_studies
 from rsna19_kedro.ct.study_volume import checksum
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.dicom.studies import StudySlices, fingerprint
+from rsna19_kedro.dicom.studies import fingerprint, study_slices
 from rsna19_kedro.dicom.volume_index import identical_slices
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.pipelines.volume_prep.nodes import (
-    prepare_volumes,
-)
+from rsna19_kedro.pipelines.volume_prep.nodes import prepare_volumes
 from rsna19_kedro.pipelines.volume_prep.parameters import VolumePrepParameters
 
 
@@ -125,13 +123,13 @@ def test_slices_must_be_numbered_without_gaps(raw: Path) -> None:
     index = index_of(raw)
     gap = index[~((index["study_id"] == "b") & (index["slice_num"] == 1))]
     with pytest.raises(InputError, match=r"study b .*number 2 stands where 1 belongs"):
-        StudySlices(gap)
+        study_slices(gap)
 
 
 def test_a_fingerprint_knows_the_files_geometry_and_crop(raw: Path) -> None:
-    a = StudySlices(index_of(raw))[0]
+    a = study_slices(index_of(raw))[0]
     same = fingerprint(raw, a, 32)
-    assert same == fingerprint(raw, StudySlices(index_of(raw))[0], 32)
+    assert same == fingerprint(raw, study_slices(index_of(raw))[0], 32)
     assert same != fingerprint(raw, a, 30)
     assert same != fingerprint(raw, a.assign(position_y=a["position_y"] + 1e-6), 32)
     os.utime(raw / a["path"].iloc[0], ns=(1, 1))
@@ -140,7 +138,7 @@ def test_a_fingerprint_knows_the_files_geometry_and_crop(raw: Path) -> None:
 
 def test_two_processes_give_the_same_volumes(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, alone, _ = prepare(raw)
-    monkeypatch.setattr("rsna19_kedro.pipelines.volume_prep.nodes._WORTH_PROCESSES", 1)
+    monkeypatch.setattr("rsna19_kedro.dicom.studies._WORTH_PROCESSES", 1)
     two = PARAMS.model_copy(update={"workers": 2, "crop_size_px": 33})
     _, other, _ = prepare(raw, two)
     _, together, _ = prepare(raw, PARAMS.model_copy(update={"workers": 2}))

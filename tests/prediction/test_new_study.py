@@ -12,17 +12,17 @@ from rsna19_kedro import predict_study
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ensemble.combination import MeanCandidate
 from rsna19_kedro.ensemble.level1 import FirstLevel
-from rsna19_kedro.ensemble.mlp import MLPCandidate
-from rsna19_kedro.ensemble.settings import MLPSettings, WindowOptions
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.ensemble.mlp import MLPCandidate, MLPSettings
+from rsna19_kedro.ensemble.settings import WindowOptions
+from rsna19_kedro.errors import InputError, ModelError, ParameterError, SourceError
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.slice_network import Combiner
-from rsna19_kedro.networks.whole_study import studies_maps
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.prediction.heat import HEAT_PX
-from rsna19_kedro.prediction.members import combine, find_members
+from rsna19_kedro.prediction.members import combine_models, find_members
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)
@@ -67,7 +67,7 @@ def test_evidence_and_bias_sum_to_the_logit(name: str) -> None:
         if isinstance(module, Combiner):
             torch.nn.init.normal_(module.conv.weight, std=0.02)
     with torch.inference_mode():
-        (maps,) = studies_maps(network, [torch.randn(2, 3, 96, 96)], -1.0)
+        (maps,) = whole_study_maps(network, [torch.randn(2, 3, 96, 96)], -1.0)
         output = network.classify(maps)
         evidence = class_evidence(network, maps, output)
         total = evidence.sum(dim=(3, 4)) + network.head.bias
@@ -78,7 +78,7 @@ def test_evidence_and_bias_sum_to_the_logit(name: str) -> None:
 def test_evidence_of_a_decoder_is_its_masks() -> None:
     network = build_network(ZOO[DECODER]).eval()
     with torch.inference_mode():
-        (maps,) = studies_maps(network, [torch.randn(1, 2, 64, 64)], -1.0)
+        (maps,) = whole_study_maps(network, [torch.randn(1, 2, 64, 64)], -1.0)
         output = network.classify(maps)
         evidence = class_evidence(network, maps, output)
     masks = torch.sigmoid(output.masks)
@@ -94,7 +94,7 @@ def test_members_are_found_and_narrowed(checkpoints) -> None:
     assert len(find_members(checkpoints, fast=True)) == 1
     with pytest.raises(InputError, match=r"there is: clf2Dc_resnet34_3x3 fold 0.*kedro run"):
         find_members(checkpoints, models=("airnet50_384",))
-    with pytest.raises(InputError, match="none at all"):
+    with pytest.raises(ModelError, match="none at all"):
         find_members(checkpoints / "nowhere")
 
 
@@ -102,7 +102,7 @@ def test_second_level_is_used_only_if_it_fits(tmp_path) -> None:
     rng = np.random.default_rng(0)
     votes = {name: rng.random((5, 6)) for name in MODELS}
     studies, numbers = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1])
-    mean, method = combine(votes, studies, numbers, tmp_path)
+    mean, method = combine_models(votes, studies, numbers, tmp_path)
     assert np.allclose(mean, np.mean(list(votes.values()), axis=0), atol=1e-6)
     assert "no second level is trained" in method
     features = FirstLevel(
@@ -111,9 +111,9 @@ def test_second_level_is_used_only_if_it_fits(tmp_path) -> None:
     candidate = MeanCandidate()
     candidate.fit(features, np.zeros((5, 6), np.uint8), studies)
     candidate.save(tmp_path)
-    assert "second level (mean)" in combine(votes, studies, numbers, tmp_path)[1]
+    assert "second level (mean)" in combine_models(votes, studies, numbers, tmp_path)[1]
     one = {MODELS[0]: votes[MODELS[0]]}
-    values, method = combine(one, studies, numbers, tmp_path)
+    values, method = combine_models(one, studies, numbers, tmp_path)
     assert np.allclose(values, one[MODELS[0]], atol=1e-6)
     assert method.startswith(f"{MODELS[0]} alone (The second level was fitted on other models")
 
@@ -129,12 +129,12 @@ def test_second_level_gets_the_areas_that_it_was_fitted_with(tmp_path) -> None:
     candidate = MLPCandidate(MLPSettings(features=windows, width=4, least_steps=2, epochs=1))
     candidate.fit(features, (rng.random((40, 6)) > 0.5).astype(np.uint8), studies)
     candidate.save(tmp_path)
-    values, method = combine(votes, studies, numbers, tmp_path, areas)
+    values, method = combine_models(votes, studies, numbers, tmp_path, areas)
     assert method == "second level (mlp) over one model"
     assert np.allclose(values, candidate.predict(features), atol=1e-6)
     assert (
         "bn_f8 alone (The second level is to know the areas"
-        in (combine(votes, studies, numbers, tmp_path)[1])
+        in (combine_models(votes, studies, numbers, tmp_path)[1])
     )
 
 
@@ -146,8 +146,8 @@ def test_masks_of_a_checkpoint_reach_the_second_level(tmp_path, monkeypatch) -> 
         Checkpoint(spec, build_network(spec).state_dict(), LUT, 384, 96).write(path)
     seen = []
     monkeypatch.setattr(
-        "rsna19_kedro.prediction.new_study.combine",
-        lambda *given: (seen.append(given[-1]), combine(*given))[1],
+        "rsna19_kedro.prediction.new_study.combine_models",
+        lambda *given: (seen.append(given[-1]), combine_models(*given))[1],
     )
     for folds in ([0], [3], None):
         predict_study(_head(), tmp_path, folds=folds)
@@ -232,7 +232,7 @@ def test_prepared_slices_are_taken_as_they_are(checkpoints) -> None:
 
 def test_a_gpu_that_is_not_there_is_a_message(checkpoints, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="finds no GPU"):
+    with pytest.raises(ParameterError, match="finds no GPU"):
         predict_study(_head(), checkpoints, settings=PredictionSettings(accelerator="gpu"))
 
 
@@ -248,7 +248,7 @@ def test_a_gpu_that_is_not_there_is_a_message(checkpoints, monkeypatch) -> None:
     ],
 )
 def test_arrays_that_are_no_study_are_refused(checkpoints, array, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(SourceError, match=message):
         predict_study(array, checkpoints)
 
 
@@ -258,5 +258,5 @@ def test_checkpoint_of_another_version_is_refused(tmp_path) -> None:
     path = tmp_path / "resnet18_400" / "fold_0" / "checkpoint.safetensors"
     path.parent.mkdir(parents=True)
     save_file({"x": torch.zeros(1)}, path, metadata={"format": json.dumps("older")})
-    with pytest.raises(InputError, match="not a checkpoint of this version"):
+    with pytest.raises(ModelError, match="not a checkpoint of this version"):
         predict_study(_head(), tmp_path)

@@ -11,7 +11,7 @@ from rsna19_kedro.datasets import TableDataset
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
-from rsna19_kedro.networks.whole_study import studies_outputs
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.pipelines.inference.nodes import predict_oof
 from rsna19_kedro.prediction.engine import Engine, Study, ahead
@@ -152,7 +152,8 @@ def test_network_with_masks_tells_their_areas(parts, tmp_path) -> None:
     place = 4
     network_input = LUT[torch.from_numpy(store.read("ID_s1")).clamp(-400, 1000).long() + 400]
     with torch.inference_mode():
-        (output,) = studies_outputs(network, [network_input[None]], float(LUT[0]))
+        (maps,) = whole_study_maps(network, [network_input[None]], float(LUT[0]))
+        output = network.classify(maps)
     expected = torch.sigmoid(output.masks[0, place]).mean(dim=(1, 2)).numpy()
     row = table[(table.study_id == "ID_s1") & (table.slice_num == place) & (table.tta == "normal")]
     assert np.allclose(row[list(AREAS)].to_numpy()[0], expected, atol=1e-4)

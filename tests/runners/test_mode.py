@@ -9,7 +9,7 @@ from kedro.pipeline import Pipeline
 
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.runners import GPURunner, machine
-from rsna19_kedro.runners.machine import RunnerOptions, choose_mode, local_slots
+from rsna19_kedro.runners.machine import RunnerOptions, check_reachable, choose_mode, local_slots
 from toy_graphs import toy, toy_catalog
 
 
@@ -86,7 +86,7 @@ def test_ray_is_for_several_devices(
 ) -> None:
     _cards(monkeypatch, cards)
     monkeypatch.setattr(machine, "ray_installed", lambda: True)
-    assert choose_mode(RunnerOptions(**given)).ray is ray  # type: ignore[arg-type]
+    assert choose_mode(RunnerOptions(**given))[0] is ray  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,6 @@ def test_slots_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("address", ["nonsense", "host:port"])
 def test_addresses_have_a_port(address: str) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed (.[cluster])")
-    from rsna19_kedro.runners.ray_session import check_reachable
-
     with pytest.raises(InputError, match="host:port is wanted"):
         check_reachable(address)
 

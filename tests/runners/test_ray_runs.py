@@ -234,20 +234,23 @@ def test_what_is_kept_in_memory_is_refused_before_anything_runs(tmp_path: Path) 
 def test_what_could_never_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    from rsna19_kedro.runners.needs import Needs
-    from rsna19_kedro.runners.ray_run import _check_room
-    from rsna19_kedro.runners.ray_session import Room
+    from rsna19_kedro.runners.machine import Slots
+    from rsna19_kedro.runners.ray_run import _check_slots
+    from rsna19_kedro.runners.worker import NodeRun
 
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 8 * 1024**3})
-    needs = {"a.train": Needs(2, "training", 1), "report": Needs(0, "other", 1)}
-    box = Room(4, 1, 4, "")
-    _check_room(needs, box, RunnerOptions(memory=8))
+    needs = {
+        "a.train": NodeRun("a.train", "training", gpus=2, cost=1),
+        "report": NodeRun("report", "other", gpus=0, cost=1),
+    }
+    box = Slots(4, 1, 4)
+    _check_slots(needs, box, RunnerOptions(memory=8))
     with pytest.raises(InputError, match=r"9 GB for a gpu node, but this machine has 8\.0 GB"):
-        _check_room(needs, box, RunnerOptions(memory={"gpu": 9}))
+        _check_slots(needs, box, RunnerOptions(memory={"gpu": 9}))
     with pytest.raises(InputError, match=r"a\.train asks for 2 GPUs.*more than 1 for it"):
-        _check_room(needs, Room(4, 1, 1, "", shared=True), RunnerOptions(address="a:1"))
+        _check_slots(needs, Slots(4, 1, 1, machines=2), RunnerOptions(address="a:1"))
     growing = RunnerOptions(address="a:1", gpus=4)
-    _check_room(needs, Room(4, 1, 0, "", shared=True), growing)
+    _check_slots(needs, Slots(4, 1, 0, machines=2), growing)
 
 
 def test_address_that_nobody_answers_is_told_in_seconds(tmp_path: Path) -> None:

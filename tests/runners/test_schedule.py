@@ -94,7 +94,7 @@ def _training(name: str, tags: set[str]) -> Node:
         return pd.DataFrame()
 
     inputs = {"recipe": f"params:{name}", "training": "params:training"}
-    return Node(train, inputs, name, name=f"{name}.train", tags=tags)
+    return Node(train, inputs, name, name=f"{name}.train", tags={"training", *tags})
 
 
 def _catalog(devices: int = 1, runner: dict | None = None) -> DataCatalog:

@@ -8,12 +8,19 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from rsna19_kedro.networks.input_size import InputSize
-from rsna19_kedro.networks.network_input import Draws, apply_lut, network_input
-from rsna19_kedro.training.augmentation import augmented_input, draw, mask_targets
+from rsna19_kedro.networks.network_input import Draws, apply_lut, look_up, network_input, resample
+from rsna19_kedro.training.augmentation import draw, mask_targets
 from rsna19_kedro.training.recipe import Augmentation
 
 LUT = torch.linspace(-1, 1, 1401)
 SIDE = 64
+
+
+def augmented_input(
+    hu: torch.Tensor, lut: torch.Tensor, draws: Draws, border: str, size: InputSize
+) -> torch.Tensor:
+    """Network input with random changes, as a training step makes it."""
+    return resample(look_up(hu, lut, size), float(lut[0]), draws, border, size)
 
 
 def _draws(angle=0.0, scale=1.0, shift=(0.0, 0.0), flip=(1.0, 1.0)) -> Draws:

@@ -1,7 +1,9 @@
 """Training end to end on tiny volumes: it learns, and a killed run ends with the same weights."""
 
+import functools
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +22,8 @@ from rsna19_kedro.training.optimizer import freeze_encoder
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 from rsna19_kedro.training.samples import FoldSlices
 from small_volumes import SIDE_PX, disk_masks, disk_volumes
+
+pytestmark = pytest.mark.slow
 
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)  # HU 20..80
 
@@ -97,6 +101,17 @@ def _train(recipe: Recipe, folder: Path, **settings) -> Trained:
     return train_model(_job(recipe, folder, **settings))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Callable[[str, str], Trained]:
+    """Trainings that nothing stops, one for all the kills that are compared with it."""
+
+    @functools.cache
+    def train(model: str, keep: str) -> Trained:
+        return _train(_recipe(model, keep=keep), tmp_path_factory.mktemp("undisturbed"))
+
+    return train
+
+
 @pytest.mark.parametrize(
     ("model", "keep", "killed_in"),
     [
@@ -110,12 +125,10 @@ def _train(recipe: Recipe, folder: Path, **settings) -> Trained:
     ],
 )
 def test_killed_and_resumed_gives_the_same_weights(
-    tmp_path, monkeypatch, model: str, keep: str, killed_in: tuple[int, int]
+    tmp_path, monkeypatch, undisturbed, model: str, keep: str, killed_in: tuple[int, int]
 ) -> None:
     recipe = _recipe(model, keep=keep)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    undisturbed = _train(recipe, tmp_path / "a")
+    expected = undisturbed(model, keep)
     with monkeypatch.context() as patch:
         train_unit = PhaseLoop._train_unit
 
@@ -126,13 +139,13 @@ def test_killed_and_resumed_gives_the_same_weights(
 
         patch.setattr(PhaseLoop, "_train_unit", killed)
         with pytest.raises(KeyboardInterrupt):
-            _train(recipe, tmp_path / "b")
-    resumed = _train(recipe, tmp_path / "b")
-    assert [row["phase"] for row in undisturbed.history] == ["prefit"] + ["main"] * 4
-    for row, again in zip(undisturbed.history, resumed.history, strict=True):
+            _train(recipe, tmp_path)
+    resumed = _train(recipe, tmp_path)
+    assert [row["phase"] for row in expected.history] == ["prefit"] + ["main"] * 4
+    for row, again in zip(expected.history, resumed.history, strict=True):
         assert row["val_loss"] == again["val_loss"]
-    assert undisturbed.weights.keys() == resumed.weights.keys()
-    for name, value in undisturbed.weights.items():
+    assert expected.weights.keys() == resumed.weights.keys()
+    for name, value in expected.weights.items():
         assert torch.equal(value, resumed.weights[name]), name
 
 
@@ -153,20 +166,21 @@ def test_state_of_another_recipe_is_not_taken_up(tmp_path, monkeypatch, caplog) 
     assert "training starts anew" in caplog.text
 
 
-@pytest.mark.parametrize("model", ["resnet18_400", SEGMENTATION])
-def test_it_learns_bright_disks(tmp_path, model: str) -> None:
-    phase = _only(optimizer="adamw", one_cycle={}, epochs=20, single_slice_epochs="all")
-    history = _train(_recipe(model, **phase), tmp_path).history
+BRIGHT = _only(optimizer="adamw", one_cycle={}, epochs=20, single_slice_epochs="all")
+
+
+def test_it_learns_bright_disks(tmp_path) -> None:
+    history = _train(_recipe("resnet18_400", **BRIGHT), tmp_path).history
     assert history[-1]["val_auc_any"] > 0.9
-    if model != SEGMENTATION:  # Its train_loss holds the masks' too.
-        assert history[-1]["train_loss"] < 0.8 * math.log(2)
+    assert history[-1]["train_loss"] < 0.8 * math.log(2)
 
 
 def test_decoder_learns_where_the_disks_are(tmp_path) -> None:
-    recipe = _recipe(SEGMENTATION, **_only(optimizer="adamw", one_cycle={}, epochs=20))
-    job = _job(recipe, tmp_path)
+    job = _job(_recipe(SEGMENTATION, **BRIGHT), tmp_path)
+    trained = train_model(job)
+    assert trained.history[-1]["val_auc_any"] > 0.9
     network = build_network(ZOO[SEGMENTATION])
-    network.load_state_dict(train_model(job).weights)
+    network.load_state_dict(trained.weights)
     network.eval()
     store, masks = job.slices.store, job.slices.masks
     inside = total = 0

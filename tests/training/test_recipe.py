@@ -20,7 +20,7 @@ def test_every_model_has_a_recipe_of_its_name(name: str) -> None:
     ("changes", "message"),
     [
         ({"optimiser": "adam"}, "optimiser"),
-        ({"model": "resnet18_40"}, "did you mean 'resnet18_400'"),
+        ({"model": "resnet18_40"}, "Did you mean 'resnet18_400'"),
         ({"variants": ["upside_down"]}, "upside_down"),
         ({"phases": {}}, "at least one phase"),
         ({"phases": {"mian": {"learning_rate": 1, "epochs": 1, "batch": 1}}}, "mian"),

@@ -1,18 +1,18 @@
 """What lies in a raw data folder: today's download, that of 2019, or the user's own data."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import ParameterError, SourceError
 
 LABEL_CSVS: Final = ("stage_2_train.csv", "stage_1_train.csv")
 """Kaggle's label files, the more complete one first (reference, section 1)."""
 
 _DEPTH: Final = 2
+_LISTED: Final = 10
 _STAGES: Final = {
     name + ending: name
     for name in ("stage_1_train", "stage_1_test", "stage_2_train", "stage_2_test")
@@ -56,7 +56,7 @@ def find_download(raw_dir: Path) -> Download:
     ``raw_dir`` and may be nested once more in themselves.
 
     Raises:
-        InputError: No such folder, an empty one, or none of the known stage folders.
+        SourceError: No such folder, an empty one, or none of the known stage folders.
     """
     _check_folder(raw_dir)
     found: dict[str, list[Path]] = {}
@@ -64,9 +64,12 @@ def find_download(raw_dir: Path) -> Download:
         found.setdefault(_STAGES[folder.name], []).append(folder)
     today = "stage_2_train" in found
     if not today and "stage_1_train" not in found:
-        there = sorted(_shown(path) for path in raw_dir.iterdir())
-        raise InputError(
-            f"{raw_dir} is in no layout that is known. It holds {_listed(there)}. Looked for, up "
+        there = sorted(f"{p.name}/" if p.is_dir() else p.name for p in raw_dir.iterdir())
+        listed = ", ".join(there[:_LISTED]) + (
+            f" and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
+        )
+        raise SourceError(
+            f"{raw_dir} is in no layout that is known. It holds {listed}. Looked for, up "
             f"to {_DEPTH} folders deep: stage_2_train/ (today's download) or stage_1_train/ (that "
             "of 2019), with or without '_images' at the end. For other data name its folders "
             "in the parameters under ingestion: own_data."
@@ -75,14 +78,15 @@ def find_download(raw_dir: Path) -> Download:
     folders = [(subset, path) for stage, subset in subsets.items() for path in found.get(stage, ())]
     ignored = [path for stage, paths in found.items() if stage not in subsets for path in paths]
     places = list(dict.fromkeys([*(path.parent for _, path in folders), raw_dir]))
-    csvs = [_first_file(name, places) for name in LABEL_CSVS]
+    looked_for = [[place / name for place in places] for name in LABEL_CSVS]
+    csvs = [next((path for path in paths if path.is_file()), None) for paths in looked_for]
     return Download(
         raw_dir=raw_dir,
         layout="today" if today else "2019",
         folders=tuple(folders),
         label_csv=next((path for path in csvs if path is not None), None),
         stage_1_csv=csvs[1] if today else None,
-        looked_for=tuple(place / name for name in LABEL_CSVS for place in places),
+        looked_for=tuple(path for paths in looked_for for path in paths),
         ignored=tuple(ignored),
     )
 
@@ -98,16 +102,17 @@ def own_download(
         labels_csv: CSV with labels, ``ID,Label`` or one row a slice.
 
     Raises:
-        InputError: A folder or the CSV is not there.
+        SourceError: A folder is missing or empty.
+        ParameterError: No folder is named, or the CSV does not exist.
     """
     pairs = [(subset, raw_dir / name) for subset, names in folders.items() for name in names]
     if not pairs:
-        raise InputError("ingestion: own_data names no folder under train, test or test2.")
+        raise ParameterError("ingestion: own_data names no folder under train, test or test2.")
     for _, folder in pairs:
         _check_folder(folder)
     csv = raw_dir / labels_csv if labels_csv else None
     if csv is not None and not csv.is_file():
-        raise InputError(
+        raise ParameterError(
             f"The label CSV {csv} (ingestion: own_data: labels_csv) does not exist. "
             f"A relative name starts from {raw_dir}."
         )
@@ -121,13 +126,13 @@ def list_files(download: Download) -> dict[str, list[str]]:
     own data elsewhere keep their absolute path.
 
     Raises:
-        InputError: A folder without any file.
+        SourceError: A folder without any file.
     """
     files: dict[str, list[str]] = {}
     for subset, folder in download.folders:
         names = sorted(_walk(folder))
         if not names:
-            raise InputError(
+            raise SourceError(
                 f"{folder} holds no file, but DICOM files of the subset {subset!r} are expected "
                 "there. Is the download unpacked?"
             )
@@ -137,14 +142,16 @@ def list_files(download: Download) -> dict[str, list[str]]:
 
 def _check_folder(folder: Path) -> None:
     if not folder.exists():
-        raise InputError(
+        raise SourceError(
             f"The folder {folder} does not exist. Set raw_dir (in conf/local/globals.yml or with "
             "--params raw_dir=PATH) to the folder of the unpacked download."
         )
     if not folder.is_dir():
-        raise InputError(f"{folder} is a file, but a folder of DICOM files is expected: unpack it.")
+        raise SourceError(
+            f"{folder} is a file, but a folder of DICOM files is expected: unpack it."
+        )
     if not any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise InputError(f"The folder {folder} is empty, but DICOM files are expected in it.")
+        raise SourceError(f"The folder {folder} is empty, but DICOM files are expected in it.")
 
 
 def _stage_folders(folder: Path, depth: int) -> Iterator[Path]:
@@ -165,16 +172,3 @@ def _walk(folder: Path) -> Iterator[str]:
 def _relative(name: str, raw_dir: Path) -> str:
     base = os.path.join(os.fspath(raw_dir), "")
     return (name[len(base) :] if name.startswith(base) else name).replace(os.sep, "/")
-
-
-def _first_file(name: str, places: Sequence[Path]) -> Path | None:
-    return next((place / name for place in places if (place / name).is_file()), None)
-
-
-def _shown(path: Path) -> str:
-    return f"{path.name}/" if path.is_dir() else path.name
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(islice(names, most)) + more

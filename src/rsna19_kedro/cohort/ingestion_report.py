@@ -216,17 +216,18 @@ def _tilt_histogram(tilt: "pd.Series[float]") -> str:
 def _patients(used: pd.DataFrame) -> str:
     studies = used.drop_duplicates("study_id")
     several = studies.groupby("patient_id").size()
-    train = set(used.loc[used["subset"] == "train", "patient_id"])
-    lines = [_line("patients with several studies", several.index[several > 1])]
-    lines.append(
+    nameless = studies["patient_id"] == "study:" + studies["study_id"]
+    patients = {name: pd.unique(rows["patient_id"]) for name, rows in used.groupby("subset")}
+    train = set(patients.get("train", ()))
+    lines = [
+        _line("patients with several studies", several.index[several > 1]),
         _line(
             "studies without a PatientID (each is taken as a patient of its own)",
-            studies.loc[studies["patient_id"] == "study:" + studies["study_id"], "study_id"],
-        )
-    )
+            studies.loc[nameless, "study_id"],
+        ),
+    ]
     for subset in SUBSETS[1:]:
-        patients = pd.unique(used.loc[used["subset"] == subset, "patient_id"])
-        both = [patient for patient in patients if patient in train]
+        both = [patient for patient in patients.get(subset, ()) if patient in train]
         lines.append(_line(f"patients of {subset} who are also in train", both))
     return _bullets(lines)
 

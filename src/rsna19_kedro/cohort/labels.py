@@ -1,6 +1,6 @@
 """Label CSVs of millions of rows, read and checked in seconds."""
 
-from collections.abc import Sequence
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from rsna19_kedro.cohort.download import Download
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import DamagedFileError, SourceError
+
+logger = logging.getLogger(__name__)
 
 _N = len(CLASSES)
 _SHOWN = 5
@@ -37,10 +40,6 @@ class LabelFindings:
     duplicated_slices: list[str]
     any_mismatch: list[str]
 
-    def as_dict(self) -> dict[str, Any]:
-        """The findings as plain values for JSON."""
-        return asdict(self)
-
 
 def read_label_csv(path: Path) -> tuple[pd.DataFrame, LabelFindings]:
     """Read labels, in Kaggle's form or with one row a slice.
@@ -55,7 +54,7 @@ def read_label_csv(path: Path) -> tuple[pd.DataFrame, LabelFindings]:
         first appearance, and what was odd.
 
     Raises:
-        InputError: Other columns, no rows, an unknown class, a class missing for a slice, a
+        DamagedFileError: Other columns, no rows, an unknown class, a class missing for a slice, a
             label that is not 0 or 1, or rows that contradict each other.
     """
     table = _read(path)
@@ -74,7 +73,7 @@ def read_label_csv(path: Path) -> tuple[pd.DataFrame, LabelFindings]:
             [_zero_or_one(table[name], path, column) for name in CLASSES], axis=1
         ).ravel()
     else:
-        raise InputError(
+        raise DamagedFileError(
             f"{path} has the columns {', '.join(table.column_names)}; expected ID and Label "
             f"(Kaggle's form) or sop_instance_uid, {', '.join(CLASSES)}."
         )
@@ -92,15 +91,46 @@ def read_label_csv(path: Path) -> tuple[pd.DataFrame, LabelFindings]:
     )
 
 
+def read_download_labels(
+    download: Download, slice_index: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read the label CSV of a download.
+
+    Args:
+        download: Where the CSV is.
+        slice_index: Slices that the labels should belong to.
+
+    Returns:
+        The table of ``read_label_csv``, and the fields of ``LabelFindings``.
+
+    Raises:
+        SourceError: No CSV, or one that does not name a single training slice.
+        DamagedFileError: See ``read_label_csv``.
+    """
+    if download.label_csv is None:
+        looked_for = ", ".join(map(str, download.looked_for)) or "ingestion: own_data: labels_csv"
+        raise SourceError(f"There is no CSV with labels. Looked for: {looked_for}.")
+    labels, findings = read_label_csv(download.label_csv)
+    train = slice_index.loc[slice_index["subset"] == "train", "sop_instance_uid"].dropna()
+    if not train.astype(object).isin(labels["sop_instance_uid"].astype(object)).any():
+        raise SourceError(
+            f"{download.label_csv} names {len(labels)} slices, such as "
+            f"{labels['sop_instance_uid'].iloc[0]}, but none of the {len(train)} training files, "
+            f"such as {train.iloc[0]}. Does the CSV belong to these files?"
+        )
+    logger.info("%d slices have labels in %s", len(labels), findings.file)
+    return labels, asdict(findings)
+
+
 def read_label_uids(path: Path) -> set[str]:
     """SOPInstanceUIDs that a label CSV names, without looking at its labels.
 
     Raises:
-        InputError: As ``read_label_csv`` for the columns and class names.
+        DamagedFileError: As ``read_label_csv`` for the columns and class names.
     """
     table = _read(path)
     if "ID" not in table.column_names:
-        raise InputError(
+        raise DamagedFileError(
             f"{path} has the columns {', '.join(table.column_names)}; expected ID and Label."
         )
     return set(_split_ids(table["ID"], path)[0])
@@ -112,12 +142,12 @@ def _read(path: Path) -> pa.Table:
     try:
         table = csv.read_csv(path, convert_options=options)
     except pa.ArrowInvalid as error:
-        raise InputError(
+        raise DamagedFileError(
             f"{path} cannot be read as a CSV: {error}. Expected the columns ID,Label."
         ) from error
     table = table.rename_columns([name.strip("\ufeff ") for name in table.column_names])
     if table.num_rows == 0:
-        raise InputError(f"{path} has no rows, but six labels a slice are expected.")
+        raise DamagedFileError(f"{path} has no rows, but six labels a slice are expected.")
     return table
 
 
@@ -136,8 +166,9 @@ def _split_ids(
         classes[hit] = number
     if (classes < 0).any():
         wrong = np.flatnonzero(classes < 0)
-        raise InputError(
-            f"{path}: {len(wrong)} IDs do not end with a known class: {_first(text, wrong)}. "
+        shown = _first([repr(str(text[int(i)])) for i in wrong[: _SHOWN + 1]])
+        raise DamagedFileError(
+            f"{path}: {len(wrong)} IDs do not end with a known class: {shown}. "
             f"Expected <SOPInstanceUID>_<class> with one of {', '.join(CLASSES)}."
         )
     stem = pc.replace_substring_regex(text, pattern=_CLASS_ENDING, replacement="")
@@ -156,7 +187,7 @@ def _zero_or_one(labels: pa.ChunkedArray, path: Path, ids: pa.ChunkedArray) -> N
     wrong = np.flatnonzero(~np.isin(values, (0.0, 1.0)))
     if len(wrong):
         shown = ", ".join(f"{ids[int(i)]}: {labels[int(i)]}" for i in wrong[:_SHOWN])
-        raise InputError(
+        raise DamagedFileError(
             f"{path}: {len(wrong)} labels are not 0 or 1, such as {shown}. Is it a submission "
             "instead of the labels?"
         )
@@ -176,12 +207,12 @@ def _fill(
     positive = np.bincount(cells, weights=values, minlength=len(uids) * _N)
     conflict = (positive > 0) & (positive < rows)
     if conflict.any():
-        raise InputError(
+        raise DamagedFileError(
             f"{path}: {conflict.sum()} labels are given both as 0 and as 1: "
             f"{_cells(uids, conflict)}. Correct the file: each slice and class has one label."
         )
     if (rows == 0).any():
-        raise InputError(
+        raise DamagedFileError(
             f"{path}: {(rows == 0).sum()} labels are missing: {_cells(uids, rows == 0)}. Every "
             "slice needs a row for each of the six classes. Is the file cut off?"
         )
@@ -191,11 +222,10 @@ def _fill(
 
 
 def _cells(uids: "pd.Series[str]", marked: NDArray[np.bool_]) -> str:
-    numbers = np.flatnonzero(marked)
-    names = [f"{uids.iloc[i // _N]}_{CLASSES[i % _N]}" for i in numbers[:_SHOWN]]
-    return ", ".join(names) + (", ..." if len(numbers) > _SHOWN else "")
+    return _first(
+        [f"{uids.iloc[i // _N]}_{CLASSES[i % _N]}" for i in np.flatnonzero(marked)[: _SHOWN + 1]]
+    )
 
 
-def _first(text: Sequence[object] | pa.ChunkedArray, numbers: NDArray[np.intp]) -> str:
-    names = [repr(str(text[int(i)])) for i in numbers[:_SHOWN]]
-    return ", ".join(names) + (", ..." if len(numbers) > _SHOWN else "")
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

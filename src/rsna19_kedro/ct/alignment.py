@@ -14,8 +14,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rsna19_kedro.contracts import PADDING_HU
-
 FLOOR_HU: Final = -1024
 """Padding outside the scanner's circle (-2000, -3024) counts as this: a step of 2,000 HU that
 nothing in the patient makes would ring into the neighbouring pixels."""
@@ -168,11 +166,6 @@ def place_labels(
     if overlap is not None:
         source, target = overlap
         window[target] = labels[source]
-
-
-def empty_volume(slices: int, size_px: int) -> np.ndarray:
-    """A volume (S, size, size) int16 in which nothing was measured."""
-    return np.full((slices, size_px, size_px), PADDING_HU, dtype=np.int16)
 
 
 def _overlap(

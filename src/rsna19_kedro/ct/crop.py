@@ -4,10 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rsna19_kedro.ct.alignment import AlignedGrid
+from rsna19_kedro.contracts import PADDING_HU
+from rsna19_kedro.ct.alignment import AlignedGrid, Placement, place_slice
 
 
-def centre_of_mass(slices: Sequence[np.ndarray | None], grid: AlignedGrid) -> tuple[int, int]:
+def centre_of_mass(
+    slices: Sequence[np.ndarray | None] | np.ndarray, grid: AlignedGrid
+) -> tuple[int, int]:
     """Centre of all that is above 0 HU in a study (reference, section 2).
 
     It is worked out from the slices as they are, each moved by its shift, so that no pixel
@@ -40,3 +43,39 @@ def centre_of_mass(slices: Sequence[np.ndarray | None], grid: AlignedGrid) -> tu
 def crop_corner(centre: tuple[int, int], size_px: int) -> tuple[int, int]:
     """First row and column of a square window round a centre; may be negative."""
     return centre[0] - size_px // 2, centre[1] - size_px // 2
+
+
+def assemble(
+    slices: Sequence[np.ndarray | None] | np.ndarray,
+    grid: AlignedGrid,
+    centre: tuple[int, int],
+    size_px: int,
+) -> np.ndarray:
+    """Put slices into one aligned and cropped volume.
+
+    Args:
+        slices: (H, W) int16 HU of each slice; for ``None`` the nearest other one is copied,
+            of two equally near ones that towards the feet.
+        grid: Where the slices lie.
+        centre: Row and column of the grid to crop round.
+        size_px: Side of the crop.
+
+    Returns:
+        (S, size_px, size_px) int16 HU.
+    """
+    volume = np.full((len(slices), size_px, size_px), PADDING_HU, dtype=np.int16)
+    corner = crop_corner(centre, size_px)
+    readable = np.array([number for number, hu in enumerate(slices) if hu is not None])
+    for number, hu in enumerate(slices):
+        if hu is not None:
+            place_slice(hu, grid.placements[number], volume[number], corner)
+    for number, hu in enumerate(slices):
+        if hu is None:
+            volume[number] = volume[readable[np.abs(readable - number).argmin()]]
+    return volume
+
+
+def crop_head(hu: np.ndarray, size_px: int) -> np.ndarray:
+    """Crop ``(S, H, W)`` int16 HU of slices that need no alignment round the centre of mass."""
+    grid = AlignedGrid(hu.shape[1], hu.shape[2], (Placement(0, 0),) * len(hu))
+    return assemble(hu, grid, centre_of_mass(hu, grid), size_px)

@@ -96,9 +96,14 @@ def is_axial(orientation: ArrayLike) -> NDArray[np.bool_]:
         orientation: (..., 6) values of ImageOrientationPatient.
 
     Returns:
-        (...) booleans. The steepest head CT gantries reach 30 degrees.
+        (...) booleans; false for an invalid orientation. The steepest head CT gantries reach
+        30 degrees.
     """
-    return np.asarray(slice_normal(orientation)[..., 2] > _AXIAL_LIMIT)
+    frames = np.asarray(orientation, dtype=float)
+    flat = frames.reshape(-1, 6)
+    axial = valid_orientation(flat)
+    axial[axial] = slice_normal(flat[axial])[:, 2] > _AXIAL_LIMIT
+    return axial.reshape(frames.shape[:-1])
 
 
 def tilt_deg(orientation: ArrayLike) -> FloatArray:
@@ -115,7 +120,7 @@ def tilt_deg(orientation: ArrayLike) -> FloatArray:
     """
     normal = slice_normal(orientation)
     angle = np.rad2deg(np.arctan2(-normal[..., 1], normal[..., 2])) + 0.0  # -0.0 becomes 0.0
-    return np.asarray(np.where(normal[..., 2] > _AXIAL_LIMIT, angle, np.nan))
+    return np.asarray(np.where(is_axial(orientation), angle, np.nan))
 
 
 def study_geometry(position: ArrayLike, orientation: ArrayLike) -> StudyGeometry:
@@ -130,7 +135,7 @@ def study_geometry(position: ArrayLike, orientation: ArrayLike) -> StudyGeometry
     """
     points = np.asarray(position, dtype=float).reshape(-1, 3)
     frames = np.asarray(orientation, dtype=float).reshape(-1, 6)
-    common = _most_common(frames)
+    common = most_common(frames, decimals=3)
     row = common[:3] / np.linalg.norm(common[:3])
     col = common[3:] / np.linalg.norm(common[3:])
     normal = slice_normal(common)
@@ -171,26 +176,8 @@ def order_slices(
     return np.asarray(order[np.lexsort((tie[order], group))])
 
 
-def same_position(position_mm: ArrayLike) -> NDArray[np.bool_]:
-    """Tell which slices share their position with another one.
-
-    Args:
-        position_mm: (S,) positions along the normal, in any order.
-
-    Returns:
-        (S,) booleans; a missing position (NaN) is never shared.
-    """
-    position = np.asarray(position_mm, dtype=float)
-    order = np.argsort(position)
-    close = np.diff(position[order]) < SAME_POSITION_MM
-    shared = np.zeros(len(position), dtype=bool)
-    shared[order[1:]] |= close
-    shared[order[:-1]] |= close
-    return shared
-
-
-def _most_common(frames: FloatArray) -> FloatArray:
-    _, first, counts = np.unique(
-        frames.round(3) + 0.0, axis=0, return_index=True, return_counts=True
-    )
-    return np.asarray(frames[first[counts.argmax()]])
+def most_common(rows: FloatArray, decimals: int | None = None) -> FloatArray:
+    """The most common row of ``(N, K)``; rows that are equal after rounding count as one."""
+    keys = rows if decimals is None else rows.round(decimals) + 0.0
+    _, first, counts = np.unique(keys, axis=0, return_index=True, return_counts=True)
+    return np.asarray(rows[first[counts.argmax()]])

@@ -1,13 +1,14 @@
 """The look-up table that turns HU -400..1000 into the network's input in [-1, 1]."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.errors import ParameterError, SourceError
 
 LUT_LOW_HU: Final = -400
 LUT_HIGH_HU: Final = 1000
@@ -39,7 +40,7 @@ def lut_from_knots(knots: Sequence[tuple[float, float]] = REFERENCE_KNOTS) -> np
         (1401,) float32, the values of HU -400, -399, ..., 1000.
 
     Raises:
-        InputError: The knots are not as described.
+        ParameterError: The knots are not as described.
     """
     table = np.asarray(knots, dtype=float)
     problem = None
@@ -52,7 +53,7 @@ def lut_from_knots(knots: Sequence[tuple[float, float]] = REFERENCE_KNOTS) -> np
     elif np.abs(table[:, 1]).max() > 1:
         problem = "their values leave -1..1"
     if problem:
-        raise InputError(
+        raise ParameterError(
             f"The knots of the HU table cannot be used: {problem}. Expected pairs [HU, value] "
             f"from {LUT_LOW_HU} to {LUT_HIGH_HU} HU with rising HU and values that rise within "
             "-1..1; see volume_prep.hu_lut.knots."
@@ -75,7 +76,7 @@ def lut_equalising(slices: Iterable[np.ndarray]) -> np.ndarray:
         (1401,) float32.
 
     Raises:
-        InputError: There is no voxel of a head in the sample.
+        SourceError: There is no voxel of a head in the sample.
     """
     counts = np.zeros(LUT_SIZE, dtype=np.int64)
     for hu in slices:
@@ -83,7 +84,7 @@ def lut_equalising(slices: Iterable[np.ndarray]) -> np.ndarray:
         counts += np.bincount(inside.astype(np.int64) - LUT_LOW_HU, minlength=LUT_SIZE)
     total = counts.sum()
     if total == 0:
-        raise InputError(
+        raise SourceError(
             "The HU table cannot be fitted: the sample of training slices shows no head (no "
             f"region above {LUT_LOW_HU} HU). Set volume_prep.hu_lut.kind to knots."
         )
@@ -92,6 +93,26 @@ def lut_equalising(slices: Iterable[np.ndarray]) -> np.ndarray:
     if high <= low:
         return np.linspace(-1, 1, LUT_SIZE).astype(np.float32)
     return (2 * (rank - low) / (high - low) - 1).astype(np.float32)
+
+
+def sample_slices(
+    volumes: VolumeStore, studies: pd.DataFrame, count: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Draw slices without replacement, each as likely as any other.
+
+    Args:
+        volumes: Prepared volumes.
+        studies: Rows of ``volume_index``.
+        count: Number of slices; all of them if there are fewer.
+        seed: Seed of the draw.
+
+    Yields:
+        (H, W) int16 HU.
+    """
+    study = np.repeat(studies["study_id"].to_numpy(dtype=object), studies["slices"])
+    number = np.concatenate([np.arange(slices) for slices in studies["slices"]] or [np.arange(0)])
+    for index in np.sort(np.random.default_rng(seed).permutation(len(study))[:count]):
+        yield volumes.read(str(study[index]), int(number[index]), int(number[index]) + 1)[0]
 
 
 def head_mask(hu: np.ndarray) -> np.ndarray:
@@ -111,11 +132,6 @@ def head_mask(hu: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.binary_fill_holes(regions == sizes.argmax()))
 
 
-def apply_lut(hu: np.ndarray, lut: np.ndarray) -> np.ndarray:
-    """Network input of HU values: float32 of the same shape; HU beyond the table are clipped."""
-    return np.asarray(lut[np.clip(hu, LUT_LOW_HU, LUT_HIGH_HU).astype(np.int64) - LUT_LOW_HU])
-
-
 def lut_to_table(lut: np.ndarray) -> pd.DataFrame:
     """Table with columns ``hu`` (int16) and ``value`` (float32) of a (1401,) array."""
     hu = np.arange(LUT_LOW_HU, LUT_HIGH_HU + 1, dtype=np.int16)
@@ -126,11 +142,11 @@ def lut_from_table(table: pd.DataFrame) -> np.ndarray:
     """The (1401,) float32 array of a table made by ``lut_to_table``.
 
     Raises:
-        InputError: The table is not of this form.
+        SourceError: The table is not of this form.
     """
     expected = np.arange(LUT_LOW_HU, LUT_HIGH_HU + 1)
     if {"hu", "value"} - set(table.columns) or not np.array_equal(table["hu"], expected):
-        raise InputError(
+        raise SourceError(
             f"The HU table has columns {list(table.columns)} and {len(table)} rows; expected hu "
             f"({LUT_LOW_HU}..{LUT_HIGH_HU}, one row each) and value. Run the pipeline volume_prep "
             "again."

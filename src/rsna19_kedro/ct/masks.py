@@ -5,7 +5,6 @@ Mask values 1..5 are the five types in the order of the classes, 6 is blood of n
 (reference, section 3).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +18,11 @@ from rsna19_kedro.contracts import CLASSES, ORIENTATION, POSITION
 from rsna19_kedro.ct.alignment import aligned_grid, place_labels
 from rsna19_kedro.ct.crop import crop_corner
 from rsna19_kedro.ct.geometry import StudyGeometry, study_geometry
-from rsna19_kedro.ct.study_volume import ALIGNED, resample, study_frame
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.ct.study_volume import ALIGNED, resample_slice, study_frame
+from rsna19_kedro.errors import DamagedFileError, SourceError
 
 TYPES: Final = CLASSES[:-1]
 UNCLASSIFIED: Final = 6
-MASK_LABEL_COLUMNS: Final = ("sop_instance_uid", *CLASSES, "unclassified")
 
 _RAS_TO_LPS: Final = np.diag([-1.0, -1.0, 1.0])
 _PARALLEL: Final = 0.05
@@ -60,13 +58,13 @@ def read_mask(path: Path, slices: pd.DataFrame) -> StudyMask:
         The mask as the slices see it.
 
     Raises:
-        InputError: The file cannot be read, holds other values, its planes are not parallel
-            to the slices, or the study lacks a geometry to match it with.
+        DamagedFileError: The file cannot be read, is not 3D or holds other values.
+        SourceError: Its planes are not parallel to the slices, or the study has no geometry.
     """
     labels, affine = _load(path)
     alignment = study_frame(slices).alignment
     if alignment != ALIGNED:
-        raise InputError(
+        raise SourceError(
             f"The mask {path} cannot be matched: study {slices['study_id'].iloc[0]} has no usable "
             f"geometry ({alignment})."
         )
@@ -82,17 +80,21 @@ def read_mask(path: Path, slices: pd.DataFrame) -> StudyMask:
             sampled.append(None)
             continue
         row = slices.iloc[number]
-        size = (int(row["rows"]), int(row["columns"]))
-        offset = (geometry.col_offset_mm[number], geometry.row_offset_mm[number])
-        spacing = (float(row["row_spacing_mm"]), float(row["col_spacing_mm"]))
         origin = affine[:3, 3] + plane * affine[:3, 2]
-        axes = (
-            _lookup(size[0], labels.shape[1], offset[0], spacing[0], origin, affine[:3, 1],
-                    geometry.col_direction),
-            _lookup(size[1], labels.shape[2], offset[1], spacing[1], origin, affine[:3, 0],
-                    geometry.row_direction),
-        )  # fmt: skip
-        sampled.append(_take(labels[plane], *axes))
+        rows = _lookup(
+            (int(row["rows"]), labels.shape[1]),
+            (geometry.col_offset_mm[number], float(row["row_spacing_mm"])),
+            (origin @ geometry.col_direction, affine[:3, 1] @ geometry.col_direction),
+        )
+        cols = _lookup(
+            (int(row["columns"]), labels.shape[2]),
+            (geometry.row_offset_mm[number], float(row["col_spacing_mm"])),
+            (origin @ geometry.row_direction, affine[:3, 0] @ geometry.row_direction),
+        )
+        values = labels[plane][np.ix_(rows, cols)]
+        values[rows < 0] = 0
+        values[:, cols < 0] = 0
+        sampled.append(values)
     used = np.unique(plane_of_slice[plane_of_slice >= 0])
     lost = int(np.count_nonzero(labels)) - int(np.count_nonzero(labels[used]))
     return StudyMask(sampled, lost)
@@ -122,39 +124,6 @@ def match_planes(planes_mm: NDArray[np.float64], slices_mm: NDArray[np.float64])
     return np.where(found, nearest, -1)
 
 
-def labels_of_mask(
-    mask: StudyMask, sop_instance_uids: Sequence[str], min_voxels: int
-) -> pd.DataFrame:
-    """Labels of the slices that a mask covers, counted before anything is shifted or cropped.
-
-    Args:
-        mask: Mask of a study.
-        sop_instance_uids: (S,) keys of its slices.
-        min_voxels: A class is present when at least so many voxels carry it (reference: more
-            than 3).
-
-    Returns:
-        ``sop_instance_uid``, six uint8 labels (``any`` is the maximum of the types) and
-        whether unclassified blood is present.
-    """
-    covered = [number for number, labels in enumerate(mask.slices) if labels is not None]
-    counts = np.array(
-        [np.bincount(labels.ravel(), minlength=7) for labels in mask.slices if labels is not None]
-    ).reshape(-1, 7)
-    present = counts >= min_voxels
-    types = present[:, 1:UNCLASSIFIED]
-    values = np.column_stack([types, types.any(axis=1)]).astype(np.uint8)
-    table = pd.DataFrame(values, columns=list(CLASSES))
-    uids = pd.Series([sop_instance_uids[number] for number in covered], dtype="str")
-    table.insert(0, "sop_instance_uid", uids)
-    return table.assign(unclassified=present[:, UNCLASSIFIED])
-
-
-def empty_mask_labels() -> pd.DataFrame:
-    """The table of ``labels_of_mask`` without a row, for data without masks."""
-    return labels_of_mask(StudyMask([], 0), [], 1)
-
-
 def align_mask(
     mask: StudyMask, slices: pd.DataFrame, record: pd.Series, crop_size_px: int
 ) -> np.ndarray:
@@ -172,7 +141,7 @@ def align_mask(
     shifts = np.stack([record["row_shifts_px"], record["col_shifts_px"]], axis=1)
     zoom = study_frame(slices).zoom
     moved = [
-        labels if labels is None or (z == 1).all() else resample(labels, z, order=0)
+        labels if labels is None or (z == 1).all() else resample_slice(labels, z, order=0)
         for labels, z in zip(mask.slices, zoom, strict=True)
     ]
     grid = aligned_grid(shifts, [(1, 1) if labels is None else labels.shape for labels in moved])
@@ -192,15 +161,15 @@ def _load(path: Path) -> tuple[np.ndarray, NDArray[np.float64]]:
         values = np.rint(np.asarray(image.dataobj, dtype=np.float32))
         lps = np.array(image.affine, dtype=np.float64)
     except Exception as error:  # a damaged file raises what its decompressor likes
-        raise InputError(
+        raise DamagedFileError(
             f"The mask {path} cannot be read as NIfTI: {error}. Remove it or replace it by a "
             "whole file."
         ) from error
     if values.ndim != 3:
-        raise InputError(f"The mask {path} has shape {values.shape}; expected three axes.")
+        raise DamagedFileError(f"The mask {path} has shape {values.shape}; expected three axes.")
     found = np.unique(values)
     if found[0] < 0 or found[-1] > UNCLASSIFIED:
-        raise InputError(
+        raise DamagedFileError(
             f"The mask {path} holds values {found[0]:g}..{found[-1]:g}; expected 0 for none, 1..5 "
             f"for {', '.join(TYPES)} and 6 for unclassified blood."
         )
@@ -224,7 +193,7 @@ def _along_slices(
         abs(unit[:, 1] @ geometry.row_direction),
     )
     if off > _PARALLEL:
-        raise InputError(
+        raise SourceError(
             f"The planes of the mask {path} are turned by {np.rad2deg(np.arcsin(min(off, 1))):.0f} "
             "degrees against the slices of its study; expected a mask drawn on these slices, "
             "saved with their orientation."
@@ -233,26 +202,18 @@ def _along_slices(
 
 
 def _lookup(
-    size: int,
-    mask_size: int,
-    offset_mm: float,
-    spacing_mm: float,
-    origin: NDArray[np.float64],
-    step: NDArray[np.float64],
-    direction: NDArray[np.float64],
+    sizes: tuple[int, int], slice_mm: tuple[float, float], mask_mm: tuple[Any, Any]
 ) -> NDArray[np.intp]:
-    """Index into the mask's axis for each pixel along the slice's axis; -1 outside."""
-    step_mm = float(step @ direction)
+    """Index into the mask's axis for each pixel along the slice's axis; -1 outside.
+
+    Args:
+        sizes: Pixels of the slice and of the mask.
+        slice_mm: Position of the slice's first pixel along the axis, and its pixel spacing.
+        mask_mm: The same of the mask, whose axis runs the other way if its spacing is negative.
+    """
+    (size, mask_size), (offset, spacing), (origin, step) = sizes, slice_mm, mask_mm
     if size == mask_size:
         index = np.arange(size)
-        return index if step_mm > 0 else index[::-1]
-    place = (offset_mm + np.arange(size) * spacing_mm - float(origin @ direction)) / step_mm
-    index = np.floor(place + 0.5).astype(np.intp)
+        return index if step > 0 else index[::-1]
+    index = np.floor((offset + np.arange(size) * spacing - origin) / step + 0.5).astype(np.intp)
     return np.where((index >= 0) & (index < mask_size), index, -1)
-
-
-def _take(plane: np.ndarray, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> np.ndarray:
-    values = plane[np.ix_(rows, cols)]
-    values[rows < 0] = 0
-    values[:, cols < 0] = 0
-    return values

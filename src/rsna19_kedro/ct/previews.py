@@ -1,13 +1,16 @@
 """Pictures of slices with their labels, for browsing a data set."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw
 
-from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.contracts import CLASSES, KEYS
+from rsna19_kedro.ct.volume_store import VolumeStore
 
 CLASS_COLOURS: Final = {
     "epidural": (230, 159, 0),
@@ -70,3 +73,66 @@ def draw_preview(
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
+
+
+def preview_table(
+    volumes: VolumeStore, studies: pd.Series, slice_index: pd.DataFrame, count: int
+) -> pd.DataFrame:
+    """Choose the slices to draw: those of some studies, spread evenly over all.
+
+    Args:
+        volumes: Prepared volumes.
+        studies: ``study_id`` of each study to choose from.
+        slice_index: Their slices, among others.
+        count: Number of studies to draw.
+
+    Returns:
+        ``KEYS`` and ``preview``, the name of the picture; one row per slice.
+    """
+    places = np.linspace(0, len(studies) - 1, min(count, len(studies))).round().astype(int)
+    placed = slice_index["slice_num"].notna() & slice_index["study_id"].isin(studies.iloc[places])
+    table = slice_index.loc[placed, list(KEYS)].astype({"slice_num": "int64"})
+    table = table.sort_values(["study_id", "slice_num"], ignore_index=True)
+    table["preview"] = [
+        f"{volumes.path(study_id).stem}/{number:03d}"
+        for study_id, number in zip(table["study_id"], table["slice_num"], strict=True)
+    ]
+    return table
+
+
+def preview_pictures(
+    volumes: VolumeStore,
+    table: pd.DataFrame,
+    labels: pd.DataFrame,
+    window: tuple[float, float],
+) -> dict[str, Callable[[], bytes]]:
+    """Functions that draw the slices of ``preview_table``, by the name of the picture.
+
+    Args:
+        volumes: Prepared volumes.
+        table: Slices to draw.
+        labels: ``sop_instance_uid`` and six labels; slices may be missing.
+        window: Centre and width of the display window in HU.
+    """
+    known = labels.set_index("sop_instance_uid")[list(CLASSES)]
+    present = {
+        uid: known.loc[uid].tolist() for uid in table["sop_instance_uid"] if uid in known.index
+    }
+    return {
+        row.preview: partial(
+            _draw, volumes, row.study_id, row.slice_num, present.get(row.sop_instance_uid), window
+        )
+        for row in table.itertuples()
+    }
+
+
+def _draw(
+    volumes: VolumeStore,
+    study_id: str,
+    number: int,
+    labels: Sequence[int] | None,
+    window: tuple[float, float],
+) -> bytes:
+    hu = volumes.read(study_id, number, number + 1)[0]
+    title = f"{study_id}  slice {number}"
+    return draw_preview(hu, labels, title, centre=window[0], width=window[1])

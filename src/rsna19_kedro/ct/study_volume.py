@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from rsna19_kedro.contracts import ORIENTATION, POSITION
-from rsna19_kedro.ct.alignment import (
-    AlignedGrid,
-    aligned_grid,
-    empty_volume,
-    place_slice,
-    slice_shifts,
+from rsna19_kedro.ct.alignment import aligned_grid, slice_shifts
+from rsna19_kedro.ct.crop import assemble, centre_of_mass
+from rsna19_kedro.ct.geometry import (
+    StudyGeometry,
+    most_common,
+    study_geometry,
+    valid_orientation,
 )
-from rsna19_kedro.ct.crop import centre_of_mass, crop_corner
-from rsna19_kedro.ct.geometry import StudyGeometry, study_geometry, valid_orientation
 
 ALIGNED: Final = "aligned"
 _SAME_SPACING: Final = 0.01
@@ -70,10 +69,6 @@ class VolumeRecord:
     slice_checksums: list[str]
     checksum: str
 
-    def as_dict(self) -> dict[str, object]:
-        """The record as plain values, for JSON or a table."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class StudyFrame:
@@ -110,7 +105,7 @@ def study_frame(slices: pd.DataFrame) -> StudyFrame:
     """
     spacing = slices[["row_spacing_mm", "col_spacing_mm"]].to_numpy(dtype=float)
     known = np.isfinite(spacing).all(axis=1) & (spacing > 0).all(axis=1)
-    common = _most_common(spacing[known]) if known.any() else np.full(2, np.nan)
+    common = most_common(spacing[known]) if known.any() else np.full(2, np.nan)
     row_mm, col_mm = float(common[0]), float(common[1])
     zoom = np.where(known[:, None], spacing / common, 1.0)
     zoom[np.abs(zoom - 1) < _SAME_SPACING] = 1.0
@@ -149,7 +144,7 @@ def build_volume(
     frame = study_frame(slices)
     checksums = ["" if hu is None else checksum(hu) for hu in decoded]
     decoded = [
-        hu if hu is None or (zoom == 1).all() else resample(hu, zoom)
+        hu if hu is None or (zoom == 1).all() else resample_slice(hu, zoom)
         for hu, zoom in zip(decoded, frame.zoom, strict=True)
     ]
     sizes = [(0, 0) if hu is None else (hu.shape[0], hu.shape[1]) for hu in decoded]
@@ -181,37 +176,7 @@ def build_volume(
     return volume, record
 
 
-def assemble(
-    slices: Sequence[np.ndarray | None],
-    grid: AlignedGrid,
-    centre: tuple[int, int],
-    size_px: int,
-) -> np.ndarray:
-    """Put slices into one aligned and cropped volume.
-
-    Args:
-        slices: (H, W) int16 HU of each slice; for ``None`` the nearest other one is copied,
-            of two equally near ones that towards the feet.
-        grid: Where the slices lie.
-        centre: Row and column of the grid to crop round.
-        size_px: Side of the crop.
-
-    Returns:
-        (S, size_px, size_px) int16 HU.
-    """
-    volume = empty_volume(len(slices), size_px)
-    corner = crop_corner(centre, size_px)
-    readable = np.array([number for number, hu in enumerate(slices) if hu is not None])
-    for number, hu in enumerate(slices):
-        if hu is not None:
-            place_slice(hu, grid.placements[number], volume[number], corner)
-    for number, hu in enumerate(slices):
-        if hu is None:
-            volume[number] = volume[readable[np.abs(readable - number).argmin()]]
-    return volume
-
-
-def resample(hu: np.ndarray, zoom: NDArray[np.float64], order: int = 1) -> np.ndarray:
+def resample_slice(hu: np.ndarray, zoom: NDArray[np.float64], order: int = 1) -> np.ndarray:
     """Give a slice another pixel spacing; the centre of its first pixel stays where it is.
 
     Args:
@@ -243,7 +208,7 @@ def checksum(pixels: np.ndarray) -> str:
 
 def _fill_sizes(sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
     known = np.array([size for size in sizes if size != (0, 0)])
-    rows, cols = _most_common(known)
+    rows, cols = most_common(known)
     return [(int(rows), int(cols)) if size == (0, 0) else size for size in sizes]
 
 
@@ -262,8 +227,3 @@ def _geometry(slices: pd.DataFrame, spacing_known: bool) -> tuple[StudyGeometry 
     if not geometry.parallel:
         return None, "the slices are not parallel"
     return geometry, ""
-
-
-def _most_common(rows: np.ndarray) -> np.ndarray:
-    _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
-    return np.asarray(rows[first[counts.argmax()]])

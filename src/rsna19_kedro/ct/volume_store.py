@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 import blosc2
 import numpy as np
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import DamagedFileError, SourceError
 from rsna19_kedro.files import atomic_path
 
 SUFFIX: Final = ".b2"
@@ -107,20 +107,15 @@ class VolumeStore:
             (stop - start, H, W) int16 HU.
 
         Raises:
-            InputError: The study is missing or its file is damaged.
+            SourceError: The study is missing.
+            DamagedFileError: Its file is damaged.
             IndexError: ``start`` or ``stop`` lie outside the volume.
         """
         frame, header = self._open(study_id)
         slices, rows, cols = header["shape"]
         end = slices if stop is None else stop
-        if not 0 <= start <= end <= slices:
-            raise IndexError(f"Study {study_id} has slices 0..{slices - 1}, not {start}..{end - 1}")
-        window = np.empty((end - start, rows, cols), dtype=np.int16)
-        try:
-            for index in range(start, end):
-                _decompress(frame, index, window[index - start])
-        except (RuntimeError, ValueError, OSError) as error:
-            raise self._damaged(study_id, error) from error
+        window = np.empty((max(end - start, 0), rows, cols), dtype=np.int16)
+        self._decompress(study_id, frame, start, end, window)
         return window
 
     def read_into(self, study_id: str, start: int, out: np.ndarray) -> None:
@@ -132,29 +127,15 @@ class VolumeStore:
             out: (n, H, W) int16, contiguous, of the study's own rows and columns.
 
         Raises:
-            InputError: The study is missing or its file is damaged.
+            SourceError: The study is missing.
+            DamagedFileError: Its file is damaged.
             IndexError: The slices lie outside the volume.
             ValueError: Slices of the store have another size.
         """
-        path = self.path(study_id)
-        try:
-            frame = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
-        except FileNotFoundError as error:
-            raise self._missing(study_id) from error
-        except (RuntimeError, ValueError, OSError) as error:
-            raise self._damaged(study_id, error) from error
-        if not 0 <= start <= start + len(out) <= frame.nchunks:
-            raise IndexError(
-                f"Study {study_id} has slices 0..{frame.nchunks - 1}, not {start}.."
-                f"{start + len(out) - 1}"
-            )
+        frame = self._frame(study_id)
         if len(out) and frame.chunksize != out[0].nbytes:
             raise ValueError(f"Study {study_id}: a slice has {frame.chunksize} bytes")
-        try:
-            for index, target in enumerate(out, start):
-                _decompress(frame, index, target)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise self._damaged(study_id, error) from error
+        self._decompress(study_id, frame, start, start + len(out), out)
 
     def shape(self, study_id: str) -> tuple[int, int, int]:
         """Slices, rows and columns of a study."""
@@ -167,26 +148,41 @@ class VolumeStore:
         return meta
 
     def _open(self, study_id: str) -> tuple[Any, dict[str, Any]]:
-        path = self.path(study_id)
+        frame = self._frame(study_id)
         try:
-            frame = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
             header: dict[str, Any] = json.loads(frame.vlmeta[META_KEY])
             if frame.nchunks != header["shape"][0]:
                 raise ValueError(f"{frame.nchunks} slices where {header['shape'][0]} belong")
-        except FileNotFoundError as error:
-            raise self._missing(study_id) from error
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             raise self._damaged(study_id, error) from error
         return frame, header
 
-    def _missing(self, study_id: str) -> InputError:
-        return InputError(
-            f"The volume of study {study_id} is not in {self.folder}: there is no file "
-            f"{self.path(study_id).name}. {REMEDY}"
-        )
+    def _frame(self, study_id: str) -> Any:
+        path = self.path(study_id)
+        try:
+            return blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+        except FileNotFoundError as error:
+            raise SourceError(
+                f"The volume of study {study_id} is not in {self.folder}: there is no file "
+                f"{path.name}. {REMEDY}"
+            ) from error
+        except (RuntimeError, ValueError, OSError) as error:
+            raise self._damaged(study_id, error) from error
 
-    def _damaged(self, study_id: str, error: Exception) -> InputError:
-        return InputError(
+    def _decompress(
+        self, study_id: str, frame: Any, start: int, stop: int, out: np.ndarray
+    ) -> None:
+        if not 0 <= start <= stop <= frame.nchunks:
+            last = frame.nchunks - 1
+            raise IndexError(f"Study {study_id} has slices 0..{last}, not {start}..{stop - 1}")
+        try:
+            for index, target in enumerate(out, start):
+                _decompress_slice(frame, index, target)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise self._damaged(study_id, error) from error
+
+    def _damaged(self, study_id: str, error: Exception) -> DamagedFileError:
+        return DamagedFileError(
             f"The volume of study {study_id} cannot be read, its file {self.path(study_id)} is "
             f"damaged ({error}). {REMEDY}"
         )
@@ -195,7 +191,7 @@ class VolumeStore:
 blosc2.set_releasegil(True)
 
 
-def _decompress(frame: Any, index: int, target: np.ndarray) -> None:
+def _decompress_slice(frame: Any, index: int, target: np.ndarray) -> None:
     """Decompress a slice without the interpreter lock, so that threads read side by side.
 
     ``SChunk.decompress_chunk`` would hold the lock and fetch the chunk twice.

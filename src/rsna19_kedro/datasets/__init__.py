@@ -1,15 +1,15 @@
-"""Kedro datasets that the ecosystem lacks."""
+"""Kedro datasets that the ecosystem lacks, one class per file."""
 
 from rsna19_kedro.datasets.checkpoint import CheckpointDataset
+from rsna19_kedro.datasets.csv_table import CsvTableDataset
 from rsna19_kedro.datasets.dicom_folder import DicomFolderDataset
 from rsna19_kedro.datasets.folder import FolderDataset
+from rsna19_kedro.datasets.json_file import JsonFileDataset
+from rsna19_kedro.datasets.level2_model import Level2ModelDataset
+from rsna19_kedro.datasets.png import PngDataset
+from rsna19_kedro.datasets.table import TableDataset
+from rsna19_kedro.datasets.text_file import TextFileDataset
 from rsna19_kedro.datasets.volume_store import VolumeStoreDataset
-from rsna19_kedro.datasets.whole_file import (
-    CsvTableDataset,
-    JsonFileDataset,
-    TableDataset,
-    TextFileDataset,
-)
 
 __all__ = [
     "CheckpointDataset",
@@ -17,6 +17,8 @@ __all__ = [
     "DicomFolderDataset",
     "FolderDataset",
     "JsonFileDataset",
+    "Level2ModelDataset",
+    "PngDataset",
     "TableDataset",
     "TextFileDataset",
     "VolumeStoreDataset",

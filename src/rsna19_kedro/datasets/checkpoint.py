@@ -1,22 +1,35 @@
 """A trained model as a Kedro dataset."""
 
-from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kedro.io import AbstractDataset
-
+from rsna19_kedro.datasets.local import LocalDataset
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
 
 
-class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
-    """One safetensors file with weights, configuration, look-up table and metadata.
+class CheckpointDataset(LocalDataset[Checkpoint]):
+    """A safetensors file with weights, configuration, look-up table and metadata.
 
     Args:
-        filepath: The file, on the local disk.
-        clears: Name of a folder beside the file that holds the training's resume state; emptied
-            once the file is saved, so that a kill at any moment loses neither.
-        metadata: Anything, for plugins such as kedro-viz.
+        filepath: The file.
+        clears: Name of the folder next to the file that holds the resume state of the training;
+            emptied after the file is saved, so that an interruption never loses both.
+        metadata: Read by plugins.
+
+    Example:
+        ```yaml
+        "{model}.fold_{fold}.checkpoint":
+          type: rsna19_kedro.datasets.CheckpointDataset
+          filepath: data/06_models/{model}/fold_{fold}/checkpoint.safetensors
+          clears: resume
+        ```
+
+        ```python
+        dataset = CheckpointDataset(
+            filepath="data/06_models/resnet18_400/fold_0/checkpoint.safetensors"
+        )
+        checkpoint = dataset.load()
+        ```
     """
 
     def __init__(
@@ -26,23 +39,15 @@ class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
         clears: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._filepath = PurePosixPath(filepath)
+        super().__init__(filepath=filepath, metadata=metadata)
         self._clears = clears
-        self.metadata = metadata
 
     def load(self) -> Checkpoint:
-        """Read the file; torch is imported only now."""
-        return Checkpoint.read(Path(self._filepath))
+        """Read the file; torch is imported only here."""
+        return Checkpoint.read(self._filepath)
 
     def save(self, data: Checkpoint) -> None:
-        """Write the file atomically, then empty the folder with the resume state."""
-        path = Path(self._filepath)
-        data.write(path)
+        """Write the file atomically, then empty the folder of the resume state."""
+        data.write(self._filepath)
         if self._clears is not None:
-            empty_folder(path.parent / self._clears)
-
-    def _exists(self) -> bool:
-        return Path(self._filepath).is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
+            empty_folder(self._filepath.parent / self._clears)

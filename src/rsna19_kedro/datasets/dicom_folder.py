@@ -3,41 +3,52 @@
 from pathlib import Path
 
 from rsna19_kedro.datasets.folder import FolderDataset
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import SourceError
 
 PHANTOM_MARKER = "phantoms.json"
 _STARTED_MARKER = ".phantoms-started.json"
 
 
 class DicomFolderDataset(FolderDataset):
-    """A folder of raw data, read-only for the pipelines (but for the phantoms').
+    """A folder of raw data; only the phantom pipeline writes to it.
 
-    It counts as existing when it holds something. A folder with phantoms counts only when
-    their marker file stands, which is written last.
+    It exists when it holds any file. A folder of phantoms exists only once its marker file,
+    which is written last, is present.
+
+    Example:
+        ```yaml
+        raw_download:
+          type: rsna19_kedro.datasets.DicomFolderDataset
+          filepath: ${runtime_params:raw_dir, ${globals:raw_dir}}
+        ```
+
+        ```python
+        folder = DicomFolderDataset(filepath="data/01_raw").load()
+        labels = folder / "stage_2_train.csv"
+        ```
     """
 
     def load(self) -> Path:
-        """Give the folder's path.
+        """Return the path of the folder.
 
         Raises:
-            InputError: There is no such folder, or it is empty.
+            SourceError: The folder does not exist or is empty.
         """
-        folder = Path(self._filepath)
+        folder = self._filepath
         if not folder.is_dir():
-            raise InputError(
+            raise SourceError(
                 f"The raw data folder {folder} does not exist. Name the folder of your download "
                 "with --params raw_dir=PATH, or as raw_dir in conf/local/globals.yml."
             )
         if not self._exists():
-            raise InputError(
+            raise SourceError(
                 f"The raw data folder {folder} is empty. Put the download there, or name its "
                 "folder with --params raw_dir=PATH."
             )
         return folder
 
     def _exists(self) -> bool:
-        folder = Path(self._filepath)
-        if not folder.is_dir():
+        if not self._filepath.is_dir():
             return False
-        names = {path.name for path in folder.iterdir()} - {".gitkeep"}
+        names = {path.name for path in self._filepath.iterdir()} - {".gitkeep"}
         return bool(names) and (PHANTOM_MARKER in names or _STARTED_MARKER not in names)

@@ -1,44 +1,40 @@
-"""A folder that a node may work in."""
+"""A folder as a Kedro dataset."""
 
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from kedro.io import AbstractDataset
+from rsna19_kedro.datasets.local import LocalDataset
 
 
-class FolderDataset(AbstractDataset[Path, Path]):
+class FolderDataset(LocalDataset[Path]):
     """A folder on the local disk, handed to a node as its path.
 
-    Nodes that take hours keep what they have finished in such a folder, so that a killed
-    run goes on from there; the table or checkpoint that says "finished" is a dataset of its
-    own.
+    Nodes that run for hours keep finished parts in such a folder, so that an interrupted run
+    resumes from them; the table or checkpoint that marks the end is a dataset of its own. The
+    folder need not exist: whatever writes the first file creates it.
 
-    Args:
-        filepath: The folder; it is made when it is first loaded.
-        metadata: Anything, for plugins such as kedro-viz.
+    Example:
+        ```yaml
+        new_dicom_folder:
+          type: rsna19_kedro.datasets.FolderDataset
+          filepath: data/07_model_output/new_study/dicom
+        ```
+
+        ```python
+        folder = FolderDataset(filepath="data/07_model_output/new_study/dicom").load()
+        files = sorted(folder.glob("*.dcm"))
+        ```
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = PurePosixPath(filepath)
-        self.metadata = metadata
-
     def load(self) -> Path:
-        """Make the folder if it is missing and give its path."""
-        folder = Path(self._filepath)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """Return the path of the folder."""
+        return self._filepath
 
     def save(self, data: Path) -> None:
-        """Check that what was worked in is this folder.
+        """Check that a node worked in this folder, and create it if the node wrote nothing.
 
         Raises:
-            ValueError: Another folder was given.
+            ValueError: ``data`` is another folder.
         """
-        if Path(data).resolve() != Path(self._filepath).resolve():
+        if data.resolve() != self._filepath.resolve():
             raise ValueError(f"{data} is not the folder of this dataset, {self._filepath}")
-
-    def _exists(self) -> bool:
-        return Path(self._filepath).is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
+        self._filepath.mkdir(parents=True, exist_ok=True)

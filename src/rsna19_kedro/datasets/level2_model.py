@@ -2,37 +2,39 @@
 
 import shutil
 import tempfile
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from kedro.io import AbstractDataset
-
+from rsna19_kedro.datasets.local import LocalDataset
 from rsna19_kedro.ensemble.candidate import DESCRIPTION, Candidate
 from rsna19_kedro.ensemble.registry import load_candidate
 
 
-class Level2ModelDataset(AbstractDataset[Candidate, Candidate]):
-    """A folder with ``candidate.json`` and, for boosting, CatBoost's own files.
+class Level2ModelDataset(LocalDataset[Candidate]):
+    """A folder with ``candidate.json`` and the files of the candidate's own format.
 
-    The folder is written beside its place and renamed, so that a killed run leaves the old
-    one or the new one, never a mixture.
+    The folder is written under a temporary name and renamed, so that an interrupted run leaves
+    the old or the new model, never a mixture.
 
-    Args:
-        filepath: The folder, on the local disk.
-        metadata: Anything, for plugins such as kedro-viz.
+    Example:
+        ```yaml
+        level2_model:
+          type: rsna19_kedro.datasets.level2_model.Level2ModelDataset
+          filepath: data/06_models/level2
+        ```
+
+        ```python
+        model = Level2ModelDataset(filepath="data/06_models/level2").load()
+        probabilities = model.predict(first_level)
+        ```
     """
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = PurePosixPath(filepath)
-        self.metadata = metadata
 
     def load(self) -> Candidate:
         """Read the folder, whatever kind of candidate it holds."""
-        return load_candidate(Path(self._filepath))
+        return load_candidate(self._filepath)
 
     def save(self, data: Candidate) -> None:
         """Replace the folder."""
-        folder = Path(self._filepath)
+        folder = self._filepath
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
         try:
@@ -45,7 +47,4 @@ class Level2ModelDataset(AbstractDataset[Candidate, Candidate]):
             shutil.rmtree(part, ignore_errors=True)
 
     def _exists(self) -> bool:
-        return (Path(self._filepath) / DESCRIPTION).is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
+        return (self._filepath / DESCRIPTION).is_file()

@@ -1,67 +1,49 @@
-"""kedro-datasets' files, written whole or not at all.
+"""Atomic saves for the datasets of kedro-datasets.
 
-kedro-datasets write under the final name, so a kill leaves half a file that counts as existing
-and that ``--only-missing-outputs`` takes for finished.
+kedro-datasets write under the final name, so that an interrupted save leaves a partial file that
+counts as existing and that ``--only-missing-outputs`` takes for finished.
 """
 
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pandas as pd
-from kedro_datasets.json import JSONDataset
-from kedro_datasets.pandas import CSVDataset, ParquetDataset
-from kedro_datasets.text import TextDataset
+from kedro.io import Version
 
-from rsna19_kedro.files import atomic_path, empty_folder
+from rsna19_kedro.files import atomic_path
 
 
-class _WholeFile:
-    """In front of a dataset with ``_filepath`` and ``_protocol``: saves beside, then renames."""
+class WholeFileMixin:
+    """Save to a temporary file, then rename it; put it before a versioned dataset class.
+
+    Example:
+        ```yaml
+        labels:
+          type: rsna19_kedro.datasets.TableDataset
+          filepath: data/02_intermediate/labels.parquet
+          versioned: true
+        ```
+
+        ```python
+        class YamlFileDataset(WholeFileMixin, kedro_datasets.yaml.YAMLDataset): ...
+        ```
+    """
 
     _filepath: PurePosixPath
+    _version: Version | None
     _protocol: str
 
     def save(self, data: Any) -> None:
-        """Save; on an error, what stood under the name stays."""
+        """Save; if that fails, the file that was there stays as it was."""
         if self._protocol != "file":  # Object stores show an upload only once it has ended.
             super().save(data)  # type: ignore[misc]
             return
-        final = self._filepath
+        # Kedro's private attributes, because its classes offer no other way to save elsewhere:
+        # for the time of the save, the dataset is the temporary file, without versions.
+        final: PurePosixPath = self._get_save_path()  # type: ignore[attr-defined]
+        before = self._filepath, self._version
         with atomic_path(Path(final)) as part:
-            self._filepath = PurePosixPath(part)
+            self._filepath, self._version = PurePosixPath(part), None
             try:
                 super().save(data)  # type: ignore[misc]
             finally:
-                self._filepath = final
-
-
-class TableDataset(_WholeFile, ParquetDataset):
-    """A Parquet file.
-
-    Args:
-        clears: Name of a folder beside the file that holds the table's finished parts; emptied
-            once the whole is saved, so that a kill at any moment loses neither.
-        options: As for ``pandas.ParquetDataset``.
-    """
-
-    def __init__(self, *, clears: str | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self._clears = clears
-
-    def save(self, data: pd.DataFrame) -> None:
-        """Save, then empty the folder of parts."""
-        super().save(data)
-        if self._clears is not None:
-            empty_folder(Path(self._filepath).parent / self._clears)
-
-
-class CsvTableDataset(_WholeFile, CSVDataset):
-    """A CSV file."""
-
-
-class JsonFileDataset(_WholeFile, JSONDataset):
-    """A JSON file."""
-
-
-class TextFileDataset(_WholeFile, TextDataset):
-    """A text file, HTML too."""
+                self._filepath, self._version = before

@@ -8,14 +8,16 @@ three times as fast as pydicom's value classes and turns a malformed value into 
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -119,11 +121,9 @@ def read_header(path: str | Path) -> Row:
     except OSError as error:
         row["problem"] = f"cannot be read: {error.strerror or error}"
         return row
-    if isinstance(parsed, str):
-        row["problem"] = parsed
-        return row
-    _fill(row, parsed.header)
-    row["problem"] = _problem(row, parsed, size)
+    if isinstance(parsed, _Parsed):
+        _fill(row, parsed.header)
+    row["problem"] = parsed if isinstance(parsed, str) else _problem(row, parsed, size)
     return row
 
 
@@ -136,12 +136,10 @@ def _parse(path: str | Path) -> tuple[_Parsed | str, int]:
         if start[128:132] != b"DICM" and start[:2] not in _FIRST_GROUPS:
             return "not DICOM", size
         if size > len(start):
-            try:
+            with suppress(Exception):  # The header may go on beyond it: see the whole file.
                 parsed = _parse_header(io.BytesIO(start))
-            except Exception:  # the header may go on beyond the first read: see the whole file
-                parsed = None
-            if parsed is not None and parsed.offset is not None:
-                return parsed, size
+                if parsed.offset is not None:
+                    return parsed, size
     try:
         with open(path, "rb") as whole:
             return _parse_header(whole), size
@@ -180,11 +178,15 @@ def _fill(row: Row, header: FileDataset) -> None:
         if len(values) == len(columns) and None not in values:
             row.update(zip(columns, values, strict=True))
     syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax is None:
-        implicit, little = header.original_encoding
-        plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        syntax = ImplicitVRLittleEndian if implicit else plain
-    row["transfer_syntax_uid"] = str(syntax)
+    row["transfer_syntax_uid"] = str(default_syntax(header) if syntax is None else syntax)
+
+
+def default_syntax(header: Dataset) -> UID:
+    """Transfer syntax of a file that does not name it: the one that it was parsed with."""
+    implicit, little = header.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
 def _problem(row: Row, parsed: _Parsed, size: int) -> str | None:

@@ -5,10 +5,10 @@ from typing import Final
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from rsna19_kedro.dicom.headers import default_syntax
 from rsna19_kedro.dicom.quiet import quiet_pydicom
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import DamagedFileError
 
 WRAP_MODULO: Final = 4096
 WRAP_INTERCEPT: Final = -1000
@@ -30,20 +30,20 @@ def read_hu(path: Path) -> np.ndarray:
         (H, W) int16 HU, as in the file: padding below -1024 is left as it is.
 
     Raises:
-        InputError: The file is missing, is no DICOM, holds no pixels, several frames or
+        DamagedFileError: The file is missing, is no DICOM, holds no pixels, several frames or
             colours, or its pixel data are cut off or cannot be decoded.
     """
     quiet_pydicom()
     try:
         dataset = dcmread(path, force=True)
     except Exception as error:  # pydicom lets all sorts through on a malformed file
-        raise InputError(f"{path} cannot be read as DICOM: {error}") from error
+        raise DamagedFileError(f"{path} cannot be read as DICOM: {error}") from error
     _check_image(dataset, path)
     try:
         stored = dataset.pixel_array
     except Exception as error:  # decoders raise what they like
         reason = " ".join(str(error).split())[:300]
-        raise InputError(
+        raise DamagedFileError(
             f"The pixel data of {path} cannot be decoded: {reason}. Expected "
             f"{dataset.Rows} x {dataset.Columns} pixels of {dataset.BitsAllocated} bits. Get a "
             "whole copy of the file, or leave it out."
@@ -101,26 +101,23 @@ def _check_image(dataset: Dataset, path: Path) -> None:
     samples = dataset.get("SamplesPerPixel") or 1
     kind = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if "PixelData" not in dataset:
-        raise InputError(f"{path} holds no pixel data; expected one CT slice.")
+        raise DamagedFileError(f"{path} holds no pixel data; expected one CT slice.")
     if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}; expected one CT slice.")
+        raise DamagedFileError(f"{path} lacks {', '.join(missing)}; expected one CT slice.")
     if int(frames) > 1:
-        raise InputError(
+        raise DamagedFileError(
             f"{path} holds {frames} frames; expected one CT slice. Convert it to one file a slice."
         )
     if int(samples) != 1 or not kind.startswith("MONOCHROME"):
-        raise InputError(
+        raise DamagedFileError(
             f"{path} is an image of {samples} samples a pixel, {kind}; expected one CT slice in "
             "grey values."
         )
-    dataset.setdefault("SamplesPerPixel", 1)
-    dataset.setdefault("PhotometricInterpretation", "MONOCHROME2")
-    dataset.setdefault("PixelRepresentation", 0)
-    dataset.setdefault("BitsStored", dataset.BitsAllocated)
+    defaults = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "BitsStored": dataset.BitsAllocated}
+    for keyword, value in {**defaults, "PhotometricInterpretation": "MONOCHROME2"}.items():
+        dataset.setdefault(keyword, value)
     if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding
-        plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
+        dataset.file_meta.TransferSyntaxUID = default_syntax(dataset)
 
 
 def _number(dataset: Dataset, keyword: str, default: float, path: Path) -> float:
@@ -130,4 +127,4 @@ def _number(dataset: Dataset, keyword: str, default: float, path: Path) -> float
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: {keyword} is {value!r}; expected one number.") from error
+        raise DamagedFileError(f"{path}: {keyword} is {value!r}; expected one number.") from error

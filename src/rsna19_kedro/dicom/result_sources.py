@@ -10,10 +10,10 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom import config
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, generate_uid
+from pydicom.uid import UID, CTImageStorage, generate_uid
 from scipy import ndimage
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import SourceError
 
 _OF_IMAGES: Final = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
@@ -30,7 +30,6 @@ _OF_PATIENT: Final = (
 """Attributes that results must have, if only empty (type 2)."""
 
 _UIDS: Final = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def result_sources(root: Path, paths: Sequence[str], *, include_phi: bool) -> li
         include_phi: Whether results carry over what the headers say of the patient.
 
     Raises:
-        InputError: The images differ in size or spacing, or lack their position, so that no
+        SourceError: The images differ in size or spacing, or lack their position, so that no
             segmentation can refer to them.
     """
     headers = [pydicom.dcmread(root / path, stop_before_pixels=True, force=True) for path in paths]
@@ -112,7 +111,7 @@ def result_sources(root: Path, paths: Sequence[str], *, include_phi: bool) -> li
         for header in headers
     }
     if len(kinds) > 1:
-        raise InputError(
+        raise SourceError(
             f"no DICOM results: its images have {len(kinds)} different sizes or spacings, and "
             "a DICOM segmentation refers to one"
         )
@@ -122,7 +121,7 @@ def result_sources(root: Path, paths: Sequence[str], *, include_phi: bool) -> li
         if any(name not in header for header in headers)
     ]
     if lacking:
-        raise InputError(f"no DICOM results: its images lack {', '.join(lacking)}")
+        raise SourceError(f"no DICOM results: its images lack {', '.join(lacking)}")
     positions = np.array([header.ImagePositionPatient for header in headers], dtype=float)
     gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     distance_mm = float(np.median(gaps)) if len(gaps) else 1.0
@@ -137,9 +136,8 @@ def _source(header: Dataset, distance_mm: float, include_phi: bool) -> Dataset:
         if name in header:
             found[name] = header[name]
     for name in _OF_PATIENT:
-        if name not in found:
-            setattr(found, name, "")
-    found.setdefault("SOPClassUID", UID(CT_IMAGE))
+        found.setdefault(name, "")
+    found.setdefault("SOPClassUID", CTImageStorage)
     found.setdefault("Modality", "CT")
     # Positions without a frame of reference are taken to share one: they are of one series.
     for name, instead in (("SeriesInstanceUID", "series of "), ("FrameOfReferenceUID", "frame ")):

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import highdicom as hd
 import numpy as np
@@ -18,6 +18,7 @@ from highdicom import sr
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import Code, codes
+from pydicom.uid import JPEGLSLossless
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.dicom.result_sources import HeatPlace
@@ -113,15 +114,9 @@ def structured_report(found: StudyFindings) -> sr.EnhancedSR:
     return sr.EnhancedSR(
         evidence=list(found.sources),
         content=content,
-        series_instance_uid=hd.UID(),
         series_number=9001,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=MANUFACTURER,
-        software_versions=found.version,
         series_description="Haemorrhage probabilities, research only",
-        coding_schemes=_schemes(),
+        **_equipment(found.version),
     )
 
 
@@ -155,19 +150,13 @@ def evidence_segmentation(found: StudyFindings) -> hd.seg.Segmentation | None:
         segmentation_type=hd.seg.SegmentationTypeValues.FRACTIONAL,
         fractional_type=hd.seg.SegmentationFractionalTypeValues.PROBABILITY,
         segment_descriptions=segments,
-        series_instance_uid=hd.UID(),
         series_number=9002,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=MANUFACTURER,
-        software_versions=found.version,
         device_serial_number="none",
         content_label="EVIDENCE",
         content_description="Evidence for haemorrhage times probability; no outline",
         series_description="Haemorrhage evidence, research only",
-        transfer_syntax_uid="1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
-        coding_schemes=_schemes(),
+        transfer_syntax_uid=JPEGLSLossless,
+        **_equipment(found.version),
     )
 
 
@@ -220,11 +209,15 @@ def _segment(number: int, name: str, found: StudyFindings) -> hd.seg.SegmentDesc
     )
 
 
-def _schemes() -> list[CodingSchemeIdentificationItem]:
-    return [
-        CodingSchemeIdentificationItem(
-            designator=_SCHEME,
-            name="Types of intracranial haemorrhage of rsna19_kedro",
-            version="1",
-        )
-    ]
+def _equipment(version: str) -> dict[str, Any]:
+    """What report and segmentation say alike: new UIDs, equipment, this project's codes."""
+    name = "Types of intracranial haemorrhage of rsna19_kedro"
+    return {
+        "series_instance_uid": hd.UID(),
+        "sop_instance_uid": hd.UID(),
+        "instance_number": 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": MANUFACTURER,
+        "software_versions": version,
+        "coding_schemes": [CodingSchemeIdentificationItem(_SCHEME, name=name, version="1")],
+    }

@@ -1,16 +1,15 @@
 """Which series of a new study to predict: the axial soft-tissue head series, and why."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import pydicom
 
 from rsna19_kedro.contracts import ORIENTATION
-from rsna19_kedro.ct.geometry import valid_orientation
+from rsna19_kedro.ct.geometry import is_axial, valid_orientation
 from rsna19_kedro.errors import counted
 
 SERIES: Final = ("study_id", "series_instance_uid")
@@ -30,21 +29,6 @@ _NOT_HEAD_MM: Final = 350.0
 _USUAL_DISTANCE_MM: Final = 5.0
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A series and whether it can be used.
-
-    Attributes:
-        refusal: Why it cannot; empty if it can.
-        remarks: What a person should know of it.
-        rank: The lower, the rather it is picked among the usable ones of its study.
-    """
-
-    refusal: str
-    remarks: tuple[str, ...]
-    rank: tuple[float, ...]
-
-
 def pick_series(headers: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Pick a series a study.
 
@@ -60,41 +44,35 @@ def pick_series(headers: pd.DataFrame, root: Path) -> pd.DataFrame:
     rows = []
     for key, slices in usable.groupby(list(SERIES), dropna=False, sort=True):
         details = _details(root / str(slices["path"].iloc[0]))
-        judged = judge_series(slices, details)
         rows.append(
             {
                 **dict(zip(SERIES, key, strict=True)),
                 "slices": int(slices["sop_instance_uid"].nunique()),
-                "distance_mm": _distance_mm(slices),
                 "description": details["SeriesDescription"],
                 "kernel": details["ConvolutionKernel"],
-                "refusal": judged.refusal,
-                "remarks": "; ".join(judged.remarks),
-                "rank": judged.rank,
+                **_assess(slices, details),
             }
         )
-    table = pd.DataFrame(
-        rows,
-        columns=[
-            *(*SERIES, "slices", "distance_mm", "description", "kernel"),
-            *("refusal", "remarks", "rank"),
-        ],
-    )
-    return _picked(table)
+    columns = [*SERIES, "slices", "distance_mm", "description", "kernel"]
+    return _picked(pd.DataFrame(rows, columns=[*columns, "refusal", "remarks", "rank"]))
 
 
-def judge_series(slices: pd.DataFrame, details: dict[str, str]) -> Judged:
-    """Judge a series by its headers.
+def _assess(slices: pd.DataFrame, details: dict[str, str]) -> dict[str, Any]:
+    """Decide from its headers whether a series can be used.
 
     Args:
         slices: Rows of the table of headers.
         details: Description, kernel, contrast agent and body part of its first file.
+
+    Returns:
+        ``distance_mm``; ``refusal``, why it cannot be used, or empty; ``remarks``, what a person
+        should know of it; ``rank``: of the usable series of a study the lowest is picked.
     """
+    extent_mm, distance_mm, gap = _distances(slices)
     text = f"{details['SeriesDescription']} {details['BodyPartExamined']}"
     orientation = slices[ORIENTATION].to_numpy(dtype=float)
     valid = valid_orientation(orientation)
-    frames = orientation[valid]
-    axial = np.abs(np.cross(frames[:, :3], frames[:, 3:])[:, 2]) > np.sqrt(0.5)
+    axial = is_axial(orientation[valid])
     refusal = ""
     if valid.any() and not axial.all():
         refusal = "not axial" if not axial.any() else "its slices have several orientations"
@@ -102,24 +80,26 @@ def judge_series(slices: pd.DataFrame, details: dict[str, str]) -> Judged:
         refusal = "no orientation in its headers"
     elif _BODY.search(text):
         refusal = "not a head, by its body part or description"
-    elif _extent_mm(slices) > _NOT_HEAD_MM:
-        refusal = f"{_extent_mm(slices):.0f} mm long, too long for a head"
+    elif extent_mm > _NOT_HEAD_MM:
+        refusal = f"{extent_mm:.0f} mm long, too long for a head"
     elif details["ContrastBolusAgent"] or _CONTRAST.search(details["SeriesDescription"]):
         refusal = "with contrast agent, which looks like blood"
-    sharp = bool(_SHARP.search(f"{details['ConvolutionKernel']}")) or bool(
-        _SHARP.search(details["SeriesDescription"])
-    )
-    distance = _distance_mm(slices)
+    names = (details["ConvolutionKernel"], details["SeriesDescription"])
+    sharp = any(_SHARP.search(name) for name in names)
     remarks = []
     if sharp:
         remarks.append("a sharp kernel: noisier than what the models know")
-    gap = _largest_gap(slices)
     if gap > 1.8:
         remarks.append(f"its largest distance of slices is {gap:.1f} times the median: gaps?")
     if len(slices) < 8:
         remarks.append(f"only {counted(len(slices), 'slice')}")
-    off = abs(np.log(distance / _USUAL_DISTANCE_MM)) if np.isfinite(distance) else 9.0
-    return Judged(refusal, tuple(remarks), (float(sharp), round(float(off), 2), -len(slices)))
+    off = abs(np.log(distance_mm / _USUAL_DISTANCE_MM)) if np.isfinite(distance_mm) else 9.0
+    return {
+        "distance_mm": distance_mm,
+        "refusal": refusal,
+        "remarks": "; ".join(remarks),
+        "rank": (float(sharp), round(float(off), 2), -len(slices)),
+    }
 
 
 def _picked(table: pd.DataFrame) -> pd.DataFrame:
@@ -148,25 +128,15 @@ def _picked(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=["refusal", "remarks", "rank"])
 
 
-def _positions_mm(slices: pd.DataFrame) -> np.ndarray:
-    """Different positions of the slices along z, sorted."""
+def _distances(slices: pd.DataFrame) -> tuple[float, float, float]:
+    """Extent and median slice distance along z in mm; largest distance over the median."""
     z = slices["position_z"].to_numpy(dtype=float)
-    return np.unique(z[np.isfinite(z)].round(2))
-
-
-def _extent_mm(slices: pd.DataFrame) -> float:
-    z = _positions_mm(slices)
-    return float(np.ptp(z)) if len(z) else 0.0
-
-
-def _distance_mm(slices: pd.DataFrame) -> float:
-    gaps = np.diff(_positions_mm(slices))
-    return float(np.median(gaps)) if len(gaps) else float("nan")
-
-
-def _largest_gap(slices: pd.DataFrame) -> float:
-    gaps = np.diff(_positions_mm(slices))
-    return float(gaps.max() / np.median(gaps)) if len(gaps) else 1.0
+    z = np.unique(z[np.isfinite(z)].round(2))
+    gaps = np.diff(z)
+    if not len(gaps):
+        return 0.0, float("nan"), 1.0
+    median = np.median(gaps)
+    return float(np.ptp(z)), float(median), float(gaps.max() / median)
 
 
 def _details(path: Path) -> dict[str, str]:

@@ -1,14 +1,14 @@
 """The table of all slices: which ones are usable, to which study and place they belong."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rsna19_kedro.contracts import ORIENTATION, POSITION
-from rsna19_kedro.ct.geometry import order_slices, study_geometry, valid_orientation
+from rsna19_kedro.ct.geometry import is_axial, order_slices, study_geometry, valid_orientation
 from rsna19_kedro.dicom.headers import COLUMNS, INTEGER_TAGS, TEXT_TAGS, TRUNCATED
 
 SUBSETS: Final = ("train", "test", "test2")
@@ -16,7 +16,10 @@ SUBSETS: Final = ("train", "test", "test2")
 
 
 _TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
-_TEXT_COLUMNS = frozenset((*TEXT_TAGS, "subset", "path", "transfer_syntax_uid", "problem"))
+_TYPES: Final[dict[str, Any]] = {
+    **dict.fromkeys((*TEXT_TAGS, "subset", "path", "transfer_syntax_uid", "problem"), _TEXT),
+    **dict.fromkeys(INTEGER_TAGS, "Int32"),
+}
 _GEOMETRY = ("position_mm", "row_offset_mm", "col_offset_mm", "tilt_deg")
 _ORDER: Final = (
     *("sop_instance_uid", "study_id", "patient_id", "series_instance_uid", "slice_num"),
@@ -33,15 +36,10 @@ def headers_table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     Returns:
         Text as strings, whole numbers as nullable Int32, other numbers as float64.
     """
-    columns = {}
-    for name in ("subset", "path", *COLUMNS):
-        values = [row.get(name) for row in rows]
-        if name in _TEXT_COLUMNS:
-            columns[name] = pd.Series(values, dtype=_TEXT)
-        elif name in INTEGER_TAGS:
-            columns[name] = pd.Series(values, dtype="Int32")
-        else:
-            columns[name] = pd.Series(values, dtype="float64")
+    columns = {
+        name: pd.Series([row.get(name) for row in rows], dtype=_TYPES.get(name, "float64"))
+        for name in ("subset", "path", *COLUMNS)
+    }
     return pd.DataFrame(columns)
 
 
@@ -71,9 +69,12 @@ def number_slices(headers: pd.DataFrame) -> pd.DataFrame:
     usable = _usable(table).to_numpy()
     slice_num = np.full(len(table), -1, dtype=np.int64)
     geometry = {name: np.full(len(table), np.nan) for name in _GEOMETRY}
-    arrays = _StudyArrays(table)
+    # As arrays: taking a study's rows out of them costs microseconds.
+    numbers = (POSITION, ORIENTATION, ["slice_location_mm", "instance_number"])
+    arrays = [table[names].to_numpy(dtype=float) for names in numbers]
+    arrays.append(table[["sop_instance_uid", "path"]].to_numpy(dtype=object))
     for rows in _studies(table, usable):
-        order, values = arrays.arrange(rows)
+        order, values = _arrange(*(array[rows] for array in arrays))
         slice_num[rows[order]] = np.arange(len(rows))
         for name, value in values.items():
             geometry[name][rows] = value
@@ -112,7 +113,7 @@ def _mark_other_series(table: pd.DataFrame) -> None:
     """Keep one series a study, and one patient: that with most axial slices."""
     key = ["study_id", "patient_id", "series_instance_uid"]
     usable = table.loc[_usable(table), key].fillna("")
-    axial = _axial(table.loc[usable.index])
+    axial = is_axial(table.loc[usable.index, ORIENTATION])
     sizes = usable.assign(axial=axial, slices=1).groupby(key, sort=True)[["axial", "slices"]].sum()
     sizes = sizes.reset_index().sort_values(
         ["study_id", "axial", "slices"], ascending=[True, False, False], kind="stable"
@@ -132,14 +133,6 @@ def _mark_other_series(table: pd.DataFrame) -> None:
     )
 
 
-def _axial(table: pd.DataFrame) -> NDArray[np.bool_]:
-    frames = table[ORIENTATION].to_numpy(dtype=float)
-    axial = valid_orientation(frames)
-    frames = frames[axial]
-    axial[axial] = np.abs(np.cross(frames[:, :3], frames[:, 3:])[:, 2]) > np.sqrt(0.5)
-    return axial
-
-
 def _studies(table: pd.DataFrame, usable: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
     """Row numbers of each study's usable slices, in the order of the table."""
     rows = np.flatnonzero(usable)
@@ -150,37 +143,24 @@ def _studies(table: pd.DataFrame, usable: NDArray[np.bool_]) -> Iterator[NDArray
         yield from np.split(rows[order], starts)
 
 
-class _StudyArrays:
-    """Columns as arrays: taking a study's rows out of them costs microseconds."""
+def _arrange(
+    position: NDArray[np.float64],
+    orientation: NDArray[np.float64],
+    location_instance: NDArray[np.float64],
+    uid_path: NDArray[np.object_],
+) -> tuple[NDArray[np.intp], dict[str, NDArray[np.float64] | float]]:
+    """Order of a study's rows and its geometry columns.
 
-    def __init__(self, table: pd.DataFrame) -> None:
-        self.position = table[POSITION].to_numpy(dtype=float)
-        self.orientation = table[ORIENTATION].to_numpy(dtype=float)
-        self.location = table["slice_location_mm"].to_numpy(dtype=float)
-        self.instance = table["instance_number"].to_numpy(dtype=float)
-        self.uids = table["sop_instance_uid"].to_numpy(dtype=object)
-        self.paths = table["path"].to_numpy(dtype=object)
-
-    def arrange(
-        self, rows: NDArray[np.intp]
-    ) -> tuple[NDArray[np.intp], dict[str, NDArray[np.float64] | float]]:
-        """Order of a study's rows and its geometry columns.
-
-        A study that lacks a position or an orientation somewhere is ordered by whatever all
-        of its slices have: z, SliceLocation, InstanceNumber, else the file name (quirk 17).
-        """
-        position, frames = self.position[rows], self.orientation[rows]
-        if np.isfinite(position).all() and valid_orientation(frames).all():
-            found = study_geometry(position, frames)
-            return order_slices(found.position_mm, self.uids[rows]), {
-                "position_mm": found.position_mm,
-                "row_offset_mm": found.row_offset_mm,
-                "col_offset_mm": found.col_offset_mm,
-                "tilt_deg": found.tilt_deg,
-            }
-        z = position[:, 2]
-        for value, is_mm in ((z, True), (self.location[rows], True), (self.instance[rows], False)):
-            if np.isfinite(value).all():
-                order = order_slices(value, self.uids[rows])
-                return order, {"position_mm": value} if is_mm else {}
-        return order_slices(z, self.paths[rows]), {"position_mm": z}
+    A study that lacks a position or an orientation somewhere is ordered by whatever all of its
+    slices have: z, SliceLocation, InstanceNumber, else the file name (quirk 17).
+    """
+    uids, paths = uid_path.T
+    if np.isfinite(position).all() and valid_orientation(orientation).all():
+        found = study_geometry(position, orientation)
+        geometry = {name: getattr(found, name) for name in _GEOMETRY}
+        return order_slices(found.position_mm, uids), geometry
+    z, (location, instance) = position[:, 2], location_instance.T
+    for value, is_mm in ((z, True), (location, True), (instance, False)):
+        if np.isfinite(value).all():
+            return order_slices(value, uids), {"position_mm": value} if is_mm else {}
+    return order_slices(z, paths), {"position_mm": z}

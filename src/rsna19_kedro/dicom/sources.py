@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import nibabel
-import numpy as np
-
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import SourceError
 
 MAX_UNPACKED_BYTES: Final = 20 * 2**30
 """A zip file that would unpack to more is refused."""
@@ -43,12 +40,12 @@ def opened(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[Source]:
         max_bytes: Greatest size of all files of a zip together, unpacked.
 
     Raises:
-        InputError: Nothing there, an empty folder, or a zip file that is not safe to unpack.
+        SourceError: Nothing there, an empty folder, or a zip file that is not safe to unpack.
     """
     if path.is_dir():
         yield _folder(path, path)
     elif not path.is_file():
-        raise InputError(
+        raise SourceError(
             f"The source {path} does not exist. Name a folder, a DICOM file, a zip file or a "
             "NIfTI file (on the command line: --params source=PATH)."
         )
@@ -67,7 +64,7 @@ def _folder(folder: Path, shown: Path) -> Source:
         file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
     )
     if not files:
-        raise InputError(f"The source {shown} holds no file.")
+        raise SourceError(f"The source {shown} holds no file.")
     return Source(folder, tuple(files))
 
 
@@ -79,7 +76,7 @@ def _unpack(path: Path, target: Path, max_bytes: int) -> None:
             name = PurePosixPath(member.filename.replace("\\", "/"))
             link = (member.external_attr >> 16) & 0o170000 == 0o120000
             if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or link:
-                raise InputError(
+                raise SourceError(
                     f"The zip file {path} holds the path {member.filename!r}, which leads out of "
                     "it. It was not unpacked; make it anew from the folder of DICOM files."
                 )
@@ -97,63 +94,8 @@ def _unpack(path: Path, target: Path, max_bytes: int) -> None:
                     file.write(block)
 
 
-def _too_large(path: Path, max_bytes: int) -> InputError:
-    return InputError(
+def _too_large(path: Path, max_bytes: int) -> SourceError:
+    return SourceError(
         f"The zip file {path} unpacks to more than {max_bytes / 2**30:.1f} GiB. Unpack it "
         "yourself and name the folder, or raise new_study.max_unpacked_gib."
     )
-
-
-def read_nifti(path: Path, size_px: int, padding_hu: int) -> np.ndarray:
-    """Read a head in HU from NIfTI, cropped round its centre of mass like a prepared study.
-
-    Args:
-        path: A 3D file with HU and an affine; its axes may point anywhere.
-        size_px: Side of the crop, in pixels.
-        padding_hu: What lies beyond the file's pixels.
-
-    Returns:
-        ``(S, size_px, size_px)`` int16 from feet to head; rows from front to back, columns
-        from the patient's right to left.
-
-    Raises:
-        InputError: Not NIfTI, not 3D, or nothing in it that could be HU.
-    """
-    try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
-        values = np.asarray(image.get_fdata(dtype=np.float32))
-    except Exception as error:  # nibabel lets all sorts through on a damaged file
-        raise InputError(f"{path} is no readable NIfTI file: {error}") from error
-    if values.ndim != 3:
-        raise InputError(f"{path} has {values.ndim} axes; a head in HU has three.")
-    if not (np.isfinite(values).all() and values.min() < -300 and values.max() < 32767):
-        raise InputError(
-            f"{path} holds values from {values.min():g} to {values.max():g}, which are not HU "
-            "(air is about -1000). Convert it to HU first."
-        )
-    # Canonical axes point to the patient's right, front and head.
-    hu = np.clip(values, -1024, 32767).astype(np.int16).transpose(2, 1, 0)[:, ::-1, ::-1]
-    return crop_head(hu, size_px, padding_hu)
-
-
-def crop_head(hu: np.ndarray, size_px: int, padding_hu: int) -> np.ndarray:
-    """Crop ``(S, H, W)`` HU to a square round the centre of mass of what is above 0 HU.
-
-    Args:
-        hu: int16.
-        size_px: Side of the square.
-        padding_hu: What lies beyond the slices.
-    """
-    rows, cols = _middle(hu)
-    half = size_px // 2
-    wide = np.pad(hu, ((0, 0), (half, half), (half, half)), constant_values=padding_hu)
-    return np.ascontiguousarray(wide[:, rows : rows + size_px, cols : cols + size_px])
-
-
-def _middle(hu: np.ndarray) -> tuple[int, int]:
-    """Row and column of the centre of mass of what is above 0 HU."""
-    above = np.argwhere(hu > 0)
-    if not len(above):
-        return hu.shape[1] // 2, hu.shape[2] // 2
-    row, col = np.floor(above[:, 1:].mean(axis=0) + 0.5)  # As ct.crop rounds.
-    return int(row), int(col)

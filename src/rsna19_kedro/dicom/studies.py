@@ -1,23 +1,34 @@
-"""Prepares studies one by one, each at most once."""
+"""Prepare the volumes of all studies, each at most once."""
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import ORIENTATION, POSITION
-from rsna19_kedro.ct.study_volume import VolumeRecord
+from rsna19_kedro.ct.study_volume import ALIGNED, VolumeRecord, build_volume
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.dicom.study_volume import prepare_study
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.dicom.pixels import read_hu
+from rsna19_kedro.dicom.volume_index import volume_table
+from rsna19_kedro.errors import DamagedFileError, InputError, SourceError
+from rsna19_kedro.parallel import map_in_processes
+
+logger = logging.getLogger(__name__)
 
 PREPARATION: Final = 1
 """Number of the way in which volumes are prepared; another one makes all of them anew."""
+
+_WORTH_PROCESSES = 100
+"""Fewer studies than this are prepared sooner by this process than others could be started."""
+_NAMED = 5
 
 COLUMNS: Final = (
     *("study_id", "sop_instance_uid", "slice_num", "path", "rows", "columns"),
@@ -28,51 +39,36 @@ COLUMNS: Final = (
 """Columns of ``slice_index`` that decide on the voxels of a volume."""
 
 
-class StudySlices(Sequence[pd.DataFrame]):
-    """The slices of each study, cut out of the index only when they are asked for.
+def study_slices(slice_index: pd.DataFrame) -> list[pd.DataFrame]:
+    """Split ``slice_index`` into the slices of each study, by ``study_id`` and ``slice_num``.
 
     Args:
-        slice_index: One row a file; those without ``slice_num`` are left out.
+        slice_index: One row per file; those without ``slice_num`` are left out.
+
+    Returns:
+        Tables with the columns ``COLUMNS``; views of one table, so that many studies fit.
 
     Raises:
-        InputError: The slices of a study are not numbered 0, 1, 2, ...
+        SourceError: The slices of a study are not numbered 0, 1, 2, ...
     """
-
-    def __init__(self, slice_index: pd.DataFrame) -> None:
-        placed = slice_index.loc[slice_index["slice_num"].notna(), list(COLUMNS)]
-        self.table = placed.sort_values(["study_id", "slice_num"], ignore_index=True)
-        ids = self.table["study_id"].to_numpy(dtype=object)
-        first = np.flatnonzero(ids[1:] != ids[:-1]) + 1 if len(ids) else np.array([], dtype=int)
-        self._starts = np.concatenate([[0], first]) if len(ids) else first
-        self._stops = np.append(first, len(ids)) if len(ids) else first
-        number = self.table["slice_num"].to_numpy(dtype=int)
-        expected = np.arange(len(ids)) - np.repeat(self._starts, self._stops - self._starts)
-        wrong = np.flatnonzero(number != expected)
-        if len(wrong):
-            raise InputError(
-                f"The slices of study {ids[wrong[0]]} in slice_index are not numbered 0, 1, 2, "
-                f"...: number {number[wrong[0]]} stands where {expected[wrong[0]]} belongs. Run "
-                "the pipeline ingestion again."
-            )
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    @overload
-    def __getitem__(self, index: int) -> pd.DataFrame: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[pd.DataFrame]: ...
-
-    def __getitem__(self, index: int | slice) -> pd.DataFrame | Sequence[pd.DataFrame]:
-        """Rows of one study, by ``slice_num``."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return self.table.iloc[self._starts[index] : self._stops[index]]
+    placed = slice_index.loc[slice_index["slice_num"].notna(), list(COLUMNS)]
+    table = placed.sort_values(["study_id", "slice_num"], ignore_index=True)
+    number = table["slice_num"].to_numpy(dtype=int)
+    expected = table.groupby("study_id").cumcount().to_numpy()
+    wrong = np.flatnonzero(number != expected)
+    if len(wrong):
+        row = wrong[0]
+        raise SourceError(
+            f"The slices of study {table['study_id'].iloc[row]} in slice_index are not numbered "
+            f"0, 1, 2, ...: number {number[row]} stands where {expected[row]} belongs. Run the "
+            "pipeline ingestion again."
+        )
+    bounds = np.append(np.flatnonzero(expected == 0), len(table))
+    return [table.iloc[start:stop] for start, stop in pairwise(bounds)]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """What became of a study.
 
     Attributes:
@@ -88,16 +84,60 @@ class Outcome:
     problem: str = ""
 
 
+def prepare_studies(
+    slice_index: pd.DataFrame,
+    root: Path,
+    store: VolumeStore,
+    crop_size_px: int,
+    workers: int | None,
+) -> pd.DataFrame:
+    """Prepare every study whose stored volume is missing or was made from other input.
+
+    Args:
+        slice_index: One row per DICOM file.
+        root: Folder of the raw data, which the paths of ``slice_index`` are relative to.
+        store: Where the volumes go.
+        crop_size_px: Side of the crop.
+        workers: Processes; ``None`` takes all cores.
+
+    Returns:
+        ``volume_index``, see ``volume_table``.
+
+    Raises:
+        SourceError: Not a single study can be prepared.
+    """
+    parts = list(store.folder.glob(".part-*"))
+    for part in parts:
+        part.unlink(missing_ok=True)
+    if parts:
+        logger.info("Removed %d unfinished files of an earlier run", len(parts))
+    studies = study_slices(slice_index)
+    outcomes = list(
+        map_in_processes(
+            partial(prepare_once, root, store, crop_size_px),
+            studies,
+            description="Preparing volumes",
+            workers=1 if len(studies) < _WORTH_PROCESSES else workers,
+        )
+    )
+    log_outcomes(outcomes)
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    if not records:
+        reason = outcomes[0].problem if outcomes else "slice_index holds no usable slice"
+        raise SourceError(f"No study could be prepared: {reason}")
+    return volume_table(records)
+
+
 def prepare_once(
     root: Path, store: VolumeStore, crop_size_px: int, slices: pd.DataFrame
-) -> Outcome:
+) -> StudyOutcome:
     """Prepare and store a study unless its stored volume was made from the same input.
 
     Args:
         root: Folder of the raw data.
         store: Where the volume goes.
         crop_size_px: Side of the crop.
-        slices: Rows of one study, as ``StudySlices`` gives them.
+        slices: Rows of one study, as ``study_slices`` gives them.
     """
     study_id = str(slices["study_id"].iloc[0])
     wanted = fingerprint(root, slices, crop_size_px)
@@ -108,13 +148,40 @@ def prepare_once(
             meta = {}
         record = meta.get("record")
         if meta.get("fingerprint") == wanted and isinstance(record, dict):
-            return Outcome(study_id, _restored(record), reused=True)
+            return StudyOutcome(study_id, _restored(record), reused=True)
     try:
         volume, made = prepare_study(slices, root, crop_size_px)
     except InputError as error:
-        return Outcome(study_id, problem=str(error))
+        return StudyOutcome(study_id, problem=str(error))
     store.write(study_id, volume, {"fingerprint": wanted, "record": _storable(made)})
-    return Outcome(study_id, made.as_dict())
+    return StudyOutcome(study_id, asdict(made))
+
+
+def prepare_study(
+    slices: pd.DataFrame, root: Path, crop_size_px: int
+) -> tuple[np.ndarray, VolumeRecord]:
+    """Decode, align and crop a study.
+
+    A slice that cannot be decoded keeps its number and is replaced by the nearest one that can;
+    see ``build_volume`` for the rest.
+
+    Args:
+        slices: Rows of ``slice_index`` of one study, by ``slice_num`` from 0.
+        root: Folder that ``path`` is relative to.
+        crop_size_px: Side of the square that is kept, round the centre of mass.
+
+    Returns:
+        Volume (S, crop_size_px, crop_size_px) int16 HU, at least -1024 where something was
+        measured and ``PADDING_HU`` elsewhere; and its record.
+
+    Raises:
+        DamagedFileError: No slice of the study can be decoded.
+    """
+    decoded, repairs = _decode(root, slices["path"].tolist())
+    if len(repairs) == len(decoded):
+        study_id = slices["study_id"].iloc[0]
+        raise DamagedFileError(f"Study {study_id}: none of its slices can be read. {repairs[0]}")
+    return build_volume(slices, decoded, repairs, crop_size_px)
 
 
 def fingerprint(root: Path, slices: pd.DataFrame, crop_size_px: int) -> str:
@@ -130,14 +197,6 @@ def fingerprint(root: Path, slices: pd.DataFrame, crop_size_px: int) -> str:
     return digest.hexdigest()
 
 
-def remove_partial_files(folder: Path) -> int:
-    """Remove what a killed run was writing; returns how many files that were."""
-    parts = list(folder.glob(".part-*"))
-    for part in parts:
-        part.unlink(missing_ok=True)
-    return len(parts)
-
-
 def _state(path: Path) -> tuple[int, int] | None:
     try:
         found = path.stat()
@@ -150,9 +209,43 @@ def _storable(record: VolumeRecord) -> dict[str, Any]:
     """JSON has no NaN: null stands for it in the file."""
     return {
         key: None if isinstance(value, float) and np.isnan(value) else value
-        for key, value in record.as_dict().items()
+        for key, value in asdict(record).items()
     }
 
 
 def _restored(record: dict[str, Any]) -> dict[str, Any]:
     return {key: float("nan") if value is None else value for key, value in record.items()}
+
+
+def log_outcomes(outcomes: Sequence[StudyOutcome]) -> None:
+    """Say what was prepared, what was reused, what was repaired and what was left out."""
+    done = [outcome.record for outcome in outcomes if outcome.record is not None]
+    reused = sum(outcome.reused for outcome in outcomes)
+    logger.info("%d volumes: %d prepared, %d reused", len(done), len(done) - reused, reused)
+    plain = [record for record in done if record["alignment"] != ALIGNED]
+    repaired = [record for record in done if record["repaired"]]
+    lost = [outcome for outcome in outcomes if outcome.record is None]
+    for record in plain[:_NAMED]:
+        logger.warning("Study %s is not aligned: %s", record["study_id"], record["alignment"])
+    for record in repaired[:_NAMED]:
+        logger.warning(
+            "Study %s: slices %s show their neighbour. %s",
+            *(record["study_id"], record["repaired"], record["repairs"][0]),
+        )
+    for outcome in lost:  # the manifest does not name them, so the log names all
+        logger.error("Study %s is left out: %s", outcome.study_id, outcome.problem)
+    for found, what in ((plain, "not aligned"), (repaired, "repaired")):
+        if len(found) > _NAMED:
+            logger.warning("%d studies in all are %s; volume_index lists them", len(found), what)
+
+
+def _decode(root: Path, paths: Sequence[str]) -> tuple[list[np.ndarray | None], dict[int, str]]:
+    decoded: list[np.ndarray | None] = []
+    repairs: dict[int, str] = {}
+    for number, path in enumerate(paths):
+        try:
+            decoded.append(read_hu(root / path))
+        except InputError as error:
+            decoded.append(None)
+            repairs[number] = str(error).replace(f"{root}/", "")
+    return decoded, repairs

@@ -1,17 +1,9 @@
-"""The manifest of the prepared volumes, and what the log says about them."""
+"""The manifest of the prepared volumes."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-
-from rsna19_kedro.ct.study_volume import ALIGNED
-from rsna19_kedro.dicom.studies import Outcome
-
-logger = logging.getLogger(__name__)
-
-_NAMED = 5
 
 
 def volume_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -48,23 +40,8 @@ def identical_slices(volume_index: pd.DataFrame) -> pd.DataFrame:
     return again[order].sort_values(order, ignore_index=True)
 
 
-def log_outcomes(outcomes: Sequence[Outcome]) -> None:
-    """Say what was prepared, what was reused, what was repaired and what was left out."""
-    done = [outcome.record for outcome in outcomes if outcome.record is not None]
-    reused = sum(outcome.reused for outcome in outcomes)
-    logger.info("%d volumes: %d prepared, %d reused", len(done), len(done) - reused, reused)
-    plain = [record for record in done if record["alignment"] != ALIGNED]
-    repaired = [record for record in done if record["repaired"]]
-    lost = [outcome for outcome in outcomes if outcome.record is None]
-    for record in plain[:_NAMED]:
-        logger.warning("Study %s is not aligned: %s", record["study_id"], record["alignment"])
-    for record in repaired[:_NAMED]:
-        logger.warning(
-            "Study %s: slices %s show their neighbour. %s",
-            *(record["study_id"], record["repaired"], record["repairs"][0]),
-        )
-    for outcome in lost:  # the manifest does not name them, so the log names all
-        logger.error("Study %s is left out: %s", outcome.study_id, outcome.problem)
-    for found, what in ((plain, "not aligned"), (repaired, "repaired")):
-        if len(found) > _NAMED:
-            logger.warning("%d studies in all are %s; volume_index lists them", len(found), what)
+def training_studies(volume_index: pd.DataFrame, slice_index: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ``volume_index`` of the subset train, by ``study_id``."""
+    train = slice_index.loc[slice_index["subset"] == "train", "study_id"].unique()
+    chosen = volume_index[volume_index["study_id"].isin(train)]
+    return chosen.sort_values("study_id", ignore_index=True)

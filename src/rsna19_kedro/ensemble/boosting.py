@@ -1,26 +1,20 @@
 """Gradient-boosted trees on the windows of first-level predictions (CatBoost)."""
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ensemble.candidate import (
-    Floats,
-    Groups,
-    Labels,
-    read_description,
-    write_description,
-)
+from rsna19_kedro.ensemble.candidate import Candidate, Floats, Groups, Labels
 from rsna19_kedro.ensemble.features import window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32
-from rsna19_kedro.ensemble.settings import WindowOptions
+from rsna19_kedro.ensemble.settings import CandidateSettings, WindowOptions
 from rsna19_kedro.ensemble.splits import Bools, held_out_parts
-from rsna19_kedro.strict import Strict
 
 if TYPE_CHECKING:  # It takes a second to import, IPython and all.
     from catboost import CatBoostClassifier
@@ -28,7 +22,7 @@ if TYPE_CHECKING:  # It takes a second to import, IPython and all.
 logger = logging.getLogger(__name__)
 
 
-class BoostingSettings(Strict):
+class BoostingSettings(CandidateSettings):
     """How trees are grown.
 
     Attributes:
@@ -65,55 +59,32 @@ class BoostingSettings(Strict):
     task_type: Literal["CPU", "GPU"] = "CPU"
     threads: int | None = Field(None, ge=1)
 
-    def build(self, seed: int) -> "CatBoostCandidate":
-        """Make a candidate that is not fitted yet."""
-        return CatBoostCandidate(self, seed)
-
-
-@dataclass(frozen=True)
-class _Trees:
-    """One CatBoost model and the classes that it tells."""
-
-    model: "CatBoostClassifier"
-    classes: tuple[int, ...]
-
-    def predict(self, windows: Floats32) -> Floats:
-        """Probabilities of its classes, ``(N, classes)``."""
-        chances = np.asarray(self.model.predict(windows, prediction_type="Probability"))
-        return chances[:, -len(self.classes) :].astype(np.float64)
-
 
 @dataclass(frozen=True)
 class _Member:
-    """What was grown without one part of the patients; constants for what it cannot tell."""
+    """Models grown without one part of the patients, each with its classes, and constants."""
 
-    trees: tuple[_Trees, ...]
+    trees: "tuple[tuple[CatBoostClassifier, tuple[int, ...]], ...]"
     prior: tuple[float, ...]
 
-    @property
-    def classes(self) -> set[int]:
-        return {place for part in self.trees for place in part.classes}
-
     def predict(self, windows: Floats32) -> Floats:
+        """Probabilities ``(N, 6)``; the constants for classes without a model."""
         result = np.tile(np.array(self.prior), (len(windows), 1))
-        for part in self.trees:
-            if len(windows):
-                result[:, list(part.classes)] = part.predict(windows)
+        for model, classes in self.trees if len(windows) else ():
+            found = np.asarray(model.predict(windows, prediction_type="Probability"))
+            result[:, list(classes)] = found[:, -len(classes) :]
         return result
 
 
 @dataclass
-class CatBoostCandidate:
+class CatBoostCandidate(Candidate):
     """Boosting, multi-label or a class at a time, with early stopping on inner patients.
 
     A class that no fitted slice shows (or every one) gets a constant: the rule of succession,
     ``(positives + 1) / (slices + 2)``.
     """
 
-    kind: ClassVar[str] = "catboost"
     settings: BoostingSettings = field(default_factory=BoostingSettings)
-    seed: int = 0
-    models: tuple[str, ...] = ()
     members: tuple[_Member, ...] = ()
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
@@ -123,8 +94,9 @@ class CatBoostCandidate:
         masks = held_out_parts(groups, self.settings.inner_folds, self.seed, "CatBoost")
         self.models = features.models
         self.members = tuple(self._grow(windows, truth, mask) for mask in masks)
+        told = Counter(k for member in self.members for _, own in member.trees for k in own)
         for place, name in enumerate(CLASSES):
-            constant = sum(place not in member.classes for member in self.members)
+            constant = len(self.members) - told[place]
             if constant:
                 logger.warning(
                     "CatBoost: %d of %d inner models saw %s on no slice or on all of them and "
@@ -137,36 +109,30 @@ class CatBoostCandidate:
         windows = window_features(features.ordered(self.models), self.settings.features)
         return np.mean([member.predict(windows) for member in self.members], axis=0)
 
-    def save(self, folder: Path) -> None:
-        """Write ``candidate.json`` and CatBoost files of each member."""
+    def write_learned(self, folder: Path) -> dict[str, Any]:
+        """Priors and classes as JSON, each model as a CatBoost file."""
+        for number, member in enumerate(self.members):
+            for place, (model, _) in enumerate(member.trees):
+                model.save_model(str(folder / _file_name(number, place)))
         described = [
-            {"prior": member.prior, "trees": [part.classes for part in member.trees]}
+            {"prior": member.prior, "trees": [classes for _, classes in member.trees]}
             for member in self.members
         ]
-        content = {"settings": self.settings.model_dump(), "seed": self.seed}
-        write_description(
-            folder, self.kind, {**content, "models": self.models, "members": described}
-        )
-        for number, member in enumerate(self.members):
-            for place, part in enumerate(member.trees):
-                part.model.save_model(str(folder / _file_name(number, place)))
+        return {"members": described}
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
+    def read_learned(self, learned: dict[str, Any], folder: Path) -> None:
+        """Read the CatBoost files."""
         from catboost import CatBoostClassifier
 
-        content = read_description(folder)
         members = []
-        for number, described in enumerate(content["members"]):
-            trees = []
-            for place, classes in enumerate(described["trees"]):
-                model = CatBoostClassifier()
-                model.load_model(str(folder / _file_name(number, place)))
-                trees.append(_Trees(model, tuple(classes)))
-            members.append(_Member(tuple(trees), tuple(described["prior"])))
-        settings = BoostingSettings(**content["settings"])
-        return cls(settings, content["seed"], tuple(content["models"]), tuple(members))
+        for number, described in enumerate(learned["members"]):
+            paths = [str(folder / _file_name(number, k)) for k in range(len(described["trees"]))]
+            trees = tuple(
+                (CatBoostClassifier().load_model(path), tuple(classes))
+                for path, classes in zip(paths, described["trees"], strict=True)
+            )
+            members.append(_Member(trees, tuple(described["prior"])))
+        self.members = tuple(members)
 
     def _grow(self, windows: Floats32, truth: Labels, held_out: Bools) -> _Member:
         from catboost import CatBoostClassifier, Pool
@@ -187,7 +153,7 @@ class CatBoostCandidate:
                 early_stopping_rounds=self.settings.patience if watched is not None else None,
                 use_best_model=watched is not None,
             )
-            trees.append(_Trees(model, classes))
+            trees.append((model, classes))
         return _Member(tuple(trees), prior)
 
     def _catboost_parameters(self, classes: int) -> dict[str, Any]:

@@ -1,20 +1,21 @@
-"""What every second-level model looks like from outside."""
+"""What every kind of second-level model has in common."""
 
 import json
 import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol, Self
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ensemble.level1 import FirstLevel
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.ensemble.level1 import FirstLevel, Floats
+from rsna19_kedro.ensemble.settings import CandidateSettings
 
 logger = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer]
 Groups = npt.NDArray[Any]
 
@@ -22,59 +23,67 @@ DESCRIPTION: Final = "candidate.json"
 """File in a saved candidate's folder that says which kind it is and how it was set."""
 
 
-class Candidate(Protocol):
-    """A second-level model; ``kind`` names its class in files and parameters."""
+@dataclass
+class Candidate(ABC):
+    """A second-level model; ``registry.build`` makes one, ``registry.load_candidate`` reads one.
 
-    kind: ClassVar[str]
+    Attributes:
+        settings: Parameters of its kind.
+        seed: Seed of everything random in it.
+        models: First-level models that it was fitted on, in their order.
+        parts: Other candidates that it is made of, by name.
+    """
+
+    settings: CandidateSettings
+    seed: int = 0
+    models: tuple[str, ...] = ()
+    parts: dict[str, "Candidate"] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind in parameters, files and the registry."""
+        return self.settings.kind
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
-        """Learn from first-level predictions of whole studies.
+        """Learn from first-level predictions of whole studies; at least, which models they are.
 
         Args:
             features: N slices.
             labels: ``(N, 6)`` zeros and ones.
             groups: ``(N,)`` patients; inner splits never cut through one.
         """
-        ...
+        self.models = features.models
 
+    @abstractmethod
     def predict(self, features: FirstLevel) -> Floats:
         """Probabilities ``(N, 6)`` in 0..1; whole studies, any order of rows."""
-        ...
 
     def save(self, folder: Path) -> None:
-        """Write everything that ``load`` needs into an existing folder; nothing is pickled."""
-        ...
+        """Write everything into an existing folder, each part in a subfolder; no pickles."""
+        content = {
+            "kind": self.kind,
+            "settings": self.settings.model_dump(),
+            "seed": self.seed,
+            "models": self.models,
+            "parts": list(self.parts),
+            "learned": self.write_learned(folder),
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        for number, part in enumerate(self.parts.values()):
+            (folder / f"part_{number}").mkdir()
+            part.save(folder / f"part_{number}")
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
-        ...
+    def write_learned(self, folder: Path) -> dict[str, Any]:
+        """Return what ``fit`` learned as JSON can hold it; what cannot goes into files."""
+        return {}
 
-
-def write_description(folder: Path, kind: str, content: dict[str, Any]) -> None:
-    """Write the JSON file that a saved candidate is recognised by."""
-    text = json.dumps({"kind": kind, **content}, indent=1)
-    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Read a saved candidate's JSON file.
-
-    Raises:
-        InputError: The folder holds no candidate.
-    """
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise InputError(
-            f"No second-level model in {folder}: {DESCRIPTION} is missing. Run the pipeline "
-            "stacking, which writes it."
-        )
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    def read_learned(self, learned: dict[str, Any], folder: Path) -> None:
+        """Take over what ``write_learned`` returned and wrote."""
+        vars(self).update(learned)
 
 
 def constant_classes(labels: Labels, who: str) -> Floats:
-    """Say what to predict for classes that the labels show on no slice or on every one.
+    """Return what to predict for classes that the labels show on no slice or on every one.
 
     Args:
         labels: ``(N, 6)`` zeros and ones.

@@ -1,49 +1,50 @@
-"""Candidates that average: the plain mean of the models and the optimal convex combination."""
+"""Candidates that combine: the plain mean of the models and the optimal convex combination."""
 
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ensemble.candidate import (
-    Floats,
-    Groups,
-    Labels,
-    read_description,
-    write_description,
-)
+from rsna19_kedro.ensemble.candidate import Candidate, Floats, Groups, Labels
 from rsna19_kedro.ensemble.features import feature_names, window_features
-from rsna19_kedro.ensemble.level1 import FirstLevel
-from rsna19_kedro.ensemble.settings import Beyond, WindowOptions
+from rsna19_kedro.ensemble.level1 import SEPARATOR, FirstLevel
+from rsna19_kedro.ensemble.settings import Beyond, CandidateSettings, WindowOptions
 from rsna19_kedro.ensemble.simplex import combine, fit_classes
-from rsna19_kedro.strict import Strict
 
 logger = logging.getLogger(__name__)
 
 
-class MeanSettings(Strict):
+class MeanSettings(CandidateSettings):
     """Plain mean of the models."""
 
     kind: Literal["mean"] = "mean"
 
-    def build(self, seed: int) -> "MeanCandidate":
-        """Make a candidate that is not fitted yet."""
-        return MeanCandidate()
+
+@dataclass
+class MeanCandidate(Candidate):
+    """Plain mean of the first-level models; what every other candidate is measured against."""
+
+    settings: MeanSettings = field(default_factory=MeanSettings)
+
+    def predict(self, features: FirstLevel) -> Floats:
+        """Mean over the models, ``(N, 6)``."""
+        return features.ordered(self.models).predictions.mean(axis=1, dtype=np.float64)
 
 
-class SimplexSettings(Strict):
+class SimplexSettings(CandidateSettings):
     """Convex combination of the window's predictions.
 
     Attributes:
         kind: Always simplex.
-        radius: Slices on either side.
-        beyond: ``zeros`` or ``edge`` beyond the ends of a study.
-        eps: Predictions stay this far from 0 and 1.
-        gap: Certified distance to the lowest loss.
+        radius: Slices on either side whose predictions take part (reference: 2).
+        beyond: Padding at the ends of a study: ``zeros`` (reference) or ``edge``.
+        eps: Predictions stay this far from 0 and 1 (reference: 1e-5 in the submission).
+        gap: Certified distance of every class's loss to its optimum.
     """
 
     kind: Literal["simplex"] = "simplex"
@@ -52,68 +53,33 @@ class SimplexSettings(Strict):
     eps: float = Field(1e-5, gt=0, lt=0.01)
     gap: float = Field(1e-6, gt=0)
 
-    def build(self, seed: int) -> "SimplexCandidate":
-        """Make a candidate that is not fitted yet; nothing in it is random."""
-        return SimplexCandidate(self.radius, self.beyond, self.eps, self.gap)
+    @property
+    def window(self) -> WindowOptions:
+        """The window that the features are taken from."""
+        return WindowOptions(radius=self.radius, beyond=self.beyond)
 
 
 @dataclass
-class MeanCandidate:
-    """Plain mean of the first-level models; what every other candidate is measured against."""
-
-    kind: ClassVar[str] = "mean"
-    models: tuple[str, ...] = ()
-
-    def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
-        """Remember which models are averaged; there is nothing to learn."""
-        self.models = features.models
-
-    def predict(self, features: FirstLevel) -> Floats:
-        """Mean over the models, ``(N, 6)``."""
-        return features.ordered(self.models).predictions.mean(axis=1, dtype=np.float64)
-
-    def save(self, folder: Path) -> None:
-        """Write the models' names."""
-        write_description(folder, self.kind, {"models": self.models})
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
-        return cls(models=tuple(read_description(folder)["models"]))
-
-
-@dataclass
-class SimplexCandidate:
+class SimplexCandidate(Candidate):
     """For each class the convex combination of lowest log loss (reference, section 6).
 
     Attributes:
-        radius: Slices on either side whose predictions take part (reference: 2).
-        beyond: What stands beyond the ends of a study (reference: zeros).
-        eps: Predictions stay this far from 0 and 1 (reference: 1e-5 in the submission).
-        gap: Certified distance of every class's loss to its optimum.
-        models: First-level models, once fitted.
         weights: ``(F, 6)`` non-negative, columns sum to 1, once fitted; all windows' values
             of all models and all six classes may contribute to each class.
         certificates: Loss and duality gap of each class on the fitted slices.
     """
 
-    kind: ClassVar[str] = "simplex"
-    radius: int = 2
-    beyond: Beyond = "zeros"
-    eps: float = 1e-5
-    gap: float = 1e-6
-    models: tuple[str, ...] = ()
+    settings: SimplexSettings = field(default_factory=SimplexSettings)
     weights: Floats = field(default_factory=lambda: np.empty((0, len(CLASSES))))
     certificates: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
         """Solve each class to the optimum."""
-        windows = window_features(features, self._options())
-        truth = np.asarray(labels)
-        for name, positives in zip(CLASSES, truth.sum(axis=0), strict=True):
+        windows = window_features(features, self.settings.window)
+        for name, positives in zip(CLASSES, labels.sum(axis=0), strict=True):
             if not positives:
                 logger.warning("No slice shows %s: its weights favour what predicts least.", name)
-        solutions = fit_classes(windows, truth, eps=self.eps, gap=self.gap)
+        solutions = fit_classes(windows, labels, eps=self.settings.eps, gap=self.settings.gap)
         self.models = features.models
         self.weights = np.stack([solution.weights for solution in solutions], axis=1)
         self.certificates = {
@@ -123,40 +89,30 @@ class SimplexCandidate:
 
     def predict(self, features: FirstLevel) -> Floats:
         """Combine the windows' predictions, ``(N, 6)`` in ``[eps, 1 - eps]``."""
-        windows = window_features(features.ordered(self.models), self._options())
-        return combine(windows, self.weights, self.eps)
+        windows = window_features(features.ordered(self.models), self.settings.window)
+        return combine(windows, self.weights, self.settings.eps)
 
-    def _options(self) -> WindowOptions:
-        return WindowOptions(radius=self.radius, beyond=self.beyond)
+    def weights_table(self) -> pd.DataFrame:
+        """Weights with their origin.
 
-    def feature_names(self) -> list[str]:
-        """Names ``<model>|<class>|<offset>`` of the rows of ``weights``."""
-        return feature_names(self.models, self._options())
+        Returns:
+            One row per feature, named by the index ``<model>|<class>|<offset>``: ``model``,
+            ``source`` (the class that the model predicted), ``offset`` in slices, and a weight
+            for each class; the weights of a class sum to 1.
+        """
+        names = pd.Index(feature_names(self.models, self.settings.window), name="feature")
+        parts = [name.split(SEPARATOR) for name in names]
+        table = pd.DataFrame(parts, columns=["model", "source", "offset"], index=names)
+        weights = pd.DataFrame(self.weights, columns=list(CLASSES), index=names)
+        return pd.concat([table.astype({"offset": int}), weights], axis=1)
 
-    def save(self, folder: Path) -> None:
-        """Write settings and weights as JSON; floats keep all their digits."""
-        content = {
-            "radius": self.radius,
-            "beyond": self.beyond,
-            "eps": self.eps,
-            "gap": self.gap,
-            "models": self.models,
-            "certificates": self.certificates,
-            "classes": CLASSES,
-            "weights": dict(zip(self.feature_names(), self.weights.tolist(), strict=True)),
-        }
-        write_description(folder, self.kind, content)
+    def write_learned(self, folder: Path) -> dict[str, Any]:
+        """Weights by feature and certificates; floats keep all their digits."""
+        names = feature_names(self.models, self.settings.window)
+        weights = dict(zip(names, self.weights.tolist(), strict=True))
+        return {"classes": CLASSES, "certificates": self.certificates, "weights": weights}
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
-        content = read_description(folder)
-        return cls(
-            radius=content["radius"],
-            beyond=content["beyond"],
-            eps=content["eps"],
-            gap=content["gap"],
-            models=tuple(content["models"]),
-            weights=np.array(list(content["weights"].values())).reshape(-1, len(CLASSES)),
-            certificates=content["certificates"],
-        )
+    def read_learned(self, learned: dict[str, Any], folder: Path) -> None:
+        """Take the weights in the order in which they were written."""
+        self.weights = np.array(list(learned["weights"].values())).reshape(-1, len(CLASSES))
+        self.certificates = learned["certificates"]

@@ -1,24 +1,17 @@
 """Corrections of finished predictions: calibration, and ``any`` consistent with the types."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ensemble.candidate import (
-    Candidate,
-    Floats,
-    Groups,
-    Labels,
-    read_description,
-    write_description,
-)
+from rsna19_kedro.ensemble.candidate import Candidate, Floats, Groups, Labels
 from rsna19_kedro.ensemble.level1 import FirstLevel
+from rsna19_kedro.ensemble.settings import CandidateSettings
 
 CorrectionKind = Literal["temperature", "beta", "any"]
 
@@ -83,19 +76,29 @@ def apply_all(corrections: Sequence[Correction], predictions: Floats) -> Floats:
     return predictions
 
 
-@dataclass
-class CorrectedCandidate:
-    """A candidate and the corrections that its out-of-fold predictions asked for.
+class CorrectedSettings(CandidateSettings):
+    """Corrections of another candidate's predictions; never listed in the parameters.
 
     Attributes:
-        base: The candidate.
+        kind: Always corrected.
         corrections: Known beforehand: they are not to be learned from what the candidate
             was fitted on.
     """
 
-    kind: ClassVar[str] = "corrected"
-    base: Candidate
+    kind: Literal["corrected"] = "corrected"
     corrections: tuple[Correction, ...] = ()
+
+
+@dataclass
+class CorrectedCandidate(Candidate):
+    """A candidate, its part ``base``, and the corrections that its predictions asked for."""
+
+    settings: CorrectedSettings = field(default_factory=CorrectedSettings)
+
+    @property
+    def base(self) -> Candidate:
+        """The candidate whose predictions are corrected."""
+        return self.parts["base"]
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
         """Fit the candidate; the corrections stay."""
@@ -103,30 +106,7 @@ class CorrectedCandidate:
 
     def predict(self, features: FirstLevel) -> Floats:
         """Corrected predictions, ``(N, 6)``."""
-        return apply_all(self.corrections, self.base.predict(features))
-
-    def save(self, folder: Path) -> None:
-        """Write the corrections, and the candidate in a folder of its own."""
-        steps = [asdict(step) for step in self.corrections]
-        write_description(folder, self.kind, {"base": self.base.kind, "corrections": steps})
-        (folder / "base").mkdir()
-        self.base.save(folder / "base")
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
-        from rsna19_kedro.ensemble.registry import load_candidate
-
-        steps = read_corrections(read_description(folder)["corrections"])
-        return cls(load_candidate(folder / "base"), steps)
-
-
-def read_corrections(steps: Sequence[dict[str, Any]]) -> tuple[Correction, ...]:
-    """Corrections from what ``dataclasses.asdict`` made of them and JSON kept."""
-    return tuple(
-        Correction(step["kind"], tuple(step["a"]), tuple(step["b"]), tuple(step["c"]))
-        for step in steps
-    )
+        return apply_all(self.settings.corrections, self.base.predict(features))
 
 
 def _logarithms(predictions: Floats) -> tuple[Floats, Floats]:

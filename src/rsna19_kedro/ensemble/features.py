@@ -1,13 +1,13 @@
 """Windows along the slices: what the neighbours of a slice were predicted to show."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from rsna19_kedro.contracts import AREAS, CLASSES
 from rsna19_kedro.ensemble.level1 import SEPARATOR, FirstLevel, Floats32, Ints
 from rsna19_kedro.ensemble.settings import Beyond, WindowOptions
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import ParameterError
 
 LOGIT_EPS = 1e-4
 """Probabilities are drawn in this far from 0 and 1 before a logit is taken."""
@@ -33,30 +33,35 @@ def neighbours(study: Ints, slice_num: Ints, radius: int, beyond: Beyond = "zero
     Returns:
         ``(N, 2 * radius + 1)`` row numbers, -1 where there is none.
     """
-    count = len(study)
-    if not count:
+    if not len(study):
         return np.empty((0, 2 * radius + 1), dtype=np.int64)
-    codes = np.unique(study, return_inverse=True)[1]
-    first = np.full(codes.max() + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, codes, slice_num)
-    last = np.full(codes.max() + 1, np.iinfo(np.int64).min)
-    np.maximum.at(last, codes, slice_num)
+    codes, first, last = _extents(study, slice_num)
     lengths = last - first + 1
     starts = np.cumsum(lengths) - lengths
     slots = np.full(lengths.sum(), -1, dtype=np.int64)
     own = starts[codes] + slice_num - first[codes]
-    slots[own] = np.arange(count)
+    slots[own] = np.arange(len(study))
     if beyond == "edge":
         filled = np.where(slots >= 0, np.arange(len(slots)), 0)
         slots = slots[np.maximum.accumulate(filled)]
     low, high = starts[codes], (starts + lengths - 1)[codes]
-    rows = np.empty((count, 2 * radius + 1), dtype=np.int64)
+    rows = np.empty((len(study), 2 * radius + 1), dtype=np.int64)
     for place, offset in enumerate(range(-radius, radius + 1)):
         wanted = own + offset
         rows[:, place] = slots[np.clip(wanted, low, high)]
         if beyond == "zeros":
             rows[(wanted < low) | (wanted > high), place] = -1
     return rows
+
+
+def _extents(study: Ints, slice_num: Ints) -> tuple[Ints, Ints, Ints]:
+    """Number of each slice's study, and lowest and highest slice number of each study."""
+    codes = np.unique(study, return_inverse=True)[1]
+    limits = np.iinfo(np.int64)
+    first, last = (np.full(codes.max() + 1, start) for start in (limits.max, limits.min))
+    np.minimum.at(first, codes, slice_num)
+    np.maximum.at(last, codes, slice_num)
+    return codes, first, last
 
 
 def window_features(first_level: FirstLevel, options: WindowOptions) -> Floats32:
@@ -70,48 +75,47 @@ def window_features(first_level: FirstLevel, options: WindowOptions) -> Floats32
         ``(N, F)`` float32, columns named by ``feature_names``.
 
     Raises:
-        InputError: Areas are asked for and no model predicts masks.
+        ParameterError: Areas are asked for and no model predicts masks.
     """
     if options.areas and first_level.areas is None:
-        raise InputError(
+        raise ParameterError(
             "The second level is to know the areas of predicted masks, but no first-level table "
             f"of {', '.join(first_level.models)} has them. Take a model with masks in (such as "
             "resnet18_384_5_planes_bn_f8; tables of older versions lack them, predict again), or "
             "set features.areas to false."
         )
-    count = len(first_level)
-    models = len(first_level.models)
+    width = len(feature_names(first_level.models, options))
+    features = np.empty((len(first_level), width), np.float32)
+    start = 0
+    for block in _columns(first_level, options):
+        features[:, start : start + block.shape[1]] = block
+        start += block.shape[1]
+    return features
+
+
+def _columns(first_level: FirstLevel, options: WindowOptions) -> Iterator[Floats32]:
+    """The features in the order of their names, some columns at a time."""
     reach = max(options.radius, options.mean_radius or 0)
     rows = neighbours(first_level.study, first_level.slice_num, reach, options.beyond)
     values, nothing = first_level.predictions, np.zeros(1, np.float32)
     if options.scale == "logit":
         values, nothing = to_logits(values), to_logits(nothing)
-    each = values.reshape(count, models * len(CLASSES))
-    mean = values.mean(axis=1)
-    features = np.empty((count, len(feature_names(first_level.models, options))), np.float32)
-    start = 0
-    for values, offsets in zip((each, mean), _offsets(options), strict=True):
+    each = values.reshape(len(values), len(first_level.models) * len(CLASSES))
+    for source, offsets in zip((each, values.mean(axis=1)), _offsets(options), strict=True):
         for offset in offsets:
             taken = rows[:, offset + reach]
-            part = features[:, start : start + values.shape[1]]
-            if count:
-                np.take(values, taken, axis=0, out=part, mode="wrap")
+            part = np.take(source, taken, axis=0, mode="wrap")
             part[taken < 0] = nothing
-            start += values.shape[1]
+            yield part
     if options.agreement:
-        features[:, start : start + len(CLASSES)] = first_level.predictions.std(axis=1)
-        start += len(CLASSES)
-    if options.areas:
-        assert first_level.areas is not None
-        shares = np.log10(np.maximum(first_level.areas, LEAST_AREA))
-        features[:, start : start + len(AREAS)] = shares
-        start += len(AREAS)
+        yield first_level.predictions.std(axis=1)
+    if options.areas and first_level.areas is not None:
+        yield np.log10(np.maximum(first_level.areas, LEAST_AREA))
     place, length = places(first_level.study, first_level.slice_num)
-    for wanted, column in ((options.position, place), (options.length, length)):
-        if wanted:
-            features[:, start] = column
-            start += 1
-    return features
+    if options.position:
+        yield place[:, None]
+    if options.length:
+        yield length[:, None]
 
 
 def feature_names(models: Sequence[str], options: WindowOptions) -> list[str]:
@@ -148,14 +152,10 @@ def places(study: Ints, slice_num: Ints) -> tuple[Floats32, Floats32]:
     """
     if not len(study):
         return np.empty(0, np.float32), np.empty(0, np.float32)
-    codes, counts = np.unique(study, return_inverse=True, return_counts=True)[1:]
-    first, last = (np.full(len(counts), slice_num[0]) for _ in range(2))
-    first[codes], last[codes] = slice_num, slice_num  # Any slice of the study to start from.
-    np.minimum.at(first, codes, slice_num)
-    np.maximum.at(last, codes, slice_num)
+    codes, first, last = _extents(study, slice_num)
     span = (last - first)[codes]
     place = np.where(span > 0, (slice_num - first[codes]) / np.maximum(span, 1), 0.5)
-    return place.astype(np.float32), counts[codes].astype(np.float32)
+    return place.astype(np.float32), np.bincount(codes)[codes].astype(np.float32)
 
 
 def to_logits(probabilities: Floats32) -> Floats32:

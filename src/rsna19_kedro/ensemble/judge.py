@@ -9,7 +9,8 @@ import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ensemble.candidate import Floats
-from rsna19_kedro.ensemble.nested import INNER_CHOICE, REFERENCE, Decision, Judgement
+from rsna19_kedro.ensemble.nested import Judgement
+from rsna19_kedro.evaluation.baselines import INNER_CHOICE, MEAN
 from rsna19_kedro.evaluation.metrics import (
     bootstrap_difference,
     bootstrap_loss,
@@ -56,7 +57,7 @@ def score_table(
     """
     labels = level1[list(CLASSES)].to_numpy(np.float64)
     patients = level1["patient_id"].to_numpy()
-    reference = predictions[REFERENCE]
+    reference = predictions[MEAN]
     rows: list[dict[str, Any]] = []
     for name, values in predictions.items():
         loss = bootstrap_loss(labels, values, patients, resamples=resamples, seed=seed)
@@ -90,6 +91,7 @@ def describe_decisions(judgement: Judgement) -> dict[str, Any]:
         same with ``correction_losses``, ``blend_weights`` (by blend, a list for each member)
         and the numbers of the corrections.
     """
+    final = judgement.final
     return {
         "folds": {
             str(fold): {
@@ -99,17 +101,13 @@ def describe_decisions(judgement: Judgement) -> dict[str, Any]:
             }
             for fold, decision in judgement.decisions.items()
         },
-        "final": _described(judgement.final),
-    }
-
-
-def _described(decision: Decision) -> dict[str, Any]:
-    return {
-        "candidate": decision.candidate,
-        "corrections": [asdict(step) for step in decision.corrections],
-        "losses": decision.losses,
-        "correction_losses": decision.correction_losses,
-        "blend_weights": {name: weights.tolist() for name, weights in decision.blends.items()},
+        "final": {
+            "candidate": final.candidate,
+            "corrections": [asdict(step) for step in final.corrections],
+            "losses": final.losses,
+            "correction_losses": final.correction_losses,
+            "blend_weights": {name: weights.tolist() for name, weights in final.blends.items()},
+        },
     }
 
 

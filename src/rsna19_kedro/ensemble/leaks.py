@@ -1,7 +1,6 @@
 """First-level predictions that are too good to be out of fold."""
 
 import logging
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,24 +13,9 @@ logger = logging.getLogger(__name__)
 _SHARE = 0.5
 
 
-class Suspicion(NamedTuple):
-    """A model that does far better on one fold than on its others.
-
-    Attributes:
-        model: Its name.
-        fold: The fold.
-        loss: Its weighted log loss there.
-        expected: What its other folds, and how hard this one is for the other models, led
-            one to expect.
-    """
-
-    model: str
-    fold: int
-    loss: float
-    expected: float
-
-
-def suspicious_folds(features: FirstLevel, labels: Labels, folds: np.ndarray) -> list[Suspicion]:
+def suspicious_folds(
+    features: FirstLevel, labels: Labels, folds: np.ndarray
+) -> list[tuple[str, int]]:
     """Find models that seem to have been trained on a fold that they should not have seen.
 
     A checkpoint of another fold, copied to the wrong place, knows the labels of the fold that
@@ -44,7 +28,7 @@ def suspicious_folds(features: FirstLevel, labels: Labels, folds: np.ndarray) ->
         folds: ``(N,)`` fold of the slice.
 
     Returns:
-        What was found; each finding is also logged as a warning.
+        Models and folds, each of which is also logged as a warning.
     """
     numbers = np.unique(folds)
     losses = np.array(
@@ -65,18 +49,11 @@ def suspicious_folds(features: FirstLevel, labels: Labels, folds: np.ndarray) ->
         others = np.delete(ratio[:, fold], model)
         expected = usual[model, fold] * (np.median(others) if len(others) else 1.0)
         if losses[model, fold] < _SHARE * expected:
-            found.append(
-                Suspicion(
-                    features.models[model],
-                    int(numbers[fold]),
-                    float(losses[model, fold]),
-                    float(expected),
-                )
-            )
+            found.append((features.models[model], int(numbers[fold])))
             logger.warning(
                 "First-level model %s has a loss of %.4f on fold %d where %.4f was to be "
                 "expected: it looks as if it had been trained on that fold. Check that "
                 "checkpoint and prediction belong to it; all scores with it are too good.",
-                *(found[-1].model, found[-1].loss, found[-1].fold, found[-1].expected),
+                *(found[-1][0], losses[model, fold], found[-1][1], expected),
             )
     return found

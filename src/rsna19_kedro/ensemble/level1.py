@@ -6,7 +6,7 @@ predict masks, ``area_<mask>`` are their mean areas.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -15,13 +15,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from rsna19_kedro.contracts import AREAS, CLASSES, FOLDS, KEYS, PREDICTIONS
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import DamagedFileError, InputError, ModelError
 
 logger = logging.getLogger(__name__)
 
 SEPARATOR: Final = "|"
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 
 
@@ -75,11 +77,11 @@ class FirstLevel:
         """The predictions of some models, in the given order.
 
         Raises:
-            InputError: A model is missing; the message names it.
+            ModelError: A model is missing; the message names it.
         """
         lacking = [model for model in models if model not in self.models]
         if lacking:
-            raise InputError(
+            raise ModelError(
                 f"The second level was fitted on other models: {', '.join(lacking)} "
                 f"{'is' if len(lacking) == 1 else 'are'} missing. Predict with "
                 f"{', '.join(models)}, or run the pipeline stacking again."
@@ -115,20 +117,12 @@ def combine_oof(folds: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataF
     """
     slices = _ordered(folds[[*KEYS, "patient_id", "fold", *CLASSES]])
     fold_of = slices["fold"].to_numpy(np.int64)
-    sources = _named(tables)
-    _check_folds(sources, tuple(int(fold) for fold in np.unique(fold_of)))
-    means = {}
-    for model, parts in sources.items():
-        columns = _columns(parts.values())
-        values = np.empty((len(slices), len(columns)), dtype=np.float32)
-        for fold, table in parts.items():
-            rows = np.flatnonzero(fold_of == fold)
-            source = f"{model}, fold {fold}"
-            values[rows] = _mean_over_variants(table, slices.iloc[rows], columns, source)
-        means[model] = values
-    if len(sources) == 1:
-        logger.warning("The second level has one model only, %s: it can but smooth it.", model)
-    return _wide(slices, means)
+    rows = {int(fold): np.flatnonzero(fold_of == fold) for fold in np.unique(fold_of)}
+    wide = _combine(slices, tables, rows)
+    models = model_names(wide)
+    if len(models) == 1:
+        logger.warning("The second level has one model only, %s: it can but smooth it.", *models)
+    return wide
 
 
 def combine_test(test_slices: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -148,16 +142,34 @@ def combine_test(test_slices: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> p
     slices = _ordered(test_slices[list(KEYS)])
     if slices.empty:
         return slices
+    return _combine(slices, tables, dict.fromkeys(FOLDS, np.arange(len(slices))), " (test)")
+
+
+def _combine(
+    slices: pd.DataFrame, tables: Sequence[pd.DataFrame], rows: dict[int, Ints], what: str = ""
+) -> pd.DataFrame:
+    """Average each model's tables, each of the rows of its fold, and put the models together."""
     sources = _named(tables)
-    _check_folds(sources, FOLDS)
-    means = {}
+    _check_folds(sources, tuple(rows))
+    wide, areas = [slices], []
     for model, parts in sources.items():
-        columns = _columns(parts.values())
+        masked = all(AREAS[0] in table for table in parts.values())
+        columns = [*PREDICTIONS, *AREAS] if masked else list(PREDICTIONS)
         total = np.zeros((len(slices), len(columns)))
+        times = np.zeros((len(slices), 1))
         for fold, table in parts.items():
-            total += _mean_over_variants(table, slices, columns, f"{model}, fold {fold} (test)")
-        means[model] = (total / len(parts)).astype(np.float32)
-    return _wide(slices, means)
+            source = f"{model}, fold {fold}{what}"
+            total[rows[fold]] += _mean_over_variants(
+                table, slices.iloc[rows[fold]], columns, source
+            )
+            times[rows[fold]] += 1
+        values = (total / times).astype(np.float32)
+        classes = len(PREDICTIONS)
+        wide.append(pd.DataFrame(values[:, :classes], columns=prediction_columns([model])))
+        areas += [values[:, classes:]] * masked
+    if areas:
+        wide.append(pd.DataFrame(np.mean(areas, axis=0), columns=list(AREAS)))
+    return pd.concat(wide, axis=1)
 
 
 def _ordered(slices: pd.DataFrame) -> pd.DataFrame:
@@ -205,12 +217,6 @@ def _check_folds(sources: dict[str, dict[int, pd.DataFrame]], wanted: Sequence[i
             )
 
 
-def _columns(tables: Iterable[pd.DataFrame]) -> list[str]:
-    """What a model predicts: probabilities, and areas if all its tables have them."""
-    masked = all(AREAS[0] in table for table in tables)
-    return [*PREDICTIONS, *AREAS] if masked else list(PREDICTIONS)
-
-
 def _mean_over_variants(
     table: pd.DataFrame, slices: pd.DataFrame, columns: list[str], source: str
 ) -> np.ndarray:
@@ -234,7 +240,7 @@ def _mean_over_variants(
 
 def _refuse(rows: pd.DataFrame, source: str, what: str) -> None:
     if len(rows):
-        raise InputError(
+        raise DamagedFileError(
             f"First-level model {source}: {len(rows)} rows with {what}, first {_keys_text(rows)}. "
             "Every table must hold each slice of its fold once a test-time variant, with "
             "probabilities in 0..1. Delete that table and run the pipeline inference again."
@@ -245,15 +251,3 @@ def _keys_text(rows: pd.DataFrame, limit: int = 3) -> str:
     names = [name for name in (*KEYS, "tta") if name in rows]
     shown = rows[names].head(limit).to_dict("records")
     return "; ".join(", ".join(f"{k} {v}" for k, v in row.items()) for row in shown)
-
-
-def _wide(slices: pd.DataFrame, means: dict[str, Floats32]) -> pd.DataFrame:
-    """Put each model's columns beside the slices, and the mean area of each mask."""
-    count = len(PREDICTIONS)
-    parts = [slices]
-    for model, values in means.items():
-        parts.append(pd.DataFrame(values[:, :count], columns=prediction_columns([model])))
-    areas = [values[:, count:] for values in means.values() if values.shape[1] > count]
-    if areas:
-        parts.append(pd.DataFrame(np.mean(areas, axis=0), columns=list(AREAS)))
-    return pd.concat(parts, axis=1)

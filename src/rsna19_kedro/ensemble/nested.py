@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rsna19_kedro.ensemble.blend import Builders, blend, blend_weights
+from rsna19_kedro.ensemble.blend import blend, blend_weights
 from rsna19_kedro.ensemble.candidate import Candidate, Floats, Groups, Labels, constant_classes
 from rsna19_kedro.ensemble.correction import (
     Correction,
@@ -28,18 +28,13 @@ from rsna19_kedro.ensemble.correction import (
 from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32
 from rsna19_kedro.ensemble.splits import check_patients
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.evaluation.baselines import INNER_CHOICE, PREVALENCE
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
 
 logger = logging.getLogger(__name__)
 
-REFERENCE: Final = "mean"
-"""Candidate that the others are compared with."""
-PREVALENCE: Final = "prevalence"
-"""Row for predicting each class's share of positives in the training folds."""
-INNER_CHOICE: Final = "inner_choice"
-"""Row for the candidate that the inner folds choose, anew for each outer fold."""
-
 Folds = npt.NDArray[np.integer]
+Builders = Mapping[str, Callable[[], Candidate]]
 Blends = Mapping[str, Sequence[str]]
 Learned = TypeVar("Learned")
 
@@ -170,7 +165,7 @@ def decide(
     tried = {**predictions, **(blended or {})}
     weights: dict[str, Floats] = {}
     for name, members in blends.items():
-        views = [predictions[member] for member in members]
+        views = np.stack([predictions[member] for member in members])
         weights[name] = blend_weights(views, labels)
         if name not in tried:
             tried[name] = _cross_fitted(blend_weights, blend, views, labels, folds)
@@ -191,8 +186,8 @@ def _decide_corrections(
     tried: dict[tuple[CorrectionKind, ...], Floats] = {(): predictions}
     for kind in allowed:
         if kind != "any":
-            fit = partial(_fit_one, kind)
-            tried[kind,] = _cross_fitted(fit, _apply_one, [predictions], labels, folds)
+            fit = partial(fit_correction, kind)
+            tried[kind,] = _cross_fitted(fit, _corrected, predictions, labels, folds)
     if "any" in allowed:
         consistent = Correction("any")
         tried |= {(*steps, "any"): consistent.apply(values) for steps, values in tried.items()}
@@ -201,27 +196,23 @@ def _decide_corrections(
     return best, {"+".join(steps) or "none": loss for steps, loss in losses.items()}
 
 
-def _fit_one(kind: CorrectionKind, shown: list[Floats], labels: Labels) -> Correction:
-    return fit_correction(kind, shown[0], labels)
-
-
-def _apply_one(hidden: list[Floats], correction: Correction) -> Floats:
-    return correction.apply(hidden[0])
+def _corrected(predictions: Floats, correction: Correction) -> Floats:
+    return correction.apply(predictions)
 
 
 def _cross_fitted(
-    fit: Callable[[list[Floats], Labels], Learned],
-    apply: Callable[[list[Floats], Learned], Floats],
-    views: list[Floats],
+    fit: Callable[[Floats, Labels], Learned],
+    apply: Callable[[Floats, Learned], Floats],
+    values: Floats,
     labels: Labels,
     folds: Folds,
 ) -> Floats:
-    """Predict each fold by what the other folds' predictions ``(n, 6)`` teach."""
-    result = np.empty_like(views[0])
+    """Predict each fold ``(n, 6)`` by what the other folds' values ``(..., n, 6)`` teach."""
+    result = np.empty(labels.shape)
     for fold in np.unique(folds):
         scored = folds == fold
-        learned = fit([view[~scored] for view in views], labels[~scored])
-        result[scored] = apply([view[scored] for view in views], learned)
+        learned = fit(values[..., ~scored, :], labels[~scored])
+        result[scored] = apply(values[..., scored, :], learned)
     return result
 
 
@@ -242,18 +233,14 @@ def _views(
     numbers = np.unique(folds)
     views = np.empty((len(numbers), *labels.shape), dtype=np.float32)
 
-    def fill(left_out: tuple[int, ...]) -> None:
+    places = range(len(numbers))
+    for left_out in (*combinations(places, 1), *combinations(places, 2)):
         learned = ~np.isin(folds, numbers[list(left_out)])
         candidate = build()
         candidate.fit(features.take(learned), labels[learned], patients[learned])
         for seen_from, of in zip(left_out, left_out[::-1], strict=True):
             scored = folds == numbers[of]
             views[seen_from, scored] = candidate.predict(features.take(scored))
-
-    for place in range(len(numbers)):
-        fill((place,))
-    for pair in combinations(range(len(numbers)), 2):
-        fill(pair)
     logger.info("Second level: %s fitted in %.1f s", name, time.perf_counter() - start)
     return views
 

@@ -1,137 +1,102 @@
-"""What the second level's networks have in common as candidates."""
+"""What the second level's networks have in common as candidates.
 
-from abc import ABC, abstractmethod
+Parameters are read before pipelines are wired, and torch takes seconds to import: this module
+and those of the networks' kinds import it where it is used.
+"""
+
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ensemble.candidate import (
-    Floats,
-    Groups,
-    Labels,
-    constant_classes,
-    read_description,
-    write_description,
-)
-from rsna19_kedro.ensemble.level1 import FirstLevel, Ints
-from rsna19_kedro.ensemble.network_fit import Items, fit_network, predict_network
+from rsna19_kedro.ensemble.candidate import Candidate, Floats, Groups, Labels, constant_classes
+from rsna19_kedro.ensemble.items import Slices
+from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.settings import NetworkSettings
 from rsna19_kedro.ensemble.splits import held_out_parts
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 @dataclass
-class NetworkCandidate(ABC):
+class NetworkCandidate(Candidate):
     """One network, or the mean of several that each left out other patients.
 
     Attributes:
-        settings: What it sees and how it is trained.
-        seed: Of the inner parts, the first weights, the batches.
-        models: First-level models, once fitted.
-        constants: ``(6,)`` what is predicted for a class that could not be learned, else NaN.
+        constants: ``(6,)`` prediction for a class that could not be learned, else NaN.
         networks: The members, once fitted.
     """
 
-    kind: ClassVar[str]
-    settings: Any
-    seed: int = 0
-    models: tuple[str, ...] = ()
+    settings: NetworkSettings
     constants: Floats = field(default_factory=lambda: np.full(len(CLASSES), np.nan))
-    networks: tuple[nn.Module, ...] = ()
+    networks: tuple["nn.Module", ...] = ()
 
     @abstractmethod
-    def items(self, features: FirstLevel) -> Items:
+    def items(self, features: FirstLevel) -> Slices:
         """Slices or studies as the network takes them."""
 
     @abstractmethod
-    def network(self) -> nn.Module:
-        """A network for the models of the candidate, with weights drawn at random."""
+    def network(self) -> "nn.Module":
+        """A network for the models of the candidate, with random weights."""
 
-    @abstractmethod
-    def begin(self, network: nn.Module, items: Any, learned: Ints, labels: Labels) -> None:
-        """Take from the data what is not learned by steps.
-
-        Args:
-            network: Changed in place.
-            items: All of them.
-            learned: Rows that are learned from.
-            labels: ``(N, 6)`` of all rows.
-        """
+    def begin(self, network: Any, labels: Labels) -> None:
+        """Initialise from the labels ``(n, 6)`` that are learned from, if the kind does."""
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
         """Train the members, each stopped on patients of its own."""
-        settings: NetworkSettings = self.settings
+        import torch
+
+        from rsna19_kedro.ensemble.network_fit import fit_network, standardise
+
         self.models = features.models
         self.constants = constant_classes(labels, self.kind)
         items = self.items(features)
-        parts = held_out_parts(groups, settings.inner_folds, self.seed, self.kind)
+        parts = held_out_parts(groups, self.settings.inner_folds, self.seed, self.kind)
         networks = []
-        for number, held_out in zip(range(settings.members), parts, strict=False):
+        for number, held_out in zip(range(self.settings.members), parts, strict=False):
             seed = self.seed + 1000 * number
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 network = self.network()
-            self.begin(network, items, np.flatnonzero(~held_out), labels)
-            left = held_out[items.first_rows]
-            fit_network(
-                network,
-                items,
-                np.asarray(labels),
-                np.flatnonzero(~left),
-                np.flatnonzero(left),
-                settings,
-                seed,
-            )
+            standardise(network, items.features[~held_out[items.rows]])
+            self.begin(network, labels[~held_out])
+            fit_network(network, items, labels, held_out[items.first_rows], self.settings, seed)
             networks.append(network)
         self.networks = tuple(networks)
 
     def predict(self, features: FirstLevel) -> Floats:
         """Mean of the members and of the directions that they read in, ``(N, 6)``."""
+        from rsna19_kedro.ensemble.network_fit import predict_network
+
         items = self.items(features.ordered(self.models))
-        chances = [
-            predict_network(network, items, len(features), reverse)
+        probabilities = [
+            predict_network(network, items, reverse)
             for network in self.networks
             for reverse in items.directions
         ]
-        return np.where(np.isnan(self.constants), np.mean(chances, axis=0), self.constants)
+        return np.where(np.isnan(self.constants), np.mean(probabilities, axis=0), self.constants)
 
-    def save(self, folder: Path) -> None:
-        """Write ``candidate.json`` and the weights of each member (safetensors)."""
-        content = {
-            "settings": self.settings.model_dump(),
-            "seed": self.seed,
-            "models": self.models,
-            "constants": [None if np.isnan(c) else float(c) for c in self.constants],
-            "members": len(self.networks),
-        }
-        write_description(folder, self.kind, content)
+    def write_learned(self, folder: Path) -> dict[str, Any]:
+        """Constants as JSON, the weights of each member as a safetensors file."""
+        from safetensors.torch import save_file
+
         for number, network in enumerate(self.networks):
             save_file(network.state_dict(), folder / _file_name(number))
+        constants = [None if np.isnan(c) else float(c) for c in self.constants]
+        return {"constants": constants, "members": len(self.networks)}
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
-        content = read_description(folder)
-        constants = np.array(content["constants"], dtype=np.float64)
-        settings = cls.read_settings(content["settings"])
-        candidate = cls(settings, content["seed"], tuple(content["models"]), constants)
-        networks = []
-        for number in range(content["members"]):
-            network = candidate.network()
+    def read_learned(self, learned: dict[str, Any], folder: Path) -> None:
+        """Read the safetensors files."""
+        from safetensors.torch import load_file
+
+        self.constants = np.array(learned["constants"], dtype=np.float64)
+        self.networks = tuple(self.network().eval() for _ in range(learned["members"]))
+        for number, network in enumerate(self.networks):
             network.load_state_dict(load_file(folder / _file_name(number)))
-            networks.append(network.eval())
-        candidate.networks = tuple(networks)
-        return candidate
-
-    @staticmethod
-    @abstractmethod
-    def read_settings(content: dict[str, Any]) -> NetworkSettings:
-        """The settings that ``save`` wrote."""
 
 
 def _file_name(number: int) -> str:

@@ -1,52 +1,89 @@
-"""All kinds of second-level models, and reading any of them back."""
+"""All kinds of second-level models: their settings, building one, reading one back."""
 
+import json
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
-from rsna19_kedro.ensemble.candidate import Candidate, read_description
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.ensemble.candidate import DESCRIPTION, Candidate
+from rsna19_kedro.ensemble.settings import CandidateSettings
+from rsna19_kedro.errors import ModelError, did_you_mean
 
 KINDS: Final = {
-    "mean": "combination.MeanCandidate",
-    "weighted_mean": "averages.WeightedMeanCandidate",
-    "gaussian": "averages.GaussianCandidate",
-    "simplex": "combination.SimplexCandidate",
-    "catboost": "boosting.CatBoostCandidate",
-    "mlp": "mlp.MLPCandidate",
-    "sequence": "sequence.SequenceCandidate",
-    "blend": "blend.BlendCandidate",
-    "corrected": "correction.CorrectedCandidate",
+    "mean": ("combination.MeanSettings", "combination.MeanCandidate"),
+    "weighted_mean": ("averages.WeightedMeanSettings", "averages.WeightedMeanCandidate"),
+    "gaussian": ("averages.GaussianSettings", "averages.GaussianCandidate"),
+    "simplex": ("combination.SimplexSettings", "combination.SimplexCandidate"),
+    "catboost": ("boosting.BoostingSettings", "boosting.CatBoostCandidate"),
+    "mlp": ("mlp.MLPSettings", "mlp.MLPCandidate"),
+    "sequence": ("sequence.SequenceSettings", "sequence.SequenceCandidate"),
+    "blend": ("blend.BlendSettings", "blend.BlendCandidate"),
+    "corrected": ("correction.CorrectedSettings", "correction.CorrectedCandidate"),
 }
-"""Where each kind is; imported when one is read, because some need torch or CatBoost."""
+"""Settings and class by kind, as ``module.name`` in this package; imported when needed."""
 
 
-def candidate_class(kind: str) -> type[Candidate]:
-    """The class of a kind."""
-    module, name = KINDS[kind].split(".")
-    found: type[Candidate] = getattr(import_module(f"rsna19_kedro.ensemble.{module}"), name)
-    return found
+def read_settings(content: Any) -> CandidateSettings:
+    """Read settings of whatever kind they name.
+
+    Args:
+        content: Mapping with ``kind``; settings are returned as they are.
+
+    Raises:
+        ValueError: Unknown kind, unknown key or impossible value (for Pydantic to report).
+    """
+    if isinstance(content, CandidateSettings):
+        return content
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if kind not in KINDS:
+        hint = did_you_mean(str(kind), KINDS)
+        raise ValueError(f"kind {kind!r} is unknown.{hint} Known kinds: {', '.join(KINDS)}")
+    settings: CandidateSettings = _imported(KINDS[kind][0])(**content)
+    return settings
+
+
+def build(settings: CandidateSettings, seed: int = 0) -> Candidate:
+    """Make a candidate that is not fitted yet."""
+    candidate: Candidate = _imported(KINDS[settings.kind][1])(settings, seed)
+    return candidate
 
 
 def load_candidate(folder: Path) -> Candidate:
     """Read a saved second-level model of whatever kind it is.
 
     Raises:
-        InputError: The folder holds none, or one of an unknown kind or another version.
+        ModelError: The folder holds none, or one of an unknown kind or another version.
     """
-    kind = read_description(folder)["kind"]
-    if kind not in KINDS:
-        raise InputError(
-            f"The second-level model in {folder} is of kind {kind!r}; known are "
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise ModelError(
+            f"No second-level model in {folder}: {DESCRIPTION} is missing. Run the pipeline "
+            "stacking, which writes it."
+        )
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["kind"] not in KINDS:
+        raise ModelError(
+            f"The second-level model in {folder} is of kind {content['kind']!r}; known are "
             f"{', '.join(KINDS)}. It was written by another version: run the pipeline "
             "stacking again."
         )
     try:
-        return candidate_class(kind).load(folder)
+        settings = read_settings({"kind": content["kind"], **content["settings"]})
+        candidate = build(settings, content["seed"])
+        candidate.models = tuple(content["models"])
+        for number, name in enumerate(content["parts"]):
+            candidate.parts[name] = load_candidate(folder / f"part_{number}")
+        candidate.read_learned(content["learned"], folder)
     except (KeyError, ValidationError) as error:
-        raise InputError(
+        raise ModelError(
             f"The second-level model in {folder} was written by another version ({error!r:.80}): "
             "run the pipeline stacking again."
         ) from error
+    return candidate
+
+
+def _imported(path: str) -> Any:
+    module, name = path.split(".")
+    return getattr(import_module(f"rsna19_kedro.ensemble.{module}"), name)

@@ -1,58 +1,80 @@
 """A network over the whole study, with all models' logits as input."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from pydantic import Field, field_validator
 
-from rsna19_kedro.ensemble.candidate import Labels
 from rsna19_kedro.ensemble.features import feature_names, to_logits, window_features
-from rsna19_kedro.ensemble.level1 import FirstLevel, Ints
-from rsna19_kedro.ensemble.mlp import standardise
+from rsna19_kedro.ensemble.items import Batch, Slices
+from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32, Ints
 from rsna19_kedro.ensemble.network_candidate import NetworkCandidate
-from rsna19_kedro.ensemble.network_fit import Batch, Items
-from rsna19_kedro.ensemble.sequence_network import SequenceNetwork
-from rsna19_kedro.ensemble.settings import SequenceSettings
+from rsna19_kedro.ensemble.settings import NetworkSettings, WindowOptions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SequenceSettings(NetworkSettings):
+    """What the network reads, its shape, and how it is trained.
+
+    Attributes:
+        kind: Always sequence.
+        features: What is known of each slice; the network reads the neighbours itself.
+        body: ``gru`` or ``transformer``.
+        width: Hidden units, of each direction; a multiple of 4.
+        layers: Layers of the body.
+        least_steps: As for every network; more of them overfit a small data set.
+        learning_rate: As for every network.
+    """
+
+    kind: Literal["sequence"] = "sequence"
+    features: WindowOptions = WindowOptions(radius=0, scale="logit", position=True)
+    body: Literal["gru", "transformer"] = "gru"
+    width: int = Field(32, ge=4)
+    layers: int = Field(1, ge=1)
+    least_steps: int = Field(100, ge=1)
+    learning_rate: float = Field(0.003, gt=0)
+
+    @field_validator("width")
+    @classmethod
+    def _has_heads(cls, width: int) -> int:
+        if width % 4:
+            raise ValueError(f"width {width} is not a multiple of 4, the transformer's heads")
+        return width
 
 
 @dataclass(frozen=True)
-class Studies:
-    """Each study is an item.
+class Studies(Slices):
+    """Each study is an item; slices are ordered by study, from feet to head.
 
     Attributes:
-        features: ``(N, F)``, studies one after the other, slices from feet to head.
         mean_logits: ``(N, 6)``, in the same order.
-        rows: ``(N,)`` where these slices stood in the data.
         starts: ``(studies + 1,)`` where each study starts, and the end.
     """
 
-    features: Tensor
-    mean_logits: Tensor
-    rows: Ints
+    mean_logits: Floats32
     starts: Ints
-    directions: tuple[bool, ...] = (False, True)
-    at_once: int = 512
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
+    directions: ClassVar[tuple[bool, ...]] = (False, True)
+    at_once: ClassVar[int] = 512
 
     @property
     def first_rows(self) -> Ints:
-        """Row of a slice of each study."""
+        """Row of the first slice of each study."""
         return self.rows[self.starts[:-1]]
 
     def batch(self, places: Ints, reverse: bool) -> Batch:
-        """Pad some studies to the longest of them."""
-        spans = [np.arange(self.starts[place], self.starts[place + 1]) for place in places]
-        ordered = [torch.from_numpy(span[::-1].copy() if reverse else span) for span in spans]
-        features = pad_sequence([self.features[span] for span in ordered], batch_first=True)
-        means = pad_sequence([self.mean_logits[span] for span in ordered], batch_first=True)
-        lengths = torch.tensor([len(span) for span in ordered])
-        rows = torch.from_numpy(self.rows[torch.cat(ordered).numpy()])
-        return Batch((features, means, lengths), rows)
+        """Pad some studies with zeros to the longest of them."""
+        first, last = self.starts[places][:, None], self.starts[places + 1][:, None] - 1
+        step = np.arange((last - first).max() + 1)
+        exists = step <= last - first
+        index = np.where(exists, last - step if reverse else first + step, 0)
+        features, means = (
+            np.where(exists[..., None], values[index], np.float32(0))
+            for values in (self.features, self.mean_logits)
+        )
+        return Batch((features, means, exists.sum(axis=1)), self.rows[index[exists]])
 
 
 @dataclass
@@ -60,36 +82,28 @@ class SequenceCandidate(NetworkCandidate):
     """Reads each study in both directions; the order of its slices is that of their numbers.
 
     Read from head to feet as well, in training at random and in prediction as a test-time
-    variant whose probabilities are averaged with the others.
+    augmentation whose probabilities are averaged with the others.
     """
 
-    kind: ClassVar[str] = "sequence"
     settings: SequenceSettings = field(default_factory=SequenceSettings)
 
-    def items(self, features: FirstLevel) -> Items:
+    def items(self, features: FirstLevel) -> Studies:
         """Studies, whatever the order of the rows."""
         order = np.lexsort((features.slice_num, features.study))
         studies = features.study[order]
         starts = np.flatnonzero(np.diff(studies, prepend=studies[:1] - 1))
         mean = features.predictions.mean(axis=1, dtype=np.float64).astype(np.float32)
         return Studies(
-            torch.from_numpy(window_features(features, self.settings.features)[order]),
-            torch.from_numpy(to_logits(mean)[order]),
+            window_features(features, self.settings.features)[order],
             order,
+            to_logits(mean)[order],
             np.append(starts, len(order)).astype(np.int64),
         )
 
-    def network(self) -> SequenceNetwork:
+    def network(self) -> "nn.Module":
         """A network of the settings' shape."""
+        from rsna19_kedro.ensemble.sequence_network import SequenceNetwork
+
         chosen = self.settings
         width = len(feature_names(self.models, chosen.features))
         return SequenceNetwork(width, chosen.body, chosen.width, chosen.layers, chosen.dropout)
-
-    def begin(self, network: nn.Module, items: Any, learned: Ints, labels: Labels) -> None:
-        """Standardise the features by the slices that are learned from."""
-        standardise(network, items.features[np.isin(items.rows, learned)])
-
-    @staticmethod
-    def read_settings(content: dict[str, Any]) -> SequenceSettings:
-        """The settings that ``save`` wrote."""
-        return SequenceSettings(**content)

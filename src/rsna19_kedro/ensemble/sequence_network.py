@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.ensemble.network_fit import Standardise
 
 Body = Literal["gru", "transformer"]
 
@@ -21,20 +22,16 @@ class SequenceNetwork(nn.Module):
     correction at 0, so that training starts from the plain mean.
 
     Args:
-        features: Numbers a slice.
-        body: ``gru`` (both directions) or ``transformer`` (encoder with sinusoidal places).
+        features: Features per slice.
+        body: ``gru`` (both directions) or ``transformer`` (encoder with sinusoidal positions).
         width: Hidden units, of each direction.
         layers: Layers of the body.
         dropout: Share of hidden values left out in training.
     """
 
-    centre: Tensor
-    spread: Tensor
-
     def __init__(self, features: int, body: Body, width: int, layers: int, dropout: float) -> None:
         super().__init__()
-        self.register_buffer("centre", torch.zeros(features))
-        self.register_buffer("spread", torch.ones(features))
+        self.standardise = Standardise(features)
         self.inlet = nn.Linear(features, width)
         self.body: _Recurrent | _Attentive
         if body == "gru":
@@ -60,7 +57,7 @@ class SequenceNetwork(nn.Module):
             influence on it.
         """
         there = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
-        hidden = torch.relu(self.inlet((features - self.centre) / self.spread))
+        hidden = torch.relu(self.inlet(self.standardise(features)))
         hidden = self.body(self.dropout(hidden), lengths, there)
         correction: Tensor = self.outlet(self.dropout(hidden))
         return (self.scale * mean_logits + correction)[there]

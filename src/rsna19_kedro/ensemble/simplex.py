@@ -29,13 +29,9 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
+from rsna19_kedro.ensemble.level1 import Bools, Floats, Floats32, Ints
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.parallel import available_cores
-
-Floats = npt.NDArray[np.float64]
-Floats32 = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 

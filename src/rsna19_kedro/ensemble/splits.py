@@ -8,11 +8,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from rsna19_kedro.ensemble.candidate import Groups
+from rsna19_kedro.ensemble.level1 import Bools
 from rsna19_kedro.errors import InputError
 
 logger = logging.getLogger(__name__)
-
-Bools = npt.NDArray[np.bool_]
 
 
 def inner_folds(groups: Groups, folds: int, seed: int) -> npt.NDArray[np.int64]:

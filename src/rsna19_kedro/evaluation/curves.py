@@ -83,8 +83,9 @@ def reliability(
     return Reliability(predicted, observed, centre - half, centre + half, n)
 
 
+@report_style()
 def draw_roc(labels: NDArray[np.number], predictions: Mapping[str, NDArray[np.floating]]) -> Figure:
-    """Draw one ROC panel a class with a curve for each set of predictions.
+    """Draw one ROC panel per class with a curve for each set of predictions.
 
     Args:
         labels: Zeros and ones, ``(n, 6)``.
@@ -96,31 +97,25 @@ def draw_roc(labels: NDArray[np.number], predictions: Mapping[str, NDArray[np.fl
     from sklearn.metrics import roc_curve
 
     looks = _looks(predictions)
-    with report_style():
-        figure, panels = new_figure(2, 3, (10.5, 7.2), share_x=True, share_y=True)
-        for column, (panel, name) in enumerate(zip(panels, CLASSES, strict=True)):
-            panel.set_title(name)
-            panel.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=":")
-            truth = labels[:, column]
-            if truth.min() == truth.max():
-                note(panel, "no positive slices" if truth.max() == 0 else "no negative slices")
-                continue
-            for probability, look in zip(predictions.values(), looks, strict=True):
-                false_rate, true_rate, _ = roc_curve(truth, probability[:, column])
-                panel.plot(false_rate, true_rate, **look)
-        for panel in panels:
-            panel.set_aspect("equal")
-            panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        figure.supxlabel("1 \N{MINUS SIGN} specificity", fontsize=11)
-        figure.supylabel("sensitivity", fontsize=11)
-        _legend(figure, predictions)
+    figure, panels = _unit_panels(predictions, 0.01)
+    for column, panel in enumerate(panels):
+        truth = labels[:, column]
+        if truth.min() == truth.max():
+            note(panel, "no positive slices" if truth.max() == 0 else "no negative slices")
+            continue
+        for probability, look in zip(predictions.values(), looks, strict=True):
+            false_rate, true_rate, _ = roc_curve(truth, probability[:, column])
+            panel.plot(false_rate, true_rate, **look)
+    figure.supxlabel("1 \N{MINUS SIGN} specificity", fontsize=11)
+    figure.supylabel("sensitivity", fontsize=11)
     return figure
 
 
+@report_style()
 def draw_calibration(
     labels: NDArray[np.number], predictions: Mapping[str, NDArray[np.floating]], bins: int
 ) -> Figure:
-    """Draw how often a class is there against how probable it was called.
+    """Draw the observed share of positive slices against the predicted probability.
 
     Args:
         labels: Zeros and ones, ``(n, 6)``.
@@ -133,26 +128,32 @@ def draw_calibration(
     """
     main = STACKED if STACKED in predictions else next(iter(predictions))
     looks = _looks(predictions)
-    with report_style():
-        figure, panels = new_figure(2, 3, (10.5, 7.2), share_x=True, share_y=True)
-        for column, (panel, name) in enumerate(zip(panels, CLASSES, strict=True)):
-            panel.set_title(name)
-            panel.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=":")
-            if labels[:, column].max() == 0:
-                note(panel, "no positive slices")
-                continue
-            for (who, probability), look in zip(predictions.items(), looks, strict=True):
-                curve = reliability(labels[:, column], probability[:, column], bins)
-                if who == main:
-                    _draw_intervals(panel, curve)
-                    panel.set_title(f"{name}, error {curve.expected_error:.3f}")
-                panel.plot(curve.predicted, curve.observed, **look)
-            panel.set_aspect("equal")
-            panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        figure.supxlabel("predicted probability", fontsize=11)
-        figure.supylabel("share of positive slices", fontsize=11)
-        _legend(figure, predictions)
+    figure, panels = _unit_panels(predictions, 0.02)
+    for column, panel in enumerate(panels):
+        if labels[:, column].max() == 0:
+            note(panel, "no positive slices")
+            continue
+        for (who, probability), look in zip(predictions.items(), looks, strict=True):
+            curve = reliability(labels[:, column], probability[:, column], bins)
+            if who == main:
+                _draw_intervals(panel, curve)
+                panel.set_title(f"{CLASSES[column]}, error {curve.expected_error:.3f}")
+            panel.plot(curve.predicted, curve.observed, **look)
+    figure.supxlabel("predicted probability", fontsize=11)
+    figure.supylabel("share of positive slices", fontsize=11)
     return figure
+
+
+def _unit_panels(names: Iterable[str], margin: float) -> tuple[Figure, list[Axes]]:
+    """Six square panels of 0..1, each with its class and the diagonal; a legend of the names."""
+    figure, panels = new_figure(2, 3, (10.5, 7.2), share_x=True, share_y=True)
+    for panel, name in zip(panels, CLASSES, strict=True):
+        panel.set_title(name)
+        panel.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=":")
+        panel.set_aspect("equal")
+        panel.set(xlim=(-margin, 1 + margin), ylim=(-margin, 1 + margin))
+    _legend(figure, names)
+    return figure, panels
 
 
 def _draw_intervals(panel: Axes, curve: Reliability) -> None:

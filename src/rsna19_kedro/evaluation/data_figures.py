@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@report_style()
 def draw_folds(fold_statistics: pd.DataFrame) -> Figure:
     """Draw the share of positive slices of each class in each fold.
 
@@ -27,21 +28,21 @@ def draw_folds(fold_statistics: pd.DataFrame) -> Figure:
     """
     parts = fold_statistics[fold_statistics["fold"] != ALL_FOLDS]
     whole = fold_statistics[fold_statistics["fold"] == ALL_FOLDS].iloc[0]
-    with report_style():
-        figure, panels = new_figure(1, len(CLASSES), (10.5, 2.5), share_x=True)
-        for panel, name in zip(panels, CLASSES, strict=True):
-            share = 100 * parts[f"slices_{name}"] / parts["slices"]
-            panel.bar(parts["fold"], share, width=0.72, color=ACCENT, alpha=0.85)
-            panel.axhline(100 * whole[f"slices_{name}"] / whole["slices"], color=INK, lw=1.2)
-            panel.set_title(name, fontsize=10)
-            panel.grid(visible=False, axis="x")
-            panel.tick_params(axis="x", length=0)
-            panel.set_ylim(bottom=0, top=max(1.2 * share.max(), 1e-3))
-        panels[0].set_ylabel("positive slices, %")
-        figure.supxlabel("fold", fontsize=11)
+    figure, panels = new_figure(1, len(CLASSES), (10.5, 2.5), share_x=True)
+    for panel, name in zip(panels, CLASSES, strict=True):
+        share = 100 * parts[f"slices_{name}"] / parts["slices"]
+        panel.bar(parts["fold"], share, width=0.72, color=ACCENT, alpha=0.85)
+        panel.axhline(100 * whole[f"slices_{name}"] / whole["slices"], color=INK, lw=1.2)
+        panel.set_title(name, fontsize=10)
+        panel.grid(visible=False, axis="x")
+        panel.tick_params(axis="x", length=0)
+        panel.set_ylim(bottom=0, top=max(1.2 * share.max(), 1e-3))
+    panels[0].set_ylabel("positive slices, %")
+    figure.supxlabel("fold", fontsize=11)
     return figure
 
 
+@report_style()
 def draw_scanner(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> Figure:
     """Draw how studies spread over gantry tilt, slice distance, pixel size and length.
 
@@ -53,13 +54,12 @@ def draw_scanner(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> Figur
         Four histograms over studies.
     """
     spacing = slice_index.groupby("study_id")["row_spacing_mm"].median()
-    with report_style():
-        figure, panels = new_figure(1, 4, (10.5, 2.5))
-        _histogram(panels[0], volume_index["tilt_deg"], "gantry tilt", "degrees")
-        _histogram(panels[1], volume_index["slice_distance_mm"], "slice distance", "mm")
-        _histogram(panels[2], spacing, "pixel spacing", "mm")
-        _histogram(panels[3], volume_index["slices"], "slices of a study", "slices")
-        panels[0].set_ylabel("studies")
+    figure, panels = new_figure(1, 4, (10.5, 2.5))
+    _histogram(panels[0], volume_index["tilt_deg"], "gantry tilt", "degrees")
+    _histogram(panels[1], volume_index["slice_distance_mm"], "slice distance", "mm")
+    _histogram(panels[2], spacing, "pixel spacing", "mm")
+    _histogram(panels[3], volume_index["slices"], "slices of a study", "slices")
+    panels[0].set_ylabel("studies")
     return figure
 
 

@@ -36,6 +36,7 @@ def net_benefit(
     return np.asarray(hits - alarms * thresholds / (1 - thresholds), dtype=np.float64)
 
 
+@report_style()
 def draw_decision(studies: pd.DataFrame) -> Figure:
     """Draw net benefit over the threshold, class by class, of whole studies.
 
@@ -45,25 +46,24 @@ def draw_decision(studies: pd.DataFrame) -> Figure:
     Returns:
         Six panels: the predictions, calling every study, calling none.
     """
-    with report_style():
-        figure, panels = new_figure(2, 3, (10.5, 6.4), share_x=True)
-        for panel, name in zip(panels, CLASSES, strict=True):
-            panel.set_title(name)
-            truth = studies[name].to_numpy(float)
-            if truth.max() == 0:
-                note(panel, "no positive studies")
-                continue
-            shown = net_benefit(truth, studies[f"pred_{name}"].to_numpy(float), THRESHOLDS)
-            everyone = net_benefit(truth, np.ones(len(truth)), THRESHOLDS)
-            panel.axhline(0, color=MUTED, lw=1.0, ls=":", label="call none")
-            panel.plot(THRESHOLDS, everyone, color=MUTED, lw=1.2, ls="--", label="call all")
-            panel.plot(THRESHOLDS, shown, color=INK, lw=2.0, label="second level")
-            # Calling all falls without end; the model's own curve is never cut.
-            panel.set_ylim(min(-0.25 * truth.mean(), 1.1 * shown.min()), 1.1 * truth.mean())
-        figure.supxlabel("threshold of the probability", fontsize=11)
-        figure.supylabel("net benefit a study", fontsize=11)
-        drawn = [panel for panel in panels if panel.get_legend_handles_labels()[0]]
-        if drawn:
-            handles, labels = drawn[0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside upper left", ncols=3, handlelength=3.0)
+    figure, panels = new_figure(2, 3, (10.5, 6.4), share_x=True)
+    for panel, name in zip(panels, CLASSES, strict=True):
+        panel.set_title(name)
+        truth = studies[name].to_numpy(float)
+        if truth.max() == 0:
+            note(panel, "no positive studies")
+            continue
+        shown = net_benefit(truth, studies[f"pred_{name}"].to_numpy(float), THRESHOLDS)
+        everyone = net_benefit(truth, np.ones(len(truth)), THRESHOLDS)
+        panel.axhline(0, color=MUTED, lw=1.0, ls=":", label="call none")
+        panel.plot(THRESHOLDS, everyone, color=MUTED, lw=1.2, ls="--", label="call all")
+        panel.plot(THRESHOLDS, shown, color=INK, lw=2.0, label="second level")
+        # Calling all falls without end; the model's own curve is never cut.
+        panel.set_ylim(min(-0.25 * truth.mean(), 1.1 * shown.min()), 1.1 * truth.mean())
+    figure.supxlabel("threshold of the probability", fontsize=11)
+    figure.supylabel("net benefit a study", fontsize=11)
+    drawn = [panel for panel in panels if panel.get_legend_handles_labels()[0]]
+    if drawn:
+        handles, labels = drawn[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=3, handlelength=3.0)
     return figure

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from rsna19_kedro.evaluation.baselines import HISTOGRAM, INNER_CHOICE, MEAN, PREVALENCE
+
 DASH = "\N{EN DASH}"
 """Stands for what is not known or not defined."""
 
@@ -15,8 +17,8 @@ THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
 
 _WORDS = {
-    "inner_choice": "choice made on inner folds",
-    "mean": "plain average",
+    INNER_CHOICE: "choice made on inner folds",
+    MEAN: "plain average",
     "weighted_mean": "average weighted by loss",
     "gaussian": "average smoothed along slices",
     "simplex": "simplex weights",
@@ -24,8 +26,8 @@ _WORDS = {
     "mlp": "one hidden layer (MLP)",
     "sequence": "sequence network",
     "blend": "blend of the candidates",
-    "prevalence": "prevalence of each class",
-    "hu_histogram": "HU histogram, logistic regression",
+    PREVALENCE: "prevalence of each class",
+    HISTOGRAM: "HU histogram, logistic regression",
 }
 
 

@@ -4,19 +4,16 @@ A benchmark for honesty. If this came close to the networks, the data would be t
 phantoms without noise would be.
 """
 
-import logging
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.parallel import map_in_processes
-
-logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,6 +43,27 @@ def hu_histograms(volumes: VolumeStore, study_id: str) -> Floats:
         each_hu = np.bincount(kept, minlength=high - low)
         counts[number] = np.add.reduceat(each_hu, edges[:-1] - low)
     return np.log1p(counts)
+
+
+def histogram_predictions(
+    volumes: VolumeStore, folds: pd.DataFrame, workers: int | None = None
+) -> pd.DataFrame:
+    """Predict every slice by regressions fitted on the other folds.
+
+    Args:
+        volumes: Store of int16 volumes in HU.
+        folds: Keys, ``patient_id``, ``fold`` and six labels.
+        workers: Processes; ``None`` takes all cores.
+
+    Returns:
+        Keys, ``patient_id``, ``fold`` and six ``pred_*`` float32, by study and slice.
+    """
+    slices = folds.sort_values(["study_id", "slice_num"], ignore_index=True)
+    features = slice_histograms(volumes, slices, workers)
+    labels, fold = slices[list(CLASSES)].to_numpy(), slices["fold"].to_numpy()
+    values = nested_histogram_predictions(features, labels, fold).astype(np.float32)
+    predictions = pd.DataFrame(values, columns=list(PREDICTIONS))
+    return pd.concat([slices[[*KEYS, "patient_id", "fold"]], predictions], axis=1)
 
 
 def slice_histograms(

@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 _WEIGHTS: Floats = np.asarray(CLASS_WEIGHTS) / sum(CLASS_WEIGHTS)
 _GATHER_LIMIT = 4_000_000
-"""Patients times resamples that are drawn in one go, so that memory stays below 100 MB."""
+"""Patients times resamples that are drawn at once, so that memory stays below 100 MB."""
 
 
 class Interval(NamedTuple):
@@ -23,8 +23,8 @@ class Interval(NamedTuple):
 
     Attributes:
         value: The estimate on all the data.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
     """
 
     value: float
@@ -70,20 +70,13 @@ def weighted_log_loss(
     return float(class_log_losses(labels, predictions, eps) @ _WEIGHTS)
 
 
-def prevalence_loss(
-    labels: npt.ArrayLike, training_labels: npt.ArrayLike | None = None, eps: float = 1e-6
-) -> float:
-    """Weighted log loss of predicting each class's prevalence for every slice.
+def prevalence_loss(labels: npt.ArrayLike) -> float:
+    """Weighted log loss of predicting the prevalence of labels ``(N, 6)`` for every slice.
 
-    Args:
-        labels: ``(N, 6)`` labels to be scored on.
-        training_labels: ``(M, 6)`` labels whose prevalence is predicted; the scored ones
-            themselves when left out (the entropy, which no constant goes below).
-        eps: Clipping limit.
+    It is their entropy: no constant prediction has a lower loss.
     """
     truth = np.asarray(labels, dtype=np.float64)
-    source = truth if training_labels is None else np.asarray(training_labels, dtype=np.float64)
-    return weighted_log_loss(truth, np.broadcast_to(source.mean(axis=0), truth.shape), eps)
+    return weighted_log_loss(truth, np.broadcast_to(truth.mean(axis=0), truth.shape))
 
 
 def roc_auc(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
@@ -101,15 +94,12 @@ def roc_auc(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
     return float(roc_auc_score(truth, np.asarray(predictions)))
 
 
-def class_metrics(
-    labels: npt.ArrayLike, predictions: npt.ArrayLike, threshold: float = 0.5
-) -> dict[str, Floats]:
-    """Metrics of each class at a threshold (reference, section 7: 0.5).
+def class_metrics(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> dict[str, Floats]:
+    """Metrics of each class at a threshold of 0.5 (reference, section 7).
 
     Args:
         labels: ``(N, 6)`` zeros and ones.
-        predictions: ``(N, 6)`` probabilities; a slice counts as positive at ``>= threshold``.
-        threshold: Decision threshold.
+        predictions: ``(N, 6)`` probabilities; a slice counts as positive at ``>= 0.5``.
 
     Returns:
         ``accuracy, f1, specificity, sensitivity, roc_auc, log_loss`` and the share of
@@ -118,7 +108,7 @@ def class_metrics(
         positive predictions, the area under the curve with a single class present.
     """
     truth, probability = _checked(labels, predictions)
-    positive, called = truth > 0.5, probability >= threshold
+    positive, called = truth > 0.5, probability >= 0.5
     hits = (positive & called).sum(axis=0)
     right_negatives = (~positive & ~called).sum(axis=0)
     misses = (positive & ~called).sum(axis=0)
@@ -141,10 +131,9 @@ def bootstrap_loss(
     patients: npt.ArrayLike,
     *,
     resamples: int = 1000,
-    confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Weighted log loss with an interval from resampling whole patients.
+    """Weighted log loss with a 95 % interval (percentiles) from resampling whole patients.
 
     Slices of one head are nearly copies of each other; resampling slices would make the
     interval several times too narrow.
@@ -154,11 +143,10 @@ def bootstrap_loss(
         predictions: ``(N, 6)`` probabilities.
         patients: ``(N,)`` whose slice it is.
         resamples: Number of bootstrap samples.
-        confidence: Share of the bootstrap distribution between the ends (percentiles).
         seed: Seed of the resampling; the same seed draws the same patients.
     """
     loss = slice_log_losses(labels, predictions) @ _WEIGHTS
-    return _bootstrap_mean(loss, patients, resamples, confidence, seed)
+    return _bootstrap_mean(loss, patients, resamples, seed)
 
 
 def bootstrap_difference(
@@ -168,10 +156,9 @@ def bootstrap_difference(
     patients: npt.ArrayLike,
     *,
     resamples: int = 1000,
-    confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Paired difference of two weighted log losses, with an interval by patient.
+    """Paired difference of two weighted log losses, with a 95 % interval by patient.
 
     Both are scored on the same resampled patients, so what makes a patient hard for both
     cancels out. Negative values say that ``predictions`` is better than ``reference``.
@@ -182,34 +169,35 @@ def bootstrap_difference(
         reference: ``(N, 6)`` probabilities to compare with.
         patients: ``(N,)`` whose slice it is.
         resamples: Number of bootstrap samples.
-        confidence: Share of the bootstrap distribution between the ends (percentiles).
         seed: Seed of the resampling; the same seed draws the same patients.
     """
     change = slice_log_losses(labels, predictions) - slice_log_losses(labels, reference)
-    return _bootstrap_mean(change @ _WEIGHTS, patients, resamples, confidence, seed)
+    return _bootstrap_mean(change @ _WEIGHTS, patients, resamples, seed)
 
 
-def _bootstrap_mean(
-    values: Floats, patients: npt.ArrayLike, resamples: int, confidence: float, seed: int
-) -> Interval:
+def _bootstrap_mean(values: Floats, patients: npt.ArrayLike, resamples: int, seed: int) -> Interval:
+    from scipy.stats import bootstrap  # Slow to import, and needed late.
+
     names, codes = np.unique(np.asarray(patients), return_inverse=True)
     if codes.shape != values.shape:
         raise InputError(
             f"The bootstrap got {codes.size} patient ids for {values.size} slices; "
-            "expected one id a slice."
+            "expected one id per slice."
         )
-    sums = np.bincount(codes, weights=values)
-    counts = np.bincount(codes).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    step = max(1, _GATHER_LIMIT // len(names))
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        drawn = rng.integers(len(names), size=(size, len(names)))
-        means[start : start + size] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(means, (tail, 1.0 - tail))
-    return Interval(float(values.mean()), float(low), float(high))
+    value = float(values.mean())
+    if len(names) == 1:
+        return Interval(value, value, value)
+    found = bootstrap(
+        (np.bincount(codes, weights=values), np.bincount(codes)),
+        lambda sums, counts, axis: sums.sum(axis=axis) / counts.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=resamples,
+        batch=max(1, _GATHER_LIMIT // len(names)),
+        rng=np.random.default_rng(seed),
+    )
+    return Interval(value, *(float(end) for end in found.confidence_interval))
 
 
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Floats:

@@ -2,9 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.evaluation.formatting import template
 from rsna19_kedro.evaluation.scores import SHOWN_METRICS, WEIGHTED
 from rsna19_kedro.evaluation.worst_slices import FALSE_ALARM, HIGHEST_LOSS, MISSED
+from rsna19_kedro.version import package_versions
 
 Rows = list[dict[str, Any]]
 
@@ -55,51 +54,13 @@ _GROUP_TEXTS = {
 }
 
 
-@dataclass(frozen=True)
-class PageContent:
-    """All that the page shows; names are those of the template.
+def render_page(content: Mapping[str, Any]) -> str:
+    """Write the page as one HTML text that refers to nothing outside itself.
 
-    Attributes:
-        summary: Main numbers, as the report's summary JSON holds them.
-        submissions: Name to path of the files for Kaggle.
-        windows: Name to (centre, width) in HU of the pictures.
-        fold_statistics: One row a fold and one of all.
-        tag_statistics: Header tags (title, rows).
-        training: Lowest validation losses.
-        metrics: One table a metric.
-        scores: Candidates of the second level and references.
-        worst_groups: Pictured slices by group.
-        worst_studies: Studies with the highest loss.
-        fold_losses: Loss of each model over all folds and in each.
-        studies: Metrics of whole studies, a row a class.
-        ranked_studies: Studies with the highest and lowest loss, by class.
-        error_bands: Errors of any by how wrong they are.
-        figures: PNG bytes by name.
-        versions: Software and its versions.
+    Args:
+        content: What ``report.html.j2`` shows, by the names that it uses.
     """
-
-    summary: Mapping[str, Any]
-    submissions: Mapping[str, str]
-    windows: Mapping[str, tuple[float, float]]
-    fold_statistics: Rows
-    tag_statistics: list[tuple[str, Rows]]
-    training: dict[str, Any]
-    metrics: Rows
-    scores: dict[str, Rows]
-    worst_groups: Rows
-    worst_studies: Rows
-    error_bands: Rows
-    fold_losses: dict[str, Any]
-    studies: Rows
-    ranked_studies: Rows
-    figures: Mapping[str, bytes]
-    versions: Mapping[str, str]
-
-
-def render_page(content: PageContent) -> str:
-    """Write the page as one HTML text that refers to nothing outside itself."""
-    fields = {name: getattr(content, name) for name in content.__dataclass_fields__}
-    return template("report.html.j2").render(classes=CLASSES, **fields)
+    return template("report.html.j2").render(classes=CLASSES, **content)
 
 
 def tag_tables(tag_statistics: pd.DataFrame, longest: int = 12) -> list[tuple[str, Rows]]:
@@ -136,25 +97,21 @@ def metric_tables(metrics: pd.DataFrame) -> Rows:
     Args:
         metrics: As :func:`rsna19_kedro.evaluation.scores.metrics_table` makes it.
     """
+    names = list(dict.fromkeys(metrics["predictor"]))
     tables = []
     for metric in SHOWN_METRICS:
         weighted = metric == "log_loss"
         columns = [*CLASSES, WEIGHTED] if weighted else list(CLASSES)
         wide = metrics.pivot(index="predictor", columns="class", values=metric)
-        wide = wide.loc[list(dict.fromkeys(metrics["predictor"])), columns]
-        values = wide.to_numpy(float)
+        values = wide.loc[names, columns].to_numpy(float)
         best = np.fmin.reduce(values) if weighted else np.fmax.reduce(values)
-        mark = (values == best) & (len(values) > 1)
+        cells = [
+            [{"value": value, "best": value == mark and len(values) > 1} for value, mark in pairs]
+            for pairs in (zip(row, best, strict=True) for row in values)
+        ]
         rows = [
-            {
-                "name": name,
-                "last": place == len(wide) - 1 and place > 0,
-                "cells": [
-                    {"value": value, "best": bool(flag)}
-                    for value, flag in zip(values[place], mark[place], strict=True)
-                ],
-            }
-            for place, name in enumerate(wide.index)
+            {"name": name, "last": place == len(names) - 1 and place > 0, "cells": cells[place]}
+            for place, name in enumerate(names)
         ]
         tables.append(
             {
@@ -188,8 +145,8 @@ def ranked_studies(ranked: pd.DataFrame, worst: pd.DataFrame) -> Rows:
     for name in dict.fromkeys(ranked["class"]):
         own = records(ranked[ranked["class"] == name])
         for row in own:
-            number = pictured.get(row["study_id"])
-            row["link"] = None if number is None else anchor(row["study_id"], int(number))
+            study = row["study_id"]
+            row["link"] = anchor(study, int(pictured[study])) if study in pictured else None
         ends = {end: [row for row in own if row["end"] == end] for end in ("highest", "lowest")}
         groups.append({"class": name, **ends})
     return groups
@@ -222,13 +179,8 @@ def _slice(row: Mapping[str, Any]) -> dict[str, Any]:
 def software_versions() -> dict[str, str]:
     """Versions of what the run's numbers depend on."""
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    versions = {"page made": made, "Python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+    own = {"page made": made, "Python": platform.python_version()}
+    return own | package_versions(*_PACKAGES)
 
 
 def records(table: pd.DataFrame) -> Rows:

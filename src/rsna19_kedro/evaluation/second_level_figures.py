@@ -19,6 +19,7 @@ _DARK_FROM = 0.55
 """Weight from which a cell's number is written in white."""
 
 
+@report_style()
 def draw_candidates(scores: pd.DataFrame, chosen: str) -> Figure:
     """Draw each candidate's loss, and its paired difference to the plain average.
 
@@ -32,20 +33,19 @@ def draw_candidates(scores: pd.DataFrame, chosen: str) -> Figure:
         Two panels that share their rows, best candidate on top.
     """
     ordered = scores.sort_values("loss", ascending=False, kind="stable").reset_index(drop=True)
-    with report_style():
-        height = 1.5 + 0.42 * len(ordered)
-        figure, (left, right) = new_figure(1, 2, (10.5, height), share_y=True)
-        _intervals(left, ordered, "loss", chosen)
-        _intervals(right, ordered, "difference", chosen)
-        left.set_yticks(range(len(ordered)), [words(name) for name in ordered["candidate"]])
-        left.set_title("weighted log loss")
-        right.axvline(0, color=MUTED, lw=1.0, ls=":")
-        right.set_title("difference to plain average,\nleft is better")
-        for panel in (left, right):
-            panel.grid(visible=False, axis="y")
-            panel.tick_params(axis="y", length=0)
-            panel.set_ylim(-0.7, len(ordered) - 0.3)
-            panel.locator_params(axis="x", nbins=6)
+    height = 1.5 + 0.42 * len(ordered)
+    figure, (left, right) = new_figure(1, 2, (10.5, height), share_y=True)
+    _intervals(left, ordered, "loss", chosen)
+    _intervals(right, ordered, "difference", chosen)
+    left.set_yticks(range(len(ordered)), [words(name) for name in ordered["candidate"]])
+    left.set_title("weighted log loss")
+    right.axvline(0, color=MUTED, lw=1.0, ls=":")
+    right.set_title("difference to plain average,\nleft is better")
+    for panel in (left, right):
+        panel.grid(visible=False, axis="y")
+        panel.tick_params(axis="y", length=0)
+        panel.set_ylim(-0.7, len(ordered) - 0.3)
+        panel.locator_params(axis="x", nbins=6)
     return figure
 
 
@@ -57,6 +57,7 @@ def _intervals(panel: Axes, rows: pd.DataFrame, what: str, chosen: str) -> None:
         panel.plot(row[what], place, marker="D" if mine else "o", ms=7, color=colour)
 
 
+@report_style()
 def draw_weights(weights: pd.DataFrame) -> Figure:
     """Draw what the simplex weights of each output rest on.
 
@@ -79,15 +80,14 @@ def draw_weights(weights: pd.DataFrame) -> Figure:
         "by slice": marked.groupby("offset", sort=False)[list(CLASSES)].sum(),
     }
     rows = [len(block) for block in blocks.values()]
-    with report_style():
-        figure = Figure(figsize=(10.5, 1.6 + 0.32 * sum(rows)), layout="constrained")
-        panels = figure.subplots(len(rows), 1, sharex=True, height_ratios=rows)
-        for panel, (title, block) in zip(panels, blocks.items(), strict=True):
-            _heatmap(panel, block)
-            panel.set_title(title)
-        panels[0].set_xticks(range(len(CLASSES)), CLASSES)
-        panels[0].xaxis.tick_top()
-        panels[0].tick_params(labeltop=True)
+    figure = Figure(figsize=(10.5, 1.6 + 0.32 * sum(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), 1, sharex=True, height_ratios=rows)
+    for panel, (title, block) in zip(panels, blocks.items(), strict=True):
+        _heatmap(panel, block)
+        panel.set_title(title)
+    panels[0].set_xticks(range(len(CLASSES)), CLASSES)
+    panels[0].xaxis.tick_top()
+    panels[0].tick_params(labeltop=True)
     return figure
 
 

@@ -5,6 +5,7 @@ from pydicom.uid import UID
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.evaluation.formatting import MINUS
+from rsna19_kedro.evaluation.study_level import study_maxima
 
 ALL_FOLDS = "all"
 """The row of :func:`fold_statistics` that stands for the folds together."""
@@ -27,14 +28,13 @@ def fold_statistics(folds: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counts(name: str, slices: pd.DataFrame) -> dict[str, object]:
-    labels = slices[list(CLASSES)]
-    per_study = labels.groupby(slices["study_id"]).max()
+    per_study = study_maxima(slices, CLASSES)
     return {
         "fold": name,
         "slices": len(slices),
         "studies": len(per_study),
         "patients": slices["patient_id"].nunique(),
-        **{f"slices_{c}": int(labels[c].sum()) for c in CLASSES},
+        **{f"slices_{c}": int(slices[c].sum()) for c in CLASSES},
         **{f"studies_{c}": int(per_study[c].sum()) for c in CLASSES},
     }
 

@@ -1,5 +1,6 @@
 """How well whole studies are told apart, as a worklist would use the predictions."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ OPERATING_POINTS = (0.90, 0.95)
 """Specificities (and sensitivities) at which the other one is stated."""
 
 
+def study_maxima(slices: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Greatest value of some columns among the slices of each study, by ``study_id``."""
+    return slices.groupby("study_id")[list(columns)].max()
+
+
 def study_table(predictions: pd.DataFrame) -> pd.DataFrame:
     """One row a study: what its slices show, and its most suspicious slice.
 
@@ -24,8 +30,9 @@ def study_table(predictions: pd.DataFrame) -> pd.DataFrame:
         ``study_id``, ``patient_id``, six labels (greatest of its slices) and six ``pred_*``
         (greatest of its slices, as ``new_study`` reports them).
     """
-    columns = {name: "max" for name in (*CLASSES, *PREDICTIONS)}
-    return predictions.groupby("study_id").agg({"patient_id": "first", **columns}).reset_index()
+    maxima = study_maxima(predictions, [*CLASSES, *PREDICTIONS])
+    maxima.insert(0, "patient_id", predictions.groupby("study_id")["patient_id"].first())
+    return maxima.reset_index()
 
 
 def study_metrics(predictions: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:

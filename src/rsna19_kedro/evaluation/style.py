@@ -62,7 +62,7 @@ _RC = {
 
 @contextmanager
 def report_style() -> Iterator[None]:
-    """Draw inside this block to get the report's fonts, greys and line widths."""
+    """Draw with the report's fonts, greys and line widths: a block, or a function's decorator."""
     import matplotlib
 
     with matplotlib.rc_context(_RC):  # type: ignore[arg-type]

@@ -8,15 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
+from rsna19_kedro.evaluation.baselines import HISTOGRAM, MEAN, PREVALENCE, REFERENCES
 from rsna19_kedro.evaluation.metrics import prevalence_loss
 from rsna19_kedro.evaluation.scores import bootstrap_auc
-
-PREVALENCE = "prevalence"
-HISTOGRAM = "hu_histogram"
-AVERAGE = "mean"
-REFERENCES = (PREVALENCE, HISTOGRAM)
-"""Rows of the scores that no network took part in."""
-
 
 _NONE: dict[str, float | None] = {"value": None, "low": None, "high": None}
 
@@ -63,7 +57,7 @@ def main_numbers(
         "chosen": chosen,
         "loss": _interval(loss, "loss"),
         "auc_any": {name: known(value) for name, value in area._asdict().items()},
-        "average_loss": known(scored["loss"].get(AVERAGE, math.nan)),
+        "average_loss": known(scored["loss"].get(MEAN, math.nan)),
         "prevalence_loss": constant,
         "gain_percent": gain_percent(float(loss["loss"]), constant),
         "histogram_auc": known(scored["auc_any"].get(HISTOGRAM, math.nan)),
@@ -101,7 +95,7 @@ def candidate_tables(
             "candidate": str(row["candidate"]),
             "chosen": row["candidate"] == chosen,
             "loss": _interval(row, "loss"),
-            "difference": _interval(row, "difference") if row["candidate"] != AVERAGE else _NONE,
+            "difference": _interval(row, "difference") if row["candidate"] != MEAN else _NONE,
             "gain_percent": gain_percent(float(row["loss"]), constant),
             "auc_any": known(row["auc_any"]),
         }

@@ -24,6 +24,7 @@ _FEW = 3
 """Up to this many models get high panels."""
 
 
+@report_style()
 def draw_learning_curves(histories: pd.DataFrame) -> Figure:
     """Draw loss and the ROC AUC of ``any`` over the training steps.
 
@@ -37,21 +38,20 @@ def draw_learning_curves(histories: pd.DataFrame) -> Figure:
     """
     models = list(dict.fromkeys(histories["model"]))
     height = 2.9 if len(models) <= _FEW else 2.1
-    with report_style():
-        figure, panels = new_figure(len(models), 2, (10.5, height * len(models) + 0.6))
-        for index, model in enumerate(models):
-            runs = histories[histories["model"] == model]
-            _draw_losses(panels[2 * index], runs, model)
-            _draw_aucs(panels[2 * index + 1], runs)
-        figure.supxlabel("training step", fontsize=11)
-        folds = sorted(histories["fold"].unique())
-        figure.legend(
-            handles=[_fold_key(fold) for fold in folds] + _loss_keys(),
-            loc="outside upper left",
-            ncols=len(folds) + 2,
-            columnspacing=1.4,
-            handlelength=2.2,
-        )
+    figure, panels = new_figure(len(models), 2, (10.5, height * len(models) + 0.6))
+    for index, model in enumerate(models):
+        runs = histories[histories["model"] == model]
+        _draw_losses(panels[2 * index], runs, model)
+        _draw_aucs(panels[2 * index + 1], runs)
+    figure.supxlabel("training step", fontsize=11)
+    folds = sorted(histories["fold"].unique())
+    figure.legend(
+        handles=_keys(folds),
+        loc="outside upper left",
+        ncols=len(folds) + 2,
+        columnspacing=1.4,
+        handlelength=2.2,
+    )
     return figure
 
 
@@ -119,16 +119,11 @@ def _fold_look(fold: int) -> dict[str, Any]:
     }
 
 
-def _fold_key(fold: int) -> Line2D:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], label=f"fold {fold}", **_fold_look(int(fold)))
-
-
-def _loss_keys() -> list[Line2D]:
+def _keys(folds: list[int]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     return [
+        *(Line2D([], [], label=f"fold {fold}", **_fold_look(int(fold))) for fold in folds),
         Line2D([], [], color=MUTED, label="validation"),
         Line2D([], [], color=MUTED, lw=1.0, ls=(0, (4, 2)), label="training"),
     ]

@@ -1,6 +1,5 @@
 """The page of a new study: a worklist, a viewer of slices with overlay, what was picked."""
 
-import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from PIL import Image
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.previews import CLASS_COLOURS, window_grey
-from rsna19_kedro.evaluation.formatting import template
+from rsna19_kedro.evaluation.formatting import picture, template
 from rsna19_kedro.parallel import available_cores
 
 WINDOWS: Final = {"brain": (40, 80), "subdural": (80, 200), "bone": (600, 2800)}
@@ -112,16 +111,16 @@ def _overlays(maps: np.ndarray) -> list[str]:
 
 def _overlay(strength: np.ndarray) -> str:
     """One colour in steps of opacity, which are places of the palette: a small picture."""
-    picture = Image.fromarray(np.rint(strength * _HEAT_STEPS).astype(np.uint8)).convert("P")
-    picture.putpalette(list(_HEAT_RGB) * (_HEAT_STEPS + 1))
+    image = Image.fromarray(np.rint(strength * _HEAT_STEPS).astype(np.uint8)).convert("P")
+    image.putpalette(list(_HEAT_RGB) * (_HEAT_STEPS + 1))
     opacity = np.linspace(0, _HEAT_ALPHA, _HEAT_STEPS + 1).astype(np.uint8)
-    return _encoded(picture, "png", transparency=opacity.tobytes())
+    return _encoded(image, "png", transparency=opacity.tobytes())
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format=kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return picture(buffer.getvalue(), f"image/{kind}")
 
 
 def _script_safe(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,23 +10,16 @@ from PIL import Image
 
 from rsna19_kedro.contracts import CLASS_WEIGHTS, CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ct.previews import window_grey
+from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.evaluation.metrics import slice_log_losses
 
 HIGHEST_LOSS = "highest loss"
 MISSED = "missed"
 FALSE_ALARM = "false alarm"
-GROUPS = (MISSED, FALSE_ALARM, HIGHEST_LOSS)
-"""Kinds of worst slices: false negatives and positives of any, and by loss over all classes."""
+"""Groups of worst slices: false negatives and positives of any, and by loss over all classes."""
 
 ERROR_BANDS = (0.5, 0.7, 0.9, 0.99, 1.0)
 """Edges of the bands by which errors of ``any`` are counted: distance of probability and label."""
-
-
-class Volumes(Protocol):
-    """What pictures are read from."""
-
-    def read(self, study_id: str, start: int, stop: int) -> NDArray[np.int16]:
-        """Return slices ``start`` to ``stop - 1`` of a study in HU, ``(S, H, W)``."""
 
 
 def with_losses(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -135,9 +127,8 @@ def error_bands(predictions: pd.DataFrame) -> pd.DataFrame:
     positive = (predictions["any"] == 1).to_numpy()
     called = (predictions["pred_any"] >= 0.5).to_numpy()
     distance = np.abs(predictions["pred_any"].to_numpy(float) - positive)
-    band = np.clip(np.searchsorted(ERROR_BANDS, distance, side="right") - 1, 0, None)
     bands = len(ERROR_BANDS) - 1
-    band = np.minimum(band, bands - 1)
+    band = np.clip(np.searchsorted(ERROR_BANDS, distance, side="right") - 1, 0, bands - 1)
     return pd.DataFrame(
         {
             "low": ERROR_BANDS[:-1],
@@ -168,7 +159,7 @@ def picture_slice(hu: NDArray[np.int16], windows: Mapping[str, tuple[float, floa
 
 
 def picture_slices(
-    slices: pd.DataFrame, volumes: Volumes, windows: Mapping[str, tuple[float, float]]
+    slices: pd.DataFrame, volumes: VolumeStore, windows: Mapping[str, tuple[float, float]]
 ) -> pd.DataFrame:
     """Picture every slice of a table.
 

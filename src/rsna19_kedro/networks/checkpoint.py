@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import ModelError
 from rsna19_kedro.files import atomic_path
 from rsna19_kedro.networks.zoo import ModelSpec
 
@@ -60,12 +60,12 @@ class Checkpoint:
             reduction: Pixels of the prepared slice a side of a pixel that the network sees.
 
         Raises:
-            InputError: It is of another one; says what was found and what to do.
+            ModelError: It is of another one; says what was found and what to do.
         """
         own = self.crop_px / self.resize_px
         if self.spec.name == model and own == reduction:
             return
-        raise InputError(
+        raise ModelError(
             f"The checkpoint of {self.spec.name}, which sees slices reduced {own:g} times, was "
             f"given where {model}, reduced {reduction:g} times, is wanted. Delete it and train "
             f"{model} again with this environment's recipe."
@@ -91,10 +91,10 @@ class Checkpoint:
         """Read a file that ``write`` made.
 
         Raises:
-            InputError: The file is missing, damaged or not such a checkpoint.
+            ModelError: The file is missing, damaged or not such a checkpoint.
         """
         if not path.is_file():
-            raise InputError(
+            raise ModelError(
                 f"There is no checkpoint {path}. Train it first: "
                 "kedro run --pipelines cnn_training --only-missing-outputs"
             )
@@ -103,11 +103,11 @@ class Checkpoint:
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise InputError(
+            raise ModelError(
                 f"The checkpoint {path} is damaged ({error}). Delete it and train it again."
             ) from error
         if header.get("format") != FORMAT:
-            raise InputError(
+            raise ModelError(
                 f"{path} is not a checkpoint of this version: its format is "
                 f"{header.get('format')!r}, expected {FORMAT!r}. Train the model again."
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import ModelError, ParameterError
 from rsna19_kedro.networks.weights import WeightSource, imagenet_weights
 
 
@@ -127,10 +127,11 @@ def build_encoder(
         The module, whose output is ``(N, F, h, w)``, and F.
 
     Raises:
-        InputError: Unknown name, or weights that cannot be had; says what to do.
+        ParameterError: Unknown name.
+        ModelError: Weights that cannot be had or do not fit; says what to do.
     """
     if name not in ENCODERS:
-        raise InputError(f"Unknown encoder {name!r}. The encoders are: {', '.join(ENCODERS)}.")
+        raise ParameterError(f"Unknown encoder {name!r}. The encoders are: {', '.join(ENCODERS)}.")
     source = ENCODERS[name]
     encoder, features = _architecture(source.weights)
     if weights is not None:
@@ -170,7 +171,7 @@ def _load(encoder: nn.Module, state: dict[str, Tensor], name: str) -> None:
         and (key not in state or state[key].shape != value.shape)
     ]
     if wrong:
-        raise InputError(
+        raise ModelError(
             f"The initial weights do not fit {name}: {len(wrong)} of {len(own)} tensors are "
             f"missing or of another shape, such as {wrong[0]}. Name a file of that network."
         )

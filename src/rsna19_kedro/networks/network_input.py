@@ -106,7 +106,7 @@ def reduced_grid_px(side_px: int, crop: InputSize) -> int:
 
 
 def look_up(hu: Tensor, lut: Tensor, crop: InputSize) -> Tensor:
-    """The part of ``augmented_input`` that no random change touches: table and reduction.
+    """The part of the input that no random change touches: look-up table and reduction.
 
     Args:
         hu: ``(..., H, W)`` int16.

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import ModelError
 
 IMAGENET = "imagenet"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -37,7 +37,7 @@ def imagenet_weights(
         folder: Where ``<name>.safetensors`` (or .pth, .pt, .bin) is looked for first.
 
     Raises:
-        InputError: No such file, a file that cannot be read, or a failed download; the
+        ModelError: No such file, a file that cannot be read, or a failed download; the
             message says which file is wanted, where to get it and where to put it.
     """
     if wanted != IMAGENET:
@@ -50,7 +50,7 @@ def imagenet_weights(
     try:
         return _strip(_download(source))
     except Exception as error:  # The libraries raise whatever their network code raises.
-        raise InputError(_advice(source, folder, error)) from error
+        raise ModelError(_advice(source, folder, error)) from error
 
 
 def _download(source: WeightSource) -> Mapping[str, Any]:
@@ -66,7 +66,7 @@ def _download(source: WeightSource) -> Mapping[str, Any]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise InputError(f"The file of initial weights {path} does not exist.")
+        raise ModelError(f"The file of initial weights {path} does not exist.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
         return _strip(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # Unpickling raises anything.
-        raise InputError(f"The file of initial weights {path} cannot be read: {error}") from error
+        raise ModelError(f"The file of initial weights {path} cannot be read: {error}") from error
 
 
 def _strip(state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -88,10 +88,11 @@ def _strip(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _advice(source: WeightSource, folder: str | None, error: Exception) -> str:
-    if source.library == "timm":
-        where = f"model.safetensors of 'timm/{source.name}' on the Hugging Face hub"
-    else:
-        where = f"'{source.name}-*.pth.zip' (unpacked) of the releases of osmr/imgclsmob on GitHub"
+    where = {
+        "timm": f"model.safetensors of 'timm/{source.name}' on the Hugging Face hub",
+        "pytorchcv": f"'{source.name}-*.pth.zip' (unpacked) of the releases of osmr/imgclsmob on "
+        "GitHub",
+    }[source.library]
     put = (
         f"put it into {folder}"
         if folder

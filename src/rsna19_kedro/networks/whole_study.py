@@ -1,63 +1,22 @@
-"""Whole-study prediction: every slice goes through the encoder once.
+"""Whole-study forward pass: every slice goes through the encoder once.
 
 Features depend only on their own slices, so the combiner slides over the features of the
-whole study instead of the encoder over every window (design: same numbers, a fifth or a third
-of the work). Slices beyond the ends are air; windows that hold nothing else share one feature
-map. Studies share the encoder's batches.
+whole study instead of the encoder over every window (same numbers, a fifth to a third of the
+work; ``benchmarks/whole_study.py``). Slices beyond the ends are air; windows that hold nothing
+else share one feature map. Studies share the encoder's batches.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from math import prod
 
 import torch
 from torch import Tensor
 
-from rsna19_kedro.networks.slice_network import Maps, Output, SliceNetwork
+from rsna19_kedro.networks.slice_network import Maps, SliceNetwork
 
 
-def study_logits(
-    network: SliceNetwork,
-    slices: Tensor,
-    air: float,
-    *,
-    batch_slices: int = 32,
-    centre_only: bool = False,
-) -> Tensor:
-    """Logits ``(V, S, 6)`` of one study; see ``studies_outputs``."""
-    (output,) = studies_outputs(
-        network, [slices], air, batch_slices=batch_slices, centre_only=centre_only
-    )
-    return output.logits
-
-
-def studies_outputs(
-    network: SliceNetwork,
-    studies: Sequence[Tensor],
-    air: float,
-    *,
-    batch_slices: int = 32,
-    centre_only: bool = False,
-) -> Iterator[Output]:
-    """What the network says of all slices of several studies, each under several variants.
-
-    Args:
-        network: In evaluation mode.
-        studies: Network input ``(V, S, H, W)`` of V variants each.
-        air: Network input of air.
-        batch_slices: Windows that go through the encoder together, of whichever study: what
-            bounds the memory.
-        centre_only: Use the combiner's centre tap alone, as in the single-slice epochs.
-
-    Yields:
-        A study's outputs ``(V, S, ...)``, in the order of the studies.
-    """
-    combined = studies_maps(
-        network, studies, air, batch_slices=batch_slices, centre_only=centre_only
-    )
-    for maps in combined:
-        yield network.classify(maps)
-
-
-def studies_maps(
+def whole_study_maps(
     network: SliceNetwork,
     studies: Sequence[Tensor],
     air: float,
@@ -65,7 +24,18 @@ def studies_maps(
     batch_slices: int = 32,
     centre_only: bool = False,
 ) -> Iterator[Maps]:
-    """Combined maps ``(V, S, E, h, w)`` of each study; see ``studies_outputs``."""
+    """Combined feature maps of all slices of several studies, for ``SliceNetwork.classify``.
+
+    Args:
+        network: In evaluation mode.
+        studies: Network input ``(V, S, H, W)`` of each study, under V test-time augmentations.
+        air: Network input of air.
+        batch_slices: Windows per encoder batch, across studies; bounds the memory.
+        centre_only: Use the combiner's centre tap alone, as in the single-slice epochs.
+
+    Yields:
+        Maps ``(V, S, E, h, w)`` of each study, in the order of the studies.
+    """
     spec = network.spec
     half = spec.channels // 2
     reach = 0 if centre_only else (spec.taps // 2) * spec.dilation
@@ -85,7 +55,8 @@ def studies_maps(
     for maps in _encode(network, padded, batch_slices):
         if outer:
             beyond = tuple(level.expand(len(maps[0]), outer, -1, -1, -1) for level in edge)
-            yield network.combine(_joined([beyond, maps, beyond]))
+            joined = zip(beyond, maps, beyond, strict=True)
+            yield network.combine(tuple(torch.cat(level, dim=1) for level in joined))
         elif centre_only:
             shape = maps[0].shape[:2]
             single = network.combine(tuple(level.flatten(0, 1)[:, None] for level in maps))
@@ -95,46 +66,24 @@ def studies_maps(
 
 
 def _encode(network: SliceNetwork, padded: Sequence[Tensor], batch_slices: int) -> Iterator[Maps]:
-    """Feature maps ``(V, positions, F, h, w)`` of each study.
-
-    Batches hold ``batch_slices`` windows, whichever studies they come from.
-    """
+    """Feature maps ``(V, positions, F, h, w)`` of each study; batches span studies."""
     k = network.spec.channels
-    counts = [(len(study), study.shape[1] - k + 1) for study in padded]
-    waiting: list[Tensor] = []
-    done: list[Maps] = []
+    shapes = [(len(study), study.shape[1] - k + 1) for study in padded]
+    windows = (
+        slices[start : start + k]
+        for study in padded
+        for slices in study
+        for start in range(study.shape[1] - k + 1)
+    )
+    encoded: list[Maps] = []
     ready = 0
-    owed = list(counts)
-
-    def run() -> None:
-        nonlocal ready
-        done.append(network.encode_stacks(torch.stack(waiting)))
-        ready += len(waiting)
-        waiting.clear()
-
-    def settle() -> Iterator[Maps]:
-        """Give out the studies whose windows are all encoded."""
-        nonlocal ready
-        while owed and ready >= owed[0][0] * owed[0][1]:
-            variants, count = owed.pop(0)
-            need = variants * count
-            levels = [torch.cat(level) for level in zip(*done, strict=True)]
-            done[:] = [tuple(level[need:] for level in levels)]
+    while batch := list(islice(windows, batch_slices)):
+        encoded.append(network.encode_stacks(torch.stack(batch)))
+        ready += len(batch)
+        while shapes and ready >= prod(shapes[0]):  # The next study is complete.
+            shape = shapes.pop(0)
+            need = prod(shape)
+            levels = [torch.cat(level) for level in zip(*encoded, strict=True)]
+            encoded = [tuple(level[need:] for level in levels)]
             ready -= need
-            yield tuple(level[:need].unflatten(0, (variants, count)) for level in levels)
-
-    for study, (variants, count) in zip(padded, counts, strict=True):
-        for variant in range(variants):
-            for start in range(count):
-                waiting.append(study[variant, start : start + k])
-                if len(waiting) == batch_slices:
-                    run()
-                    yield from settle()
-    if waiting:
-        run()
-    yield from settle()
-
-
-def _joined(parts: list[Maps]) -> Maps:
-    """Maps of consecutive stretches of a study as those of all of it, level by level."""
-    return tuple(torch.cat(level, dim=1) for level in zip(*parts, strict=True))
+            yield tuple(level[:need].unflatten(0, shape) for level in levels)

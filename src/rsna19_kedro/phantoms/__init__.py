@@ -1,6 +1,6 @@
 """Synthetic head CT with known truth."""
 
-from rsna19_kedro.phantoms.generate import build_study, generate_phantoms
+from rsna19_kedro.phantoms.generate import build_study, write_phantoms
 from rsna19_kedro.phantoms.head import Head, Spot, Swelling, make_head
 from rsna19_kedro.phantoms.lesions import (
     Epidural,
@@ -33,9 +33,9 @@ __all__ = [
     "add_bruises",
     "add_haemorrhages",
     "build_study",
-    "generate_phantoms",
     "make_head",
     "plan_studies",
     "sample_hu",
     "sample_mask",
+    "write_phantoms",
 ]

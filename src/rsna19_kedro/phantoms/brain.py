@@ -1,15 +1,12 @@
 """What lies inside the skull: brain, CSF spaces, dura."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rsna19_kedro.phantoms.fields import Floats, Points, capsule, ellipsoid, ramp, soft
+from rsna19_kedro.phantoms.head import Head
 from rsna19_kedro.phantoms.lesions import Epidural, Site, Subdural
-
-if TYPE_CHECKING:
-    from rsna19_kedro.phantoms.head import Head
 
 CORTEX_MM = 3.2
 
@@ -31,7 +28,7 @@ class Regions:
     tentorium: Floats
 
 
-def straighten(head: "Head", points: Points) -> Points:
+def straighten(head: Head, points: Points) -> Points:
     """The points with x measured from the person's own, possibly shifted, midline."""
     front, back = head.midline_mm
     yc, zc = head.shift_centre
@@ -60,7 +57,7 @@ def regions(points: Points) -> Regions:
     )
 
 
-def ventricles(head: "Head", points: Points, extra_mm: float = 0.0) -> Floats:
+def ventricles(head: Head, points: Points, extra_mm: float = 0.0) -> Floats:
     """Distance into the ventricular system, (N,), mm, from points with x off the midline."""
     folded = replace(points, x=np.abs(points.x), plane=None, index=None)
     w = head.ventricle_mm + extra_mm + 0.5 * points.field(head.fields.thickness)
@@ -81,7 +78,7 @@ def ventricles(head: "Head", points: Points, extra_mm: float = 0.0) -> Floats:
     return np.asarray(np.maximum(np.maximum(lateral, third), fourth), np.float32)
 
 
-def cisterns(head: "Head", points: Points, where: Regions, surface: Floats) -> Floats:
+def cisterns(head: Head, points: Points, where: Regions, surface: Floats) -> Floats:
     """Fraction of CSF outside the ventricles but for the sulci, (N,), 0..1."""
     folded = replace(points, x=np.abs(points.x), plane=None, index=None)
     ax, y, z = folded.x, points.y, points.z
@@ -111,7 +108,7 @@ def insula_at(points: Points) -> Floats:
 
 
 def cortex(
-    head: "Head", points: Points, depth: Floats, widening: Floats | float
+    head: Head, points: Points, depth: Floats, widening: Floats | float
 ) -> tuple[Floats, Floats]:
     """Sulci and cortical ribbon of the hemispheres.
 
@@ -159,7 +156,7 @@ def deep_nuclei(points: Points) -> Floats:
     return soft(np.maximum(np.maximum.reduce(shapes), claustrum), 2.0)
 
 
-def brain_hu(head: "Head", points: Points, depth: Floats) -> tuple[Floats, Floats]:
+def brain_hu(head: Head, points: Points, depth: Floats) -> tuple[Floats, Floats]:
     """HU and blood inside the dura.
 
     Args:
@@ -199,7 +196,7 @@ def brain_hu(head: "Head", points: Points, depth: Floats) -> tuple[Floats, Float
     return _spots(head, points, hu), blood
 
 
-def _extra_axial(head: "Head", points: Points, depth: Floats) -> tuple[Floats, Floats, Floats]:
+def _extra_axial(head: Head, points: Points, depth: Floats) -> tuple[Floats, Floats, Floats]:
     """Clots between bone and brain.
 
     Returns:
@@ -219,9 +216,7 @@ def _extra_axial(head: "Head", points: Points, depth: Floats) -> tuple[Floats, F
     return surface, blood, clot_hu
 
 
-def _parenchyma(
-    head: "Head", points: Points, where: Regions, grey: Floats, depth: Floats
-) -> Floats:
+def _parenchyma(head: Head, points: Points, where: Regions, grey: Floats, depth: Floats) -> Floats:
     white, contrast = head.white_hu, head.grey_hu - head.white_hu
     folia = points.field(head.fields.folia)
     hind = white + 0.75 * contrast + 1.8 * folia
@@ -233,7 +228,7 @@ def _parenchyma(
     return np.asarray(hu + head.cupping_hu * np.exp(-np.maximum(depth, 0) / 4))
 
 
-def _dura(head: "Head", points: Points, where: Regions, depth: Floats, hu: Floats) -> Floats:
+def _dura(head: Head, points: Points, where: Regions, depth: Floats, hu: Floats) -> Floats:
     """Falx, tentorium and the venous sinuses along them."""
     ax, y, z = np.abs(points.x), points.y, points.z
     falx = soft(0.55 - ax) * where.medial * where.cerebrum * (z > -20) * soft(depth + 2, 1)
@@ -251,7 +246,7 @@ def _dura(head: "Head", points: Points, where: Regions, depth: Floats, hu: Float
     return np.asarray(hu + (head.sinus_hu - hu) * sinus)
 
 
-def _spots(head: "Head", points: Points, hu: Floats) -> Floats:
+def _spots(head: Head, points: Points, hu: Floats) -> Floats:
     for spot in head.spots:
         near = ellipsoid(points, spot.centre, spot.axes)
         hu = hu + (spot.hu - hu) * soft(near, 1.4)

@@ -92,30 +92,38 @@ def _dataset(
     uid: str, values: NDArray[np.int16] | NDArray[np.uint16], header: StudyHeader
 ) -> Dataset:
     """The challenge's 21 tags but for the geometry (reference, section 2)."""
-    ds = Dataset()
-    ds.SOPClassUID = CTImageStorage
-    ds.SOPInstanceUID = uid
-    ds.Modality = "CT"
-    ds.PatientID = header.patient_id
-    ds.StudyInstanceUID = header.study_id
-    ds.SeriesInstanceUID = header.series_id
-    ds.StudyID = ""
-    ds.SamplesPerPixel = 1
-    ds.PhotometricInterpretation = "MONOCHROME2"
-    ds.Rows, ds.Columns = values.shape
     bits = 16 if header.pixels == "signed" else 12
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, bits, bits - 1
-    ds.PixelRepresentation = int(header.pixels == "signed")
-    ds.WindowCenter = ["00040", "00040"] if header.two_windows else "40"
-    ds.WindowWidth = ["00080", "00080"] if header.two_windows else "80"
-    ds.RescaleIntercept = str(_INTERCEPT[header.pixels])
-    ds.RescaleSlope = "1"
+    values_of = {
+        "SOPClassUID": CTImageStorage,
+        "SOPInstanceUID": uid,
+        "Modality": "CT",
+        "PatientID": header.patient_id,
+        "StudyInstanceUID": header.study_id,
+        "SeriesInstanceUID": header.series_id,
+        "StudyID": "",
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "Rows": values.shape[0],
+        "Columns": values.shape[1],
+        "BitsAllocated": 16,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelRepresentation": int(header.pixels == "signed"),
+        "WindowCenter": ["00040", "00040"] if header.two_windows else "40",
+        "WindowWidth": ["00080", "00080"] if header.two_windows else "80",
+        "RescaleIntercept": str(_INTERCEPT[header.pixels]),
+        "RescaleSlope": "1",
+    }
+    ds = Dataset()
+    for keyword, value in values_of.items():
+        setattr(ds, keyword, value)
     ds.add_new("PixelData", "OW", values.astype(values.dtype.newbyteorder("<")).tobytes())
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
     ds.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.{int(uid.removeprefix('ID_'), 16)}")
-    syntax = ImplicitVRLittleEndian if header.implicit_vr else ExplicitVRLittleEndian
-    ds.file_meta.TransferSyntaxUID = syntax
+    ds.file_meta.TransferSyntaxUID = (
+        ImplicitVRLittleEndian if header.implicit_vr else ExplicitVRLittleEndian
+    )
     return ds
 
 

@@ -164,12 +164,17 @@ def ellipsoid(points: Points, centre: Sequence[float], axes: Sequence[float]) ->
     The normalised radius minus one, times the mean semi-axis: zero on the surface, exact for a
     sphere.
     """
-    squares = (
+    radius = np.sqrt(squared_radius(points, centre, axes))
+    return np.asarray((1 - radius) * np.float32(np.cbrt(np.prod(axes))))
+
+
+def squared_radius(points: Points, centre: Sequence[float], axes: Sequence[float]) -> Floats:
+    """Squared distance from a centre in units of the semi-axes, (N,): 1 on the ellipsoid."""
+    return np.asarray(
         ((points.x - np.float32(centre[0])) * np.float32(1 / axes[0])) ** 2
         + ((points.y - np.float32(centre[1])) * np.float32(1 / axes[1])) ** 2
         + ((points.z - np.float32(centre[2])) * np.float32(1 / axes[2])) ** 2
     )
-    return np.asarray((1 - np.sqrt(squares)) * np.float32(np.cbrt(np.prod(axes))))
 
 
 def capsule(

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import SourceError
 from rsna19_kedro.files import atomic_path
 from rsna19_kedro.parallel import map_in_processes
 from rsna19_kedro.phantoms.dicom_writer import write_mask, write_slices
@@ -39,7 +39,7 @@ _PARTS: Final = ".phantoms"
 _VERSION: Final = 1
 
 
-def generate_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = None) -> None:
+def write_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = None) -> None:
     """Make a set of phantoms, or finish one that was interrupted.
 
     The files depend on ``what`` alone, not on the number of workers. A study counts as done
@@ -52,9 +52,9 @@ def generate_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = N
         workers: Processes; ``None`` takes all cores.
 
     Raises:
-        InputError: The folder holds something else.
+        SourceError: The folder holds something else.
     """
-    description = {"version": _VERSION, **json.loads(json.dumps(asdict(what)))}
+    description = {"version": _VERSION, **what.model_dump(mode="json")}
     if _is_done(folder, description):
         logger.info("The phantoms in %s are there already", folder)
         _tidy(folder)
@@ -188,7 +188,7 @@ def _is_done(folder: Path, description: dict[str, Any]) -> bool:
         found = json.loads(path.read_text())
         changed = sorted(k for k in description | found if description.get(k) != found.get(k))
         if changed:
-            raise InputError(
+            raise SourceError(
                 f"{folder} holds phantoms made with other parameters: {', '.join(changed)} "
                 f"({', '.join(f'{k} was {found.get(k)!r}' for k in changed)}). Delete that "
                 "folder's contents to have them made anew, or name another raw_dir."
@@ -197,7 +197,7 @@ def _is_done(folder: Path, description: dict[str, Any]) -> bool:
     if folder.is_dir():
         foreign = sorted(p.name for p in folder.iterdir() if p.name != ".gitkeep")
         if foreign:
-            raise InputError(
+            raise SourceError(
                 f"{folder} holds files that are no phantoms ({', '.join(foreign[:5])}"
                 f"{', ...' if len(foreign) > 5 else ''}), and nothing was written there. To use "
                 "them, run with --params raw_dir=PATH; to have phantoms, name an empty folder."

@@ -132,10 +132,6 @@ class Head:
         """Head coordinates (N, 3) of points (N, 3) in the patient frame, mm."""
         return (points_mm - self.offset_mm) @ self.rotation() / self.scale
 
-    def to_patient(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Patient coordinates (N, 3), mm, of points (N, 3) in head coordinates."""
-        return (points * self.scale) @ self.rotation().T + self.offset_mm
-
     def plane_to_head(self, plane: Plane) -> Plane:
         """The same pixels as ``plane``, which is in the patient frame, in head coordinates."""
         turn = self.rotation() / self.scale

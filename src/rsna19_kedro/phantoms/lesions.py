@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from rsna19_kedro.phantoms.fields import Floats, Points, ramp, soft
+from rsna19_kedro.phantoms.fields import Floats, Points, ellipsoid, ramp, soft, squared_radius
 
 Triple = tuple[float, float, float]
 
@@ -110,14 +110,8 @@ class Intraparenchymal:
         return np.asarray(-0.8 * soft(self._into(points, None) + 14, 16.0))
 
     def _into(self, points: Points, texture: Floats | None) -> Floats:
-        squares = sum(
-            ((value - np.float32(c)) * np.float32(1 / a)) ** 2
-            for value, c, a in zip(
-                (points.x, points.y, points.z), self.centre, self.axes, strict=True
-            )
-        )
+        into = ellipsoid(points, self.centre, self.axes)
         mean = float(np.cbrt(np.prod(self.axes)))
-        into = (1 - np.sqrt(squares)) * np.float32(mean)
         return into if texture is None else into + self.roughness * mean * texture
 
     def oedema(self, site: Site) -> Floats:
@@ -183,18 +177,10 @@ class Subarachnoid:
     kind: ClassVar[int] = 4
     widens_mm: ClassVar[float] = 0.0
 
-    def _spread(self, points: Points) -> Floats:
-        squares = sum(
-            ((value - np.float32(c)) * np.float32(1 / a)) ** 2
-            for value, c, a in zip(
-                (points.x, points.y, points.z), self.centre, self.axes, strict=True
-            )
-        )
-        return np.asarray(squares, np.float32)
-
     def swelling(self, points: Points) -> Floats:
         """How much it widens sulci, (N,), mm."""
-        return np.asarray(self.widens * (1 - ramp(self._spread(points), 0.6, 1.2)))
+        spread = squared_radius(points, self.centre, self.axes)
+        return np.asarray(self.widens * (1 - ramp(spread, 0.6, 1.2)))
 
     def oedema(self, site: Site) -> Floats:
         """None, (N,)."""
@@ -202,7 +188,8 @@ class Subarachnoid:
 
     def fraction(self, site: Site) -> Floats:
         """Fraction of blood, (N,), 0..1."""
-        reach = 1 - ramp(self._spread(site.points) + 0.2 * site.texture, 0.55, 1.1)
+        spread = squared_radius(site.points, self.centre, self.axes)
+        reach = 1 - ramp(spread + 0.2 * site.texture, 0.55, 1.1)
         return np.asarray(site.free * reach)
 
 

@@ -1,7 +1,8 @@
 """Draws haemorrhages and puts them where they belong."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -57,7 +58,13 @@ def add_haemorrhages(
 
     Returns:
         The head with its lesions.
+
+    Raises:
+        ValueError: An unknown type.
     """
+    unknown = set(kinds) - set(KINDS)
+    if unknown:
+        raise ValueError(f"{sorted(unknown)} are none of {KINDS}")
     lesions: list[Lesion] = []
     shift, where = 0.0, (0.0, 15.0)
     # Contusions and hypertensive bleeds are often more than one.
@@ -65,12 +72,11 @@ def add_haemorrhages(
     for kind in (*kinds, "intraparenchymal") if twice else kinds:
         side = int(rng.choice((-1, 1)))
         little = bool(rng.uniform() < others_small) if lesions else small
-        lesion = _draw(rng, head, kind, side, little)
+        lesion = _DRAWN_BY[kind](rng, head, side, little)
         lesions.append(lesion)
-        push = _push(lesion)
+        push, middle = _push(lesion)
         if abs(push) > abs(shift):
-            shift = push * float(rng.uniform(0.5, 1.2))
-            where = _middle(lesion)
+            shift, where = push * float(rng.uniform(0.5, 1.2)), middle
     return replace(head, lesions=tuple(lesions), shift_mm=shift, shift_centre=where)
 
 
@@ -95,20 +101,6 @@ def add_bruises(rng: np.random.Generator, head: Head, fraction: float = 0.65) ->
     return replace(head, swellings=tuple(swellings))
 
 
-def _draw(rng: np.random.Generator, head: Head, kind: str, side: int, small: bool) -> Lesion:
-    if kind == "epidural":
-        return _epidural(rng, head, side, small)
-    if kind == "subdural":
-        return _subdural(rng, side, small)
-    if kind == "intraparenchymal":
-        return _intraparenchymal(rng, side, small)
-    if kind == "intraventricular":
-        return _intraventricular(rng, small)
-    if kind == "subarachnoid":
-        return _subarachnoid(rng, side, small)
-    raise ValueError(f"{kind!r} is none of {KINDS}")
-
-
 def _epidural(rng: np.random.Generator, head: Head, side: int, small: bool) -> Epidural:
     thick = rng.uniform(4, 6.5) if small else rng.uniform(10, 21)
     chord = thick * rng.uniform(1.7, 2.4)
@@ -125,7 +117,7 @@ def _epidural(rng: np.random.Generator, head: Head, side: int, small: bool) -> E
     return Epidural(_hu(rng, 60, 76), _triple(ball), float(radius))
 
 
-def _subdural(rng: np.random.Generator, side: int, small: bool) -> Subdural:
+def _subdural(rng: np.random.Generator, head: Head, side: int, small: bool) -> Subdural:
     falx = bool(rng.uniform() < 0.15)
     thick = rng.uniform(2.6, 3.7) if small or falx else rng.uniform(5, 12)
     along, up = (14, 24), (24, 42)
@@ -143,7 +135,9 @@ def _subdural(rng: np.random.Generator, side: int, small: bool) -> Subdural:
     )
 
 
-def _intraparenchymal(rng: np.random.Generator, side: int, small: bool) -> Intraparenchymal:
+def _intraparenchymal(
+    rng: np.random.Generator, head: Head, side: int, small: bool
+) -> Intraparenchymal:
     weights = np.array([weight for _, weight in _PARENCHYMA])
     site = _PARENCHYMA[rng.choice(len(weights), p=weights / weights.sum())][0]
     centre = np.array(site, float) * (side, 1, 1) + rng.normal(0, 3, 3)
@@ -154,7 +148,9 @@ def _intraparenchymal(rng: np.random.Generator, side: int, small: bool) -> Intra
     )
 
 
-def _intraventricular(rng: np.random.Generator, small: bool) -> Intraventricular:
+def _intraventricular(
+    rng: np.random.Generator, head: Head, side: int, small: bool
+) -> Intraventricular:
     if small:
         right, left = rng.uniform(42, 56, 2)
         middle = 100.0 if rng.uniform() < 0.5 else -60.0
@@ -170,7 +166,7 @@ def _intraventricular(rng: np.random.Generator, small: bool) -> Intraventricular
     )
 
 
-def _subarachnoid(rng: np.random.Generator, side: int, small: bool) -> Subarachnoid:
+def _subarachnoid(rng: np.random.Generator, head: Head, side: int, small: bool) -> Subarachnoid:
     weights = np.array([weight for _, _, weight in _CISTERNS])
     centre, axes, _ = _CISTERNS[rng.choice(len(weights), p=weights / weights.sum())]
     place = np.array(centre, float) * (side, 1, 1) + rng.normal(0, 4, 3)
@@ -180,25 +176,26 @@ def _subarachnoid(rng: np.random.Generator, side: int, small: bool) -> Subarachn
     return Subarachnoid(_hu(rng, 57, 72), _triple(place), _triple(reach), float(opening))
 
 
-def _push(lesion: Lesion) -> float:
-    """How far a lesion pushes the midline, mm, positive to the left."""
-    if isinstance(lesion, Subdural):
-        return 0.0 if lesion.falx else -lesion.side * 0.45 * max(lesion.thickness_mm - 3, 0)
-    if isinstance(lesion, Epidural):
-        return float(-np.sign(lesion.ball[0]) * 2.5)
-    if isinstance(lesion, Intraparenchymal):
-        return float(-np.sign(lesion.centre[0]) * 0.22 * max(np.mean(lesion.axes) - 8, 0))
-    return 0.0
+_DRAWN_BY: Final[dict[str, Callable[[np.random.Generator, Head, int, bool], Lesion]]] = {
+    "epidural": _epidural,
+    "intraparenchymal": _intraparenchymal,
+    "intraventricular": _intraventricular,
+    "subarachnoid": _subarachnoid,
+    "subdural": _subdural,
+}
 
 
-def _middle(lesion: Lesion) -> tuple[float, float]:
+def _push(lesion: Lesion) -> tuple[float, tuple[float, float]]:
+    """How far a lesion pushes the midline, mm, positive to the left; and where along y and z."""
     if isinstance(lesion, Subdural):
-        return lesion.centre
+        far = 0.0 if lesion.falx else -lesion.side * 0.45 * max(lesion.thickness_mm - 3, 0)
+        return far, lesion.centre
     if isinstance(lesion, Epidural):
-        return lesion.ball[1], lesion.ball[2]
+        return float(-np.sign(lesion.ball[0]) * 2.5), lesion.ball[1:]
     if isinstance(lesion, Intraparenchymal):
-        return lesion.centre[1], lesion.centre[2]
-    return (0.0, 15.0)
+        far = -np.sign(lesion.centre[0]) * 0.22 * max(np.mean(lesion.axes) - 8, 0)
+        return float(far), lesion.centre[1:]
+    return 0.0, (0.0, 15.0)
 
 
 def _hu(rng: np.random.Generator, low: float, high: float) -> float:

@@ -1,15 +1,19 @@
 """What a set of phantoms holds: which studies, of whom, scanned how."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from rsna19_kedro.phantoms.dicom_writer import PIXELS, Pixels, StudyHeader
 from rsna19_kedro.phantoms.lesions import KINDS
+from rsna19_kedro.strict import Strict
 
 Layout = Literal["today", "2019"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 FOLDERS: Final = {
     "today": {"train": "stage_2_train", "test": "stage_2_train", "test2": "stage_2_test"},
@@ -25,15 +29,14 @@ _SLOTS: Final = 128
 _ID_SPACE: Final = 1 << 36
 
 
-@dataclass(frozen=True)
-class PhantomSet:
+class PhantomSet(Strict):
     """A set of synthetic studies.
 
     Attributes:
         seed: Start of every draw.
         train_studies: Studies with labels.
         test_studies: Studies of the stage-2 test.
-        studies_per_patient: Mean number of studies a patient (RSNA: 1.14).
+        studies_per_patient: Mean number of studies per patient (RSNA: 1.14).
         slices: Fewest and most slices of a study, at most 127.
         size_px: Rows and columns.
         pixel_spacing_mm: Smallest and largest pixel spacing.
@@ -49,21 +52,29 @@ class PhantomSet:
         noise_hu: Least and most noise, standard deviation.
     """
 
-    seed: int = 2019
-    train_studies: int = 100
-    test_studies: int = 10
-    studies_per_patient: float = 1.15
-    slices: tuple[int, int] = (20, 32)
-    size_px: int = 512
-    pixel_spacing_mm: tuple[float, float] = (0.43, 0.49)
+    seed: Annotated[int, Field(ge=0)] = 2019
+    train_studies: Annotated[int, Field(ge=1)] = 100
+    test_studies: Annotated[int, Field(ge=0)] = 10
+    studies_per_patient: Annotated[float, Field(ge=1)] = 1.15
+    slices: tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(le=127)]] = (20, 32)
+    size_px: Annotated[int, Field(ge=32, le=1024)] = 512
+    pixel_spacing_mm: tuple[Positive, Positive] = (0.43, 0.49)
     layout: Layout = "today"
-    stage_1_test_fraction: float = 0.12
-    positive_fraction: float = 0.5
-    small_fraction: float = 0.34
-    masked_fraction: float = 0.2
-    tilted_fraction: float = 0.55
-    uneven_fraction: float = 0.2
-    noise_hu: tuple[float, float] = (5.5, 7.5)
+    stage_1_test_fraction: Fraction = 0.12
+    positive_fraction: Fraction = 0.5
+    small_fraction: Fraction = 0.34
+    masked_fraction: Fraction = 0.2
+    tilted_fraction: Fraction = 0.55
+    uneven_fraction: Fraction = 0.2
+    noise_hu: tuple[NotNegative, NotNegative] = (5.5, 7.5)
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        for name in ("slices", "pixel_spacing_mm", "noise_hu"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} is [{low}, {high}]: the smaller number comes first")
+        return self
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ def plan_studies(what: PhantomSet) -> list[StudyPlan]:
     # Masks were drawn for bleeding studies above all (reference, section 3).
     even.sort(key=lambda i: (not kinds[i], rng.uniform()))
     masked = set(even[:wanted])
-    storage = _shuffled_turns(rng, PIXELS[:2], total)
+    storage = [PIXELS[i % 2] for i in rng.permutation(total)]
     plans = []
     for i in range(total):
         pixels: Pixels = storage[i]
@@ -175,11 +186,6 @@ def _subsets(rng: np.random.Generator, what: PhantomSet) -> list[str]:
 def _some(rng: np.random.Generator, total: int, fraction: float) -> list[bool]:
     chosen = np.arange(total) < round(fraction * total)
     return [bool(value) for value in rng.permutation(chosen)]
-
-
-def _shuffled_turns(rng: np.random.Generator, values: Sequence[Pixels], total: int) -> list[Pixels]:
-    turns = [values[i % len(values)] for i in range(total)]
-    return [turns[i] for i in rng.permutation(total)]
 
 
 def _kinds(rng: np.random.Generator, positive: list[bool]) -> list[tuple[str, ...]]:

@@ -1,7 +1,5 @@
 """HU and truth of a head at any points or on any plane."""
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -142,8 +140,3 @@ def inner_table(head: Head, direction: ArrayLike, start: ArrayLike = (0, 0, 10))
     shell = vault(head, points, *surface_depth(head, points))
     first = int(np.argmax(shell.inner < 0))
     return np.array([x[first], y[first], z[first]])
-
-
-def without_lesions(head: Head) -> Head:
-    """The same person without haemorrhage or midline shift."""
-    return replace(head, lesions=(), shift_mm=0.0)

@@ -146,6 +146,7 @@ class _Artefacts:
         axis = ((np.arange(size) - (size - 1) / 2) * spacing).astype(np.float32)
         self.x, self.y = axis[None, :], axis[:, None]
         self.radius = np.hypot(self.x, self.y)
+        self.reach = size * spacing / 2 - 1.0  # The scanner measures within this radius, mm.
         self.transfer = _noise_transfer(size, spacing)
         # Fewer photons come through the middle of the head than past its rim.
         self.level = 0.8 + 0.35 * np.exp(-((self.radius / 75) ** 2))
@@ -162,7 +163,7 @@ class _Artefacts:
             image += self.how.noise_hu * self.level * grain
         np.maximum(image, -1000, out=image)
         if self.how.circle:
-            image[self.radius > axis_limit(self.how)] = PADDING_HU
+            image[self.radius > self.reach] = PADDING_HU
 
     def _hold(self, image: Floats, hu: float) -> None:
         """A shell of plastic beneath the head, seen only where there is air."""
@@ -183,11 +184,6 @@ class _Artefacts:
             total += sign * np.exp(-((across / width) ** 2))
         fade = np.exp(-((self.x / 55) ** 2))
         return np.asarray(self.how.streak_hu * dense * total * fade, np.float32)
-
-
-def axis_limit(acquisition: Acquisition) -> float:
-    """Radius of the circle within which the scanner measures, mm."""
-    return acquisition.size_px * acquisition.pixel_spacing_mm / 2 - 1.0
 
 
 def _noise_transfer(size: int, spacing_mm: float) -> Floats:

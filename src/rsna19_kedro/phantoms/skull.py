@@ -1,14 +1,11 @@
 """Scalp, vault, skull base, air spaces and orbits."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rsna19_kedro.phantoms.fields import EDGE_MM, Floats, Points, capsule, ellipsoid, ramp, soft
-
-if TYPE_CHECKING:
-    from rsna19_kedro.phantoms.head import Head, Swelling
+from rsna19_kedro.phantoms.head import Head, Swelling
 
 AXES_MM = (76.0, 95.0, 90.0, 122.0)
 """Semi-axes of the scalp's surface: half width, half length, upwards and downwards."""
@@ -38,7 +35,7 @@ class Vault:
         return np.asarray(self.depth - self.scalp - self.skull)
 
 
-def surface_depth(head: "Head", points: Points) -> tuple[Floats, Floats]:
+def surface_depth(head: Head, points: Points) -> tuple[Floats, Floats]:
     """Depth beneath the scalp's surface and how obliquely a slice cuts that surface.
 
     Returns:
@@ -57,7 +54,7 @@ def surface_depth(head: "Head", points: Points) -> tuple[Floats, Floats]:
     return depth, np.abs(gx * nx + gy * ny + gz * nz) / steep
 
 
-def _bump(swelling: "Swelling", points: Points) -> Floats:
+def _bump(swelling: Swelling, points: Points) -> Floats:
     """How far a bruise lifts the scalp, (N,), mm."""
     x, y, z = swelling.centre
     squares = (points.x - x) ** 2 + (points.y - y) ** 2 + (points.z - z) ** 2
@@ -65,7 +62,7 @@ def _bump(swelling: "Swelling", points: Points) -> Floats:
     return np.asarray(np.float32(swelling.thickness_mm) * np.sqrt(share) * share)
 
 
-def vault(head: "Head", points: Points, depth: Floats, facing: Floats) -> Vault:
+def vault(head: Head, points: Points, depth: Floats, facing: Floats) -> Vault:
     """Thickness of scalp and skull at points whose depth is known."""
     vary = points.field(head.fields.thickness)
     low = 1 - ramp(points.z, -5, 25)
@@ -82,7 +79,7 @@ def vault(head: "Head", points: Points, depth: Floats, facing: Floats) -> Vault:
     return Vault(depth, scalp, skull, np.asarray(blur))
 
 
-def vault_hu(head: "Head", points: Points, shell: Vault) -> tuple[Floats, Floats]:
+def vault_hu(head: Head, points: Points, shell: Vault) -> tuple[Floats, Floats]:
     """HU of the scalp's tissue and of the vault's bone, each (N,)."""
     layer = shell.depth
     fat = soft(layer - 1.8, 1.0) * soft(shell.scalp - 1.2 - layer, 1.0)
@@ -125,7 +122,7 @@ def petrous(points: Points) -> Floats:
     return np.asarray(np.exp(-((across / 8) ** 2)) * along)
 
 
-def base_hu(head: "Head", points: Points, below: Floats) -> Floats:
+def base_hu(head: Head, points: Points, below: Floats) -> Floats:
     """HU of what lies below the brain: bone of the base, face, air spaces, orbits.
 
     Args:

@@ -1,8 +1,7 @@
 """DICOM results of new studies: what was predicted, brought back to the images it is about."""
 
-from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,8 @@ from rsna19_kedro.dicom.result_sources import HeatPlace, result_sources
 from rsna19_kedro.dicom.results import StudyFindings, write_dicom_results
 from rsna19_kedro.dicom.sources import opened
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.prediction.heat import read_heat
+from rsna19_kedro.version import __version__
 
 
 def write_studies(
@@ -26,7 +27,7 @@ def write_studies(
     method: str,
     max_unpacked_bytes: int,
     include_phi: bool,
-) -> Iterator[tuple[str, list[Path] | str]]:
+) -> dict[str, dict[str, Any]]:
     """Write the results of each study into ``folder/study_<n>``, as the report numbers them.
 
     The source is opened again for the images' headers: nothing of them is kept in between.
@@ -41,20 +42,20 @@ def write_studies(
         max_unpacked_bytes: A zip file that unpacks to more is refused.
         include_phi: Whether results name the patient.
 
-    Yields:
-        A study and its files, or why it has none.
+    Returns:
+        ``files``: those of each study, relative to ``folder``; ``failed``: why a study has none.
     """
-    studies = predictions[predictions["level"] == "study"].reset_index(drop=True)
+    made: dict[str, dict[str, Any]] = {"files": {}, "failed": {}}
+    studies = predictions[predictions["level"] == "study"]
     with opened(source, max_unpacked_bytes) as found:
         if found.nifti:
-            yield "nifti", "no DICOM results: a NIfTI file has no DICOM images to refer to"
-            return
+            reason = "no DICOM results: a NIfTI file has no DICOM images to refer to"
+            return {**made, "failed": {"nifti": reason}}
         paths = _paths(found.root, found.files)
-        for number, study in studies.iterrows():
+        for number, (_, study) in enumerate(studies.iterrows()):
             name = str(study["study_id"])
             own = predictions[(predictions["study_id"] == name) & (predictions["level"] == "slice")]
             own = own.sort_values("slice_num")
-            maps = heat / f"{number}.npy"
             try:
                 sources = result_sources(
                     found.root,
@@ -62,7 +63,7 @@ def write_studies(
                     include_phi=include_phi,
                 )
             except InputError as error:
-                yield name, str(error)
+                made["failed"][name] = str(error)
                 continue
             record = volumes.meta(name)["record"]
             assert isinstance(record, dict)
@@ -70,20 +71,18 @@ def write_studies(
                 sources,
                 own[list(PREDICTIONS)].to_numpy(np.float64),
                 study[list(PREDICTIONS)].to_numpy(np.float64),
-                np.load(maps) if maps.is_file() else None,
+                read_heat(heat, number),
                 HeatPlace.from_record(record, volumes.shape(name)[-1]),
                 method,
-                version("rsna19_kedro"),
+                __version__,
             )
-            yield name, write_dicom_results(findings, folder / f"study_{int(str(number)) + 1}")
+            paths_made = write_dicom_results(findings, folder / f"study_{number + 1}")
+            made["files"][name] = [path.relative_to(folder).as_posix() for path in paths_made]
+    return made
 
 
 def _paths(root: Path, files: tuple[str, ...]) -> dict[str, str]:
     """The file of each SOPInstanceUID; of several, the first without a problem, by path."""
-    rows = sorted(
-        read_headers(root, files), key=lambda row: (row["problem"] is not None, row["path"])
-    )
-    paths: dict[str, str] = {}
-    for row in rows:
-        paths.setdefault(str(row["sop_instance_uid"]), str(row["path"]))
-    return paths
+    rows = read_headers(root, files)
+    rows.sort(key=lambda row: (row["problem"] is not None, row["path"]), reverse=True)
+    return {str(row["sop_instance_uid"]): str(row["path"]) for row in rows}  # The last one stays.

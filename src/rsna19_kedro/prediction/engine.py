@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from rsna19_kedro.contracts import AREAS, CLASSES
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.slice_network import Maps, SliceNetwork
 from rsna19_kedro.networks.tta_input import study_inputs
-from rsna19_kedro.networks.whole_study import studies_maps
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 _CPU_BATCH, _GPU_BATCH = 32, 64
@@ -78,13 +77,11 @@ class Engine:
         """Build the checkpoint's network on the device that the settings name.
 
         Raises:
-            InputError: A GPU is asked for where there is none.
+            ParameterError: A GPU is asked for where there is none.
         """
-        gpu = settings.accelerator == "gpu" or (
-            settings.accelerator == "auto" and torch.cuda.is_available()
-        )
-        if gpu and not torch.cuda.is_available():
-            raise InputError(
+        gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+        if settings.accelerator == "gpu" and not gpu:
+            raise ParameterError(
                 "prediction.accelerator is gpu, but torch finds no GPU here. Take auto or cpu."
             )
         device = torch.device("cuda" if gpu else "cpu")
@@ -96,15 +93,10 @@ class Engine:
         return cls(network, checkpoint.hu_lut.to(device), size, tuple(variants), settings)
 
     @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.hu_lut.device
-
-    @property
     def batch_slices(self) -> int:
         """Windows that go through the encoder together."""
-        default = _GPU_BATCH if self.device.type == "cuda" else _CPU_BATCH
-        return self.settings.batch_slices or default
+        on_gpu = self.hu_lut.device.type == "cuda"
+        return self.settings.batch_slices or (_GPU_BATCH if on_gpu else _CPU_BATCH)
 
     def predict(
         self, studies: Iterable[Study], *, with_evidence: bool = False
@@ -119,48 +111,44 @@ class Engine:
             A prediction of each study, in their order.
         """
         half = _HALF.get(self.settings.precision)
-        air = float(self.hu_lut[0])
+        lut, device = self.hu_lut, self.hu_lut.device
         for group in self._groups(ahead(studies)):
             with (
                 self._memory_named(),
                 torch.inference_mode(),
-                torch.autocast(self.device.type, half, enabled=half is not None),
+                torch.autocast(device.type, half, enabled=half is not None),
             ):
-                maps = studies_maps(
-                    self.network,
-                    [self._input(study) for study in group],
-                    air,
-                    batch_slices=self.batch_slices,
-                )
+                inputs = []
+                for study_id, hu in group:
+                    moved = torch.from_numpy(hu).to(device, non_blocking=True)
+                    inputs.append(study_inputs(moved, lut, self.size, self.variants, study_id))
+                air, batch = float(lut[0]), self.batch_slices
+                maps = whole_study_maps(self.network, inputs, air, batch_slices=batch)
                 done = []
                 for study, combined in zip(group, maps, strict=True):
-                    done.append(self._judged(study.study_id, combined, with_evidence))
+                    done.append(self._classified(study.study_id, combined, with_evidence))
             yield from done
 
-    def _judged(self, study_id: str, combined: Maps, with_evidence: bool) -> Prediction:
-        """Classify a study's slices, a batch at a time: a decoder needs more than the encoder."""
-        variants, slices = combined[0].shape[:2]
-        probabilities = np.empty((variants, slices, len(CLASSES)), np.float32)
-        areas = np.empty((variants, slices, len(AREAS)), np.float32)
-        evidence = []
-        masked = False
+    def _classified(self, study_id: str, combined: Maps, with_evidence: bool) -> Prediction:
+        """Classify a study's slices in batches: a decoder needs more memory than the encoder."""
+        shape = variants, slices = combined[0].shape[:2]
+        probabilities, areas, evidence = [], [], []
         for variant in range(variants):
             for start in range(0, slices, self.batch_slices):
                 part = slice(start, start + self.batch_slices)
                 maps = tuple(level[variant : variant + 1, part] for level in combined)
                 output = self.network.classify(maps)
-                probabilities[variant, part] = torch.sigmoid(output.logits[0].float()).cpu().numpy()
+                probabilities.append(torch.sigmoid(output.logits[0].float()).cpu())
                 if output.masks is not None:
-                    masked = True
                     covered = torch.sigmoid(output.masks[0].float()).mean(dim=(-2, -1))
-                    areas[variant, part] = covered.cpu().numpy()
+                    areas.append(covered.cpu())
                 if with_evidence and variant == 0:
-                    evidence.append(class_evidence(self.network, maps, output)[0].cpu().numpy())
+                    evidence.append(class_evidence(self.network, maps, output)[0].cpu())
         return Prediction(
             study_id,
-            probabilities,
-            np.concatenate(evidence) if evidence else None,
-            areas if masked else None,
+            torch.cat(probabilities).unflatten(0, shape).numpy(),
+            torch.cat(evidence).numpy() if evidence else None,
+            torch.cat(areas).unflatten(0, shape).numpy() if areas else None,
         )
 
     @contextmanager
@@ -169,16 +157,12 @@ class Engine:
         try:
             yield
         except torch.OutOfMemoryError as error:
-            raise InputError(
+            raise ParameterError(
                 f"The GPU's memory does not hold {self.batch_slices} slices of "
                 f"{self.network.spec.name} at once ({str(error).splitlines()[0][:100]}). Lower "
                 f"--params prediction.batch_slices={max(1, self.batch_slices // 2)}; what is "
                 "finished stays."
             ) from error
-
-    def _input(self, study: Study) -> torch.Tensor:
-        hu = torch.from_numpy(study.hu).to(self.device, non_blocking=True)
-        return study_inputs(hu, self.hu_lut, self.size, self.variants, study.study_id)
 
     def _groups(self, studies: Iterable[Study]) -> Iterator[list[Study]]:
         """Studies together until they fill a batch of the encoder."""
@@ -197,13 +181,8 @@ class Engine:
 def ahead(studies: Iterable[Study], depth: int = 2) -> Iterator[Study]:
     """The same studies, up to ``depth`` of them read ahead in a thread."""
     source = iter(studies)
-    done = object()
     with ThreadPoolExecutor(1) as reader:
-        waiting = [reader.submit(next, source, done) for _ in range(depth)]
-        while True:
-            study = waiting.pop(0).result()
-            if study is done:
-                return
-            waiting.append(reader.submit(next, source, done))
-            assert isinstance(study, Study)
+        waiting = [reader.submit(next, source, None) for _ in range(depth)]
+        while (study := waiting.pop(0).result()) is not None:
+            waiting.append(reader.submit(next, source, None))
             yield study

@@ -1,10 +1,18 @@
 """Evidence on the slices: the coarse maps of a network as smooth pictures over a prepared slice."""
 
+from pathlib import Path
+
 import numpy as np
 from scipy.ndimage import zoom
 
 HEAT_PX = 100
 """Side of the evidence maps of a result; they cover the prepared slice."""
+
+
+def read_heat(folder: Path, number: int) -> np.ndarray | None:
+    """Maps of a study, by its number from 0 in the table; ``None`` where it has none."""
+    path = folder / f"{number}.npy"
+    return np.load(path) if path.is_file() else None
 
 
 def heat_of(evidence: np.ndarray, share: float) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.registry import load_candidate
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, ModelError
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.zoo import ZOO
 
@@ -56,7 +56,7 @@ def find_members(
         fast: Only the first fold of the first model.
 
     Raises:
-        InputError: There is none; says what was looked for and how to train one.
+        ModelError: There is none; says what was looked for and how to train one.
     """
     found = [
         Member(model, int(path.parent.name.removeprefix("fold_")), path)
@@ -70,7 +70,7 @@ def find_members(
     ]
     if not wanted:
         there = ", ".join(sorted({f"{m.model} fold {m.fold}" for m in found})) or "none at all"
-        raise InputError(
+        raise ModelError(
             f"No trained model in {folder} that was asked for; there is: {there}. Train some "
             "first (kedro run --env demo makes small ones on synthetic heads, kedro run "
             "--pipelines cnn_training real ones), or copy the folder of checkpoints there."
@@ -78,7 +78,7 @@ def find_members(
     return wanted[:1] if fast else wanted
 
 
-def combine(
+def combine_models(
     by_model: dict[str, np.ndarray],
     studies: np.ndarray,
     slice_nums: np.ndarray,

@@ -1,32 +1,21 @@
 """Predict studies that no model has seen: from HU to probabilities, spread and evidence."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
-from rsna19_kedro.prediction.engine import Engine, Study
+from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.prediction.engine import Engine, Prediction, Study
 from rsna19_kedro.prediction.heat import heat_of
-from rsna19_kedro.prediction.members import Member, combine
+from rsna19_kedro.prediction.members import Member, combine_models
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 SPREAD = tuple(f"spread_{name}" for name in CLASSES)
-
-
-class Vote(NamedTuple):
-    """What one checkpoint says of a study, a mean over the test-time variants.
-
-    Attributes:
-        probabilities: ``(S, 6)``.
-        areas: ``(S, 7)`` of the predicted masks; ``None`` from networks without.
-    """
-
-    probabilities: np.ndarray
-    areas: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -61,9 +50,8 @@ class StudyResult:
 
 
 def predict_prepared(
-    read: Callable[[str], np.ndarray],
-    sizes: dict[str, int],
-    side_px: int,
+    volumes: VolumeStore,
+    names: Sequence[str],
     members: Sequence[Member],
     level2: Path | None,
     settings: PredictionSettings,
@@ -74,84 +62,92 @@ def predict_prepared(
     """Predict prepared studies with every member, and combine.
 
     Args:
-        read: Gives the ``(S, side, side)`` int16 HU of a study by its name.
-        sizes: Slices of each study.
-        side_px: Side of the prepared slices.
+        volumes: Prepared volumes.
+        names: Studies of the store to predict.
         members: Checkpoints; each is loaded once.
         level2: Folder of the second level; ``None`` for the mean of the members.
         settings: How the device is used.
-        one_variant: Only the slices as they are, no other test-time variant.
-        on_study: Told what is worked on, once a member and study.
+        one_variant: Only the slices as they are, no other test-time augmentation.
+        on_study: Called with the title of the member after each study.
     """
-    names = list(sizes)
-    votes: dict[str, list[dict[str, Vote]]] = {}
+    votes: dict[str, list[np.ndarray]] = {}  # By model, (N, 6) of each fold.
+    areas: dict[str, list[np.ndarray]] = {}
     heat: dict[str, tuple[int, np.ndarray]] = {}
     for member in members:
         checkpoint, variants = member.load()
         variants = ("normal",) if one_variant else variants
-        # Rotated evidence would have to be turned back: those who see the slices as they are tell.
-        seen_plain = variants[0] == "normal"
         engine = Engine.of(checkpoint, variants, settings)
-        found: dict[str, Vote] = {}
-        studies = (Study(name, read(name)) for name in names)
-        for predicted in engine.predict(studies, with_evidence=seen_plain):
-            name, evidence, areas = predicted.study_id, predicted.evidence, predicted.areas
-            found[name] = Vote(
-                predicted.probabilities.mean(axis=0), None if areas is None else areas.mean(axis=0)
-            )
-            # A map of one cell, as of the demo's smallest inputs, says nothing of the place; of
-            # the others, those of fine maps say more than those of coarse ones.
-            cells = 0 if evidence is None else evidence[0, 0].size
-            if evidence is not None and cells > 1:
-                weight, total = heat.get(name, (0, np.float32(0)))
-                share = engine.size.crop_px / side_px
-                heat[name] = (weight + cells, total + cells * heat_of(evidence, share))
+        studies = (Study(name, volumes.read(name)) for name in names)
+        found, covered = [], []
+        # Evidence of rotated slices would have to be turned back: only plain slices give it.
+        for predicted in engine.predict(studies, with_evidence=variants[0] == "normal"):
+            found.append(predicted.probabilities.mean(axis=0))
+            if predicted.areas is not None:
+                covered.append(predicted.areas.mean(axis=0))
+            _add_heat(heat, predicted, checkpoint.crop_px / volumes.shape(predicted.study_id)[-1])
             on_study(f"{member.model} fold {member.fold}")
-        votes.setdefault(member.model, []).append(found)
-    return list(_results(sizes, votes, heat, members, level2))
-
-
-def _results(
-    sizes: dict[str, int],
-    votes: dict[str, list[dict[str, Vote]]],
-    heat: dict[str, tuple[int, np.ndarray]],
-    members: Sequence[Member],
-    level2: Path | None,
-) -> Iterator[StudyResult]:
-    names = list(sizes)
-    by_fold = {
-        model: [np.concatenate([fold[name].probabilities for name in names]) for fold in folds]
-        for model, folds in votes.items()
-    }
-    by_model = {model: np.mean(folds, axis=0) for model, folds in by_fold.items()}
-    spread = np.concatenate(list(by_fold.values())).std(axis=0)
-    studies = np.repeat(np.arange(len(names)), list(sizes.values()))
-    numbers = np.concatenate([np.arange(count) for count in sizes.values()])
-    values, method = combine(by_model, studies, numbers, level2, _areas(votes, names))
+        votes.setdefault(member.model, []).append(np.concatenate(found))
+        if covered:
+            areas.setdefault(member.model, []).append(np.concatenate(covered))
+    sizes = [volumes.shape(name)[0] for name in names]
+    studies_of = np.repeat(np.arange(len(names)), sizes)
+    slice_nums = np.concatenate([np.arange(size) for size in sizes])
+    by_model = {model: np.mean(folds, axis=0) for model, folds in votes.items()}
+    mean_areas = np.mean([np.mean(of, axis=0) for of in areas.values()], axis=0) if areas else None
+    values, method = combine_models(by_model, studies_of, slice_nums, level2, mean_areas)
+    spread = np.concatenate(list(votes.values())).std(axis=0)
     shown = tuple(f"{member.model} fold {member.fold}" for member in members)
+    results = []
     for number, name in enumerate(names):
-        rows = studies == number
-        columns: dict[str, Any] = {"slice_num": numbers[rows]}
+        rows = studies_of == number
+        columns: dict[str, Any] = {"slice_num": slice_nums[rows]}
         columns |= dict(zip(PREDICTIONS, values[rows].T.astype(np.float32), strict=True))
         columns |= dict(zip(SPREAD, spread[rows].T.astype(np.float32), strict=True))
-        highest = values[rows].max(axis=0)
+        highest = dict(zip(CLASSES, values[rows].max(axis=0).tolist(), strict=True))
         weight, total = heat.get(name, (0, None))
-        yield StudyResult(
-            name,
-            pd.DataFrame(columns),
-            {label: float(p) for label, p in zip(CLASSES, highest, strict=True)},
-            None if total is None else (total / weight).astype(np.float16),
-            method,
-            shown,
-        )
+        maps = None if total is None else (total / weight).astype(np.float16)
+        results.append(StudyResult(name, pd.DataFrame(columns), highest, maps, method, shown))
+    return results
 
 
-def _areas(votes: dict[str, list[dict[str, Vote]]], names: list[str]) -> np.ndarray | None:
-    """Mean over the models with masks of the mean over their folds, ``(N, 7)``."""
-    by_model = []
-    for folds in votes.values():
-        each = [[fold[name].areas for name in names] for fold in folds]
-        known = [[part for part in fold if part is not None] for fold in each]
-        if len(names) == min(map(len, known)):
-            by_model.append(np.mean([np.concatenate(fold) for fold in known], axis=0))
-    return np.mean(by_model, axis=0) if by_model else None
+def _add_heat(
+    heat: dict[str, tuple[int, np.ndarray]], predicted: Prediction, crop_share: float
+) -> None:
+    """Add the evidence of one network to the weighted sum of a study.
+
+    A map of one cell, as of the demo's smallest inputs, says nothing of the place; of the
+    others, those of fine maps say more than those of coarse ones.
+    """
+    cells = 0 if predicted.evidence is None else predicted.evidence[0, 0].size
+    if predicted.evidence is not None and cells > 1:
+        weight, total = heat.get(predicted.study_id, (0, np.float32(0)))
+        summed = total + cells * heat_of(predicted.evidence, crop_share)
+        heat[predicted.study_id] = (weight + cells, summed)
+
+
+def results_table(results: Sequence[StudyResult], slices: pd.DataFrame) -> pd.DataFrame:
+    """Put the results of all studies into one table.
+
+    Args:
+        results: In the order in which studies are numbered.
+        slices: ``study_id``, ``slice_num``, ``sop_instance_uid`` of their slices.
+
+    Returns:
+        One row per study (``level`` is ``study``: its most suspicious slice, the highest
+        probability of each class and the spread there), followed by one per slice (``slice``):
+        ``study_number`` from 1, ``study_id``, ``level``, ``slice_num``, ``sop_instance_uid``,
+        six ``pred_*`` and six ``spread_*``.
+    """
+    tables = []
+    for number, result in enumerate(results, 1):
+        own = slices[slices["study_id"] == result.study_id]
+        table = own.merge(result.slices, on="slice_num", validate="one_to_one")
+        worst = table[table["slice_num"] == result.most_suspicious].iloc[0]
+        study = worst[["study_id", "slice_num", "sop_instance_uid"]].to_dict()
+        for name, value in result.study.items():
+            at = table[f"pred_{name}"].idxmax()
+            study |= {f"pred_{name}": value, f"spread_{name}": table.at[at, f"spread_{name}"]}
+        rows = pd.concat([pd.DataFrame([study | {"level": "study"}]), table.assign(level="slice")])
+        tables.append(rows.assign(study_number=number))
+    keys = ["study_number", "study_id", "level", "slice_num", "sop_instance_uid"]
+    return pd.concat(tables, ignore_index=True)[[*keys, *PREDICTIONS, *SPREAD]]

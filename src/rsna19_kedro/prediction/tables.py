@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,25 +57,18 @@ def predict_slices(
         for start in missing:
             engine = engine or Engine.of(checkpoint, variants, settings)
             tables = []
-            for found in engine.predict(_read(store, names[start : start + step])):
+            studies_read = (Study(name, store.read(name)) for name in names[start : start + step])
+            for found in engine.predict(studies_read):
                 tables.append(_rows(studies[found.study_id], found, variants))
                 progress.advance(task)
             with atomic_path(_part(parts, start)) as path:
                 pd.concat(tables, ignore_index=True).to_parquet(path)
-    table = pd.concat(
-        [pd.read_parquet(_part(parts, start)) for start in range(0, len(names), step)],
-        ignore_index=True,
-    )
-    return table
+    tables = [pd.read_parquet(_part(parts, start)) for start in range(0, len(names), step)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _part(parts: Path, start: int) -> Path:
     return parts / f"from_{start:06d}.parquet"
-
-
-def _read(store: VolumeStore, names: list[str]) -> Iterator[Study]:
-    for name in names:
-        yield Study(name, store.read(name))
 
 
 def _forget_another_table(

@@ -1,4 +1,4 @@
-"""The runner of this project: in order in this process, or side by side on Ray."""
+"""The runner of this project: in sequence in this process, or side by side on Ray."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -8,40 +8,41 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
-from rsna19_kedro.runners.machine import RunnerOptions, choose_mode
+from rsna19_kedro.runners.machine import RunnerOptions, check_reachable, choose_mode
 from rsna19_kedro.runners.persistence import check_persistent, remove_file
 from rsna19_kedro.runners.summary import how_to_go_on
+from rsna19_kedro.scope import ANCESTOR_TAG
 
 logger = logging.getLogger("rsna19_kedro.runs")
 
-ANCESTOR_TAG = "ancestor"
-"""Tag of a training that is in the graph only because another model starts from it."""
-
 
 class GPURunner(SequentialRunner):
-    """Run the nodes in order in this process, or on several devices by Ray.
+    """Run the nodes in sequence in this process, or on several devices by Ray.
 
     Beyond Kedro's sequential runner it keeps two promises. With ``--only-missing-outputs``
-    a missing dataset's node runs again *and so does all that hangs on it*, so that no table
+    a missing dataset's node runs again *and so do all its downstream nodes*, so that no table
     is left that was made from another version of its input; what will be made again is
     removed first, so that a kill in between cannot hide it. And a model that is in the graph
     only because another one starts from it is not trained again when its checkpoint exists.
 
-    With several devices, nodes tagged ``gpu`` get a card each (or the share of one that the
+    With several devices, nodes tagged ``gpu`` get a GPU each (or the share of one that the
     parameters ``runner`` give them), all others a CPU slot; the longest path goes first, a
-    failure stops only what hangs on it, and a worker that dies is replaced. See
+    failure skips only its downstream nodes, and a worker that dies is replaced. See
     docs/cluster.md.
 
+    A hook of this runner's own, ``before_nodes_run(pipeline)``, is called with the nodes that
+    will run: Kedro's ``before_pipeline_run`` comes before finished nodes are left out.
+
     Args:
-        gpus: GPUs to use; ``None`` for all that there are.
+        gpus: GPUs to use; ``None`` for all visible ones.
         cpus: Nodes without a GPU that run side by side.
         address: A Ray cluster, ``host:port`` or ``auto``.
         max_retries: How often a node is started again whose worker died.
-        memory: Gigabytes that a node asks for, one number or one for each of ``gpu`` and ``cpu``.
+        memory: Gigabytes per node, one number or one for each of ``gpu`` and ``cpu``.
         is_async: Load and save in threads (Kedro's own option).
 
     Raises:
-        InputError: An option that makes no sense, or Ray is asked for and not installed.
+        ParameterError: An option that makes no sense, or Ray is asked for and not installed.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class GPURunner(SequentialRunner):
     ) -> None:
         super().__init__(is_async=is_async)
         self.options = RunnerOptions(gpus, cpus, address, max_retries, memory)
-        self.mode = choose_mode(self.options)
+        self.on_ray, self.reason = choose_mode(self.options)
 
     def run(
         self,
@@ -67,13 +68,16 @@ class GPURunner(SequentialRunner):
     ) -> dict[str, Any]:
         """Run the pipeline; see ``kedro.runner.AbstractRunner.run`` for the arguments."""
         pipeline = _without_finished_ancestors(pipeline, catalog)
-        if self.mode.ray:
+        if self.on_ray:
             check_persistent(pipeline, catalog)
             if self.options.address is not None:
-                from rsna19_kedro.runners.ray_session import check_reachable
-
                 check_reachable(self.options.address)
         return super().run(pipeline, catalog, hook_manager, run_id, only_missing_outputs)
+
+    # The three methods below are private in Kedro. ``_run`` is what its documentation tells a
+    # runner to implement. The other two have no public counterpart: Kedro's choice of missing
+    # nodes keeps tables whose input is made anew, and its advice after a failure omits the
+    # options that the command had.
 
     def _run(
         self,
@@ -82,19 +86,22 @@ class GPURunner(SequentialRunner):
         hook_manager: Any = None,
         run_id: str | None = None,
     ) -> None:
-        if not self.mode.ray:
-            logger.info("In order in this process: %s", self.mode.reason)
+        before_nodes_run = getattr(hook_manager.hook, "before_nodes_run", None)
+        if before_nodes_run is not None:
+            before_nodes_run(pipeline=pipeline)
+        if not self.on_ray:
+            logger.info("In order in this process: %s", self.reason)
             super()._run(pipeline, catalog, hook_manager, run_id)
             return
         from rsna19_kedro.runners.ray_run import RayRun
 
         run = RayRun(pipeline, catalog, hook_manager, self.options, run_id, self._is_async)
-        run.run(self.mode)
+        run.run(self.reason)
 
     def _suggest_resume_scenario(
         self, pipeline: Pipeline, done_nodes: Iterable[Node], catalog: CatalogProtocol
     ) -> None:
-        """Say how to go on after a failure, as on Ray; nothing where nothing is done yet."""
+        """Log the command that resumes after a failure; nothing where nothing is done yet."""
         done = {node.name for node in done_nodes}
         left = {node.name for node in pipeline.nodes} - done
         command = how_to_go_on(pipeline, left, catalog) if done else ""
@@ -126,6 +133,4 @@ def _without_finished_ancestors(pipeline: Pipeline, catalog: CatalogProtocol) ->
             logger.info("%s is finished and only starts another model: kept", node.name)
         else:
             kept.append(node.name)
-    if len(kept) == len(pipeline.nodes):
-        return pipeline
     return pipeline.filter(node_names=kept) if kept else Pipeline([])

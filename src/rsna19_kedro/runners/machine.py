@@ -1,18 +1,18 @@
-"""What there is to run on, and whether that calls for Ray."""
+"""Options of a run, the devices of this machine, and whether they call for Ray."""
 
 import importlib.util
 import os
-import shutil
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import ParameterError, counted
 from rsna19_kedro.parallel import available_cores
 
+# What a node takes: a GPU (or a share of one), or a CPU slot.
 KINDS = ("gpu", "cpu")
-"""What a node takes: a card (or a share of one), or a CPU slot."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class RunnerOptions:
     """What ``--runner-params`` can say.
 
     Attributes:
-        gpus: GPUs to use; 0 sends all nodes to CPU slots, ``None`` takes what there is.
+        gpus: GPUs to use; 0 sends all nodes to CPU slots, ``None`` takes all visible ones.
         cpus: CPU slots, that is nodes without a GPU that run side by side.
-        address: A Ray cluster that runs already: ``host:port`` or ``auto``.
+        address: A running Ray cluster: ``host:port`` or ``auto``.
         max_retries: How often a node is started again whose worker died.
-        memory: Gigabytes that a node asks for: one number, or one for each kind
-            (``memory.gpu=16,memory.cpu=4``). It needs Ray.
+        memory: Gigabytes per node: one number, or one per kind
+            (``memory.gpu=16,memory.cpu=4``). Needs Ray.
     """
 
     gpus: int | None = None
@@ -39,138 +39,153 @@ class RunnerOptions:
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             if value is not None and not (whole and value >= least):
-                raise InputError(
+                raise ParameterError(
                     f"--runner-params {name}={value}: a whole number of at least {least} is wanted."
                 )
         for kind, value in self.memory_by_kind().items():
             if kind not in KINDS or isinstance(value, bool) or not isinstance(value, int | float):
-                raise InputError(
-                    f"--runner-params memory: {kind}={value}. Give gigabytes a node, memory=8, or "
-                    "a number for each kind, memory.gpu=16,memory.cpu=4."
+                raise ParameterError(
+                    f"--runner-params memory: {kind}={value}. Give gigabytes per node, memory=8, "
+                    "or one number per kind, memory.gpu=16,memory.cpu=4."
                 )
 
     def memory_by_kind(self) -> dict[str, Any]:
-        """Gigabytes a node of each kind that has a limit."""
+        """Gigabytes per node of each kind that has a limit."""
         if isinstance(self.memory, Mapping):
             return dict(self.memory)
         return {} if self.memory is None else dict.fromkeys(KINDS, self.memory)
 
 
-@dataclass(frozen=True)
-class Mode:
-    """How a run is carried out.
+def choose_mode(options: RunnerOptions) -> tuple[bool, str]:
+    """Decide between Ray and a sequential run in this process.
 
-    Attributes:
-        ray: Whether Ray runs the nodes; else they run in order in this process.
-        reason: For the log.
-    """
-
-    ray: bool
-    reason: str
-
-
-def choose_mode(options: RunnerOptions) -> Mode:
-    """Decide between Ray and this process.
+    Returns:
+        Whether Ray runs the nodes, and the reason for the log.
 
     Raises:
-        InputError: Several devices or a cluster are asked for and Ray is not installed, or
-            options that contradict each other.
+        ParameterError: Several devices or a cluster are asked for and Ray is not installed, or
+            the options contradict each other.
     """
-    asked = [
-        f"{name}={value}"
-        for name, value in (
-            ("address", options.address),
-            ("gpus", options.gpus if (options.gpus or 0) > 1 else None),
-            ("cpus", options.cpus if (options.cpus or 0) > 1 else None),
-        )
-        if value is not None
-    ]
+    several = {
+        "address": options.address,
+        "gpus": options.gpus if (options.gpus or 0) > 1 else None,
+        "cpus": options.cpus if (options.cpus or 0) > 1 else None,
+    }
+    asked = ",".join(f"{name}={value}" for name, value in several.items() if value is not None)
     if asked:
         if not ray_installed():
-            raise InputError(
-                f"--runner-params {','.join(asked)} needs Ray, which is not installed. Install it "
+            raise ParameterError(
+                f"--runner-params {asked} needs Ray, which is not installed. Install it "
                 "with 'pip install -c requirements.lock -e .[cluster]', or leave it out to run "
                 "the nodes in order."
             )
-        return Mode(True, ", ".join(asked))
+        return True, asked
     if options.gpus == 0:
-        raise InputError(
+        raise ParameterError(
             "--runner-params gpus=0 is for several CPU slots: add cpus=2 or more. To run in this "
             "process without the GPU: --params "
             "training.accelerator=cpu,prediction.accelerator=cpu."
         )
     if options.gpus is not None or options.cpus is not None:
-        return Mode(False, "one device was asked for")
-    cards = visible_gpus()
-    if cards < 2:
-        return Mode(False, f"{cards or 'no'} GPU here, and no cpus=N in --runner-params")
+        return False, "one device was asked for"
+    gpus = visible_gpus()
+    if gpus < 2:
+        return False, f"{gpus or 'no'} GPU here, and no cpus=N in --runner-params"
     if not ray_installed():
-        return Mode(False, f"{cards} GPUs here, but Ray is not installed (.[cluster])")
-    return Mode(True, f"{cards} GPUs here")
+        return False, f"{gpus} GPUs here, but Ray is not installed (.[cluster])"
+    return True, f"{gpus} GPUs here"
 
 
 def ray_installed() -> bool:
-    """Whether the optional extra ``cluster`` is there; nothing is imported."""
+    """Whether the optional extra ``cluster`` is installed; nothing is imported."""
     return importlib.util.find_spec("ray") is not None
 
 
 def visible_gpus() -> int:
-    """Number of cards that this process may use, without a touch on CUDA or torch."""
-    if shutil.which("nvidia-smi") is None:
-        return 0
+    """Number of GPUs that this process may use, found without CUDA or torch."""
     try:
         listed = subprocess.run(
             ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return 0
-    cards = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    gpus = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
-        return cards
-    return min(cards, len([item for item in named.split(",") if item.strip() not in ("", "-1")]))
+        return gpus
+    return min(gpus, len([item for item in named.split(",") if item.strip() not in ("", "-1")]))
+
+
+def check_reachable(address: str) -> None:
+    """Find out in seconds whether anything listens; Ray itself would try for a minute.
+
+    Raises:
+        ParameterError: A bad address, or nothing answers there.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ParameterError(
+            f"--runner-params address={address}: host:port is wanted, such as 10.0.0.5:6379, or "
+            "'auto' on a machine of the cluster."
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=5.0).close()
+    except OSError as error:
+        raise ParameterError(
+            f"--runner-params address={address}: nothing answers there ({error}). Start the "
+            f"cluster with 'ray start --head --port={port}', or leave the address out to run on "
+            "this machine."
+        ) from error
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Room of this machine for nodes side by side.
+    """What the nodes of a run may take together.
 
     Attributes:
-        gpus: Cards.
+        gpus: GPUs.
         cpus: CPU slots.
-        threads: Threads a worker, so that all workers together have the machine's cores.
-        logical: Whether the cards are only counted: there are none, as in tests.
+        largest_gpus: Most GPUs of one machine.
+        threads: Threads per worker, so that all workers together have this machine's cores.
+        logical: Whether the GPUs are only counted: there are none, as in tests.
+        machines: Machines of a cluster, which others may use and which may grow; 0 for a Ray
+            of this machine alone.
     """
 
     gpus: int
     cpus: int
-    threads: int
-    logical: bool
+    largest_gpus: int
+    threads: int = 0
+    logical: bool = False
+    machines: int = 0
 
     def __str__(self) -> str:
-        slots = f"{self.cpus} CPU slot{'s' if self.cpus > 1 else ''}"
-        cards = f"{self.gpus} {'logical ' if self.logical else ''}GPU{'s' if self.gpus > 1 else ''}"
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''} a worker"
-        return f"{cards + ', ' if self.gpus else ''}{slots}, {threads}"
+        if self.machines:
+            return f"{self.gpus} GPUs, {self.cpus} CPU slots on {self.machines} machines"
+        parts = [counted(self.gpus, "logical GPU" if self.logical else "GPU")] * (self.gpus > 0)
+        parts += [counted(self.cpus, "CPU slot"), f"{counted(self.threads, 'thread')} a worker"]
+        return ", ".join(parts)
 
 
 def local_slots(options: RunnerOptions) -> Slots:
     """Slots of this machine.
 
-    Without ``cpus`` there are as many CPU slots as cards, if there are cores enough.
+    Without ``cpus`` there are as many CPU slots as GPUs, if there are enough cores.
 
     Raises:
-        InputError: More cards are asked for than are visible.
+        ParameterError: More GPUs are asked for than are visible.
     """
-    cards = visible_gpus()
-    gpus = cards if options.gpus is None else options.gpus
-    if 0 < cards < gpus:
-        raise InputError(
-            f"--runner-params gpus={gpus}, but only {cards} can be seen (nvidia-smi -L, "
-            "CUDA_VISIBLE_DEVICES). Small models can share a card: runner.gpus_per_node in "
+    visible = visible_gpus()
+    gpus = visible if options.gpus is None else options.gpus
+    if 0 < visible < gpus:
+        raise ParameterError(
+            f"--runner-params gpus={gpus}, but only {visible} can be seen (nvidia-smi -L, "
+            "CUDA_VISIBLE_DEVICES). Small models can share a GPU: runner.gpus_per_node in "
             "conf/base/parameters/runner.yml."
         )
     cores = available_cores()
     cpus = options.cpus or max(1, min(gpus, cores - gpus))
     threads = max(1, cores // (gpus + cpus))
-    return Slots(gpus, cpus, threads, logical=gpus > 0 and cards == 0)
+    return Slots(gpus, cpus, gpus, threads, logical=gpus > 0 and visible == 0)

@@ -1,4 +1,9 @@
-"""What nodes hand to each other must stand on a disk."""
+"""What nodes hand to each other must stand on a disk.
+
+Datasets have no public attribute for whether they keep their data in memory (``_EPHEMERAL``,
+which Kedro's own ParallelRunner reads) or for their path and file system (``_filepath``,
+``_fs``, the same in all of Kedro's datasets and in this project's).
+"""
 
 from fsspec.implementations.local import LocalFileSystem
 from kedro.io import CatalogProtocol
@@ -13,10 +18,14 @@ def check_persistent(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     Raises:
         InputError: Names the datasets and the line that the catalog lacks.
     """
-    lost = sorted(name for name in pipeline.all_outputs() if _in_memory(catalog, name))
+    makers = {name: node.name for node in pipeline.nodes for name in node.outputs}
+    lost = sorted(
+        name
+        for name in makers
+        if getattr(catalog.get(name, fallback_to_runtime_pattern=True), "_EPHEMERAL", False)
+    )
     if not lost:
         return
-    makers = {name: node.name for node in pipeline.nodes for name in node.outputs}
     listed = ", ".join(f"{name} (made by {makers[name]})" for name in lost[:5])
     more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
     raise InputError(
@@ -28,18 +37,11 @@ def check_persistent(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     )
 
 
-def _in_memory(catalog: CatalogProtocol, name: str) -> bool:
-    dataset = catalog.get(name, fallback_to_runtime_pattern=True)
-    return dataset is None or bool(getattr(dataset, "_EPHEMERAL", False))
-
-
 def remove_file(catalog: CatalogProtocol, name: str) -> None:
     """Remove a dataset that is one file; folders keep their own account of what is finished."""
     dataset = catalog.get(name, fallback_to_runtime_pattern=True)
-    filepath = getattr(dataset, "_filepath", None)
-    if dataset is None or filepath is None:
-        return
+    filepath = str(getattr(dataset, "_filepath", ""))
     filesystem = getattr(dataset, "_fs", None) or LocalFileSystem()
-    if filesystem.isfile(str(filepath)):
-        filesystem.rm(str(filepath))
+    if dataset is not None and filepath and filesystem.isfile(filepath):
+        filesystem.rm(filepath)
         dataset.release()

@@ -1,28 +1,29 @@
-"""A run on Ray: hand out what is ready, mend what dies, go on beside what fails."""
+"""A run on Ray: start ready nodes, retry those whose worker died, skip what a failure blocks."""
 
 import logging
 import sys
 import time
-from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from signal import SIGTERM, default_int_handler
 from typing import Any
 
 import ray
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from pluggy import PluginManager
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, ParameterError
 from rsna19_kedro.runners.display import Display
-from rsna19_kedro.runners.facts import Facts
-from rsna19_kedro.runners.machine import Mode, RunnerOptions
-from rsna19_kedro.runners.needs import Needs, needs_of
-from rsna19_kedro.runners.pool import Pool, is_death, pack
-from rsna19_kedro.runners.ray_session import RaySession, Room, stop_on_sigterm
+from rsna19_kedro.runners.facts import save_schedule
+from rsna19_kedro.runners.machine import RunnerOptions, Slots
+from rsna19_kedro.runners.needs import needs_of
+from rsna19_kedro.runners.pool import Pool, pack
+from rsna19_kedro.runners.ray_session import RaySession, handled
 from rsna19_kedro.runners.schedule import Schedule
 from rsna19_kedro.runners.summary import failure_text, how_to_go_on
-from rsna19_kedro.runners.worker import Outcome, Setup
+from rsna19_kedro.runners.worker import NodeRun, Setup
 
 logger = logging.getLogger("rsna19_kedro.runs")
 
@@ -53,41 +54,44 @@ class RayRun:
     ) -> None:
         self.pipeline, self.catalog, self.hooks = pipeline, catalog, hooks
         self.options, self.run_id, self.is_async = options, run_id, is_async
-        self.tries: Counter[str] = Counter()
-        self.facts = Facts(run_id)
+        self.runs: dict[str, NodeRun] = {}
         self.payloads = {node.name: pack(node, catalog) for node in pipeline.nodes}
 
-    def run(self, mode: Mode) -> None:
+    def run(self, reason: str) -> None:
         """Run all nodes that can run.
 
+        Args:
+            reason: Why Ray is used, for the log.
+
         Raises:
-            InputError: Nodes failed; the message is the summary. Or a node asks for more than
-                there is.
+            InputError: Nodes failed; the message is the summary.
+            ParameterError: A node asks for more than there is.
             KeyboardInterrupt: Ctrl-C or SIGTERM, once all workers are gone.
         """
         if not self.pipeline.nodes:
             return
         started = time.monotonic()
-        with stop_on_sigterm(), RaySession(self.options) as self.session:
-            self.room = self.session.room
-            self.needs = needs_of(self.pipeline.nodes, self.catalog, gpus=self.room.gpus > 0)
-            _check_room(self.needs, self.room, self.options)
+        # Batch systems send SIGTERM: it does what Ctrl-C does.
+        with handled(SIGTERM, default_int_handler), RaySession(self.options) as self.session:
+            slots = self.slots = self.session.slots
+            self.needs = needs_of(self.pipeline.nodes, self.catalog, gpus=slots.gpus > 0)
+            _check_slots(self.needs, slots, self.options)
             logger.info(
-                "On Ray (%s): %s; ready after %.1f s",
-                *(mode.reason, self.room.text, time.monotonic() - started),
+                "On Ray (%s): %s; ready after %.1f s", reason, slots, time.monotonic() - started
             )
-            costs = {name: needs.cost for name, needs in self.needs.items()}
+            costs = {name: need.cost for name, need in self.needs.items()}
             self.schedule = Schedule(self.pipeline, costs)
-            reuse = self.session.simulated
-            self.pool = Pool(self._setup(), self.options.memory_by_kind(), reuse)
+            self.pool = Pool(self._setup(), self.options.memory_by_kind(), slots.logical)
+            self.display = Display(self.schedule, self.runs, slots.gpus + slots.cpus)
             try:
-                with Display(self.schedule, self.room.gpus + self.room.cpus) as self.display:
+                with self.display.live:
                     self._loop()
             except KeyboardInterrupt:
                 self._interrupted()
                 raise
             finally:
-                self.facts.save(self.catalog)
+                self.session.pids = {run.worker for run in self.runs.values()}
+                save_schedule(self.runs.values(), self.run_id, self.catalog)
         if self.schedule.failed:
             raise InputError(failure_text(self.schedule, self._resume()))
 
@@ -95,65 +99,56 @@ class RayRun:
         from kedro.framework.project import PACKAGE_NAME
 
         loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
-        levels = {log.name: log.level for log in loggers if log.level}
+        levels = tuple((log.name, log.level) for log in loggers if log.level)
         paths = tuple(path for path in sys.path if path)
         return Setup(PACKAGE_NAME, str(Path.cwd()), paths, levels, self.run_id, self.is_async)
 
     def _loop(self) -> None:
         schedule = self.schedule
         while schedule.active:
-            for name in schedule.startable(self._fits, self._slot):
+            for name in schedule.startable(self._fits, lambda name: self.needs[name].slot):
                 self._start(name)
             ended = self.pool.wait(_POLL_S)
             self._hear()
-            for name, answer in ended:
-                self._end(name, answer)
+            if ended is not None:
+                self._end(*ended)
             self.display.tick()
 
-    def _slot(self, name: str) -> str:
-        return "gpu" if self.needs[name].gpus else "cpu"
-
     def _fits(self, name: str) -> bool:
-        """Whether what runs leaves room; read anew, so that each start counts."""
-        running = self.schedule.running
+        """Whether running nodes leave a free slot; read anew, so that each start counts."""
+        running = [self.needs[other] for other in self.schedule.running]
         if self.needs[name].gpus:
-            taken = sum(self.needs[other].gpus for other in running)
-            return taken + self.needs[name].gpus <= self.room.gpus + _EPSILON
-        taken = sum(not self.needs[other].gpus for other in running)
-        return taken + 1 <= self.room.cpus + _EPSILON
+            taken = sum(needs.gpus for needs in running)
+            return taken + self.needs[name].gpus <= self.slots.gpus + _EPSILON
+        return sum(not needs.gpus for needs in running) + 1 <= self.slots.cpus + _EPSILON
 
     def _start(self, name: str) -> None:
-        node = self.schedule.nodes[name]
+        retries = self.runs[name].retries + 1 if name in self.runs else 0
+        run = replace(self.needs[name], retries=retries, outcome="running", start=time.time())
+        run.end = run.start
+        self.runs[name] = run
         self.schedule.start(name)
-        self.facts.submitted(name, self.needs[name], self.tries[name])
-        self.display.start(name)
-        self._hook("before_node_run", node=node, inputs={})
-        self.pool.submit(node, self.payloads[name], self.needs[name])
+        self._hook("before_node_run", node=self.schedule.nodes[name], inputs={})
+        self.pool.submit(run, self.payloads[name])
 
     def _hear(self) -> None:
-        """Messages of workers: where nodes run, what they log, how far they are."""
-        for kind, name, *rest in self.pool.messages():
-            if kind == "start":
-                pid, host, device = rest
-                self.session.pids.add(pid)
-                self.facts.placed(name, pid, host, device)
-                self.display.place(name, device if self.session.local else f"{host} {device}")
-            elif kind == "progress":
-                self.display.progress(name, *rest)
-            elif kind == "log":
-                source, level, text = rest
-                log = logging.getLogger(source)
-                if log.isEnabledFor(level):
-                    log.log(level, "%s | %s", name, text, extra={"markup": False})
+        """Messages of workers: where nodes run, how far they are, what they log."""
+        for name, what, content in self.pool.messages():
+            if what == "run":
+                vars(self.runs[name]).update(content)
+                continue
+            source, level, text = content
+            log = logging.getLogger(source)
+            if log.isEnabledFor(level):
+                log.log(level, "%s | %s", name, text, extra={"markup": False})
 
-    def _end(self, name: str, answer: Outcome | RayError) -> None:
-        self.display.end(name)
+    def _end(self, name: str, answer: NodeRun | RayError) -> None:
         if isinstance(answer, RayError):
-            self._died(name, answer)
+            self._died(self.runs[name], answer)
             return
-        self.facts.ended(answer)
+        self.runs[name] = answer
         if answer.error:
-            self._failed(name, answer.error, answer.trace)
+            self._failed(answer)
             return
         self.schedule.finish(name)
         node = self.schedule.nodes[name]
@@ -161,26 +156,26 @@ class RayRun:
             self.catalog.release(output)  # Forget what a file system's cache said of it.
         self._hook("after_node_run", node=node, inputs={}, outputs={})
 
-    def _died(self, name: str, error: RayError) -> None:
-        """A worker is gone: try again, unless it was tried often enough."""
+    def _died(self, run: NodeRun, error: RayError) -> None:
+        """A worker is gone: try again, unless it was tried often enough or the code is at fault."""
         reason = " ".join(str(error).split())[:200]
         self.session.keep_logs = self.session.local
-        if is_death(error) and self.tries[name] < self.options.max_retries:
-            self.tries[name] += 1
+        if not isinstance(error, RayTaskError) and run.retries < self.options.max_retries:
             logger.warning(
                 "%s: its worker died (%s); try %d of %d",
-                *(name, reason, self.tries[name] + 1, self.options.max_retries + 1),
+                *(run.node, reason, run.retries + 2, self.options.max_retries + 1),
             )
-            self.schedule.again(name)
+            self.schedule.again(run.node)
             return
-        tried = f" {self.tries[name] + 1} times" if self.tries[name] else ""
+        tried = f" {run.retries + 1} times" if run.retries else ""
         where = f"; Ray's logs are in {self.session.folder}" if self.session.local else ""
-        self.facts.lost(name)
-        self._failed(name, f"its worker died{tried}: {reason}{where}", "")
+        run.outcome, run.end = "killed", time.time()
+        run.error = f"its worker died{tried}: {reason}{where}"
+        self._failed(run)
 
-    def _failed(self, name: str, error: str, trace: str) -> None:
-        self.schedule.fail(name, error)
-        logger.error("%s failed: %s", name, trace or error, extra={"markup": False})
+    def _failed(self, run: NodeRun) -> None:
+        self.schedule.fail(run.node, run.error)
+        logger.error("%s failed: %s", run.node, run.trace or run.error, extra={"markup": False})
 
     def _hook(self, event: str, **arguments: Any) -> None:
         """Call the hooks that belong to this process; all others run in the workers."""
@@ -201,33 +196,35 @@ class RayRun:
     def _interrupted(self) -> None:
         logger.warning(
             "Stopped: %s. %d running nodes are killed; go on with:\n  %s",
-            *(self.display.counts(), len(self.schedule.running), self._resume()),
+            self.display.counts(),
+            len(self.schedule.running),
+            self._resume(),
         )
         for name in self.schedule.running:
-            self.facts.lost(name)
+            self.runs[name].outcome, self.runs[name].end = "killed", time.time()
         if not self.session.local:
             self.pool.cancel()
 
 
-def _check_room(needs: dict[str, Needs], room: Room, options: RunnerOptions) -> None:
+def _check_slots(needs: dict[str, NodeRun], slots: Slots, options: RunnerOptions) -> None:
     """Refuse what could never start.
 
     Raises:
-        InputError: A node asks for more cards or memory than any machine has.
+        ParameterError: A node asks for more GPUs or memory than any machine has.
     """
-    may_grow = room.shared and options.gpus is not None
+    may_grow = slots.machines and options.gpus is not None
     for name, need in needs.items():
-        if need.gpus > room.gpus or (need.gpus > room.largest_gpus and not may_grow):
-            raise InputError(
+        if need.gpus > slots.gpus or (need.gpus > slots.largest_gpus and not may_grow):
+            raise ParameterError(
                 f"Node {name} asks for {need.gpus:g} GPUs, but there is no machine with more than "
-                f"{room.largest_gpus:g} for it. Lower training.devices or runner.gpus_per_node."
+                f"{slots.largest_gpus} for it. Lower training.devices or runner.gpus_per_node."
             )
-    if room.shared:
+    if slots.machines:
         return
     memory = ray.cluster_resources().get("memory", 0) / 1024**3
     for kind, wanted in options.memory_by_kind().items():
         if wanted > memory:
-            raise InputError(
+            raise ParameterError(
                 f"--runner-params memory: {wanted:g} GB for a {kind} node, but this machine has "
                 f"{memory:.1f} GB for nodes. Ask for less."
             )

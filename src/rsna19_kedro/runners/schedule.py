@@ -1,6 +1,7 @@
 """The order of the nodes: ancestors first, the longest path first, failures contained."""
 
 from collections.abc import Callable, Iterable, Mapping
+from graphlib import TopologicalSorter
 
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -17,50 +18,38 @@ class Schedule:
     def __init__(self, pipeline: Pipeline, costs: Mapping[str, float]) -> None:
         self.nodes: dict[str, Node] = {node.name: node for node in pipeline.nodes}
         self.costs = dict(costs)
-        self._parents = {
-            node.name: {parent.name for parent in parents}
-            for node, parents in pipeline.node_dependencies.items()
-        }
-        self._children: dict[str, list[str]] = {name: [] for name in self.nodes}
-        for name, parents in self._parents.items():
-            for parent in parents:
-                self._children[parent].append(name)
-        self.priorities = self._longest_paths()
-        self._open = {name: len(parents) for name, parents in self._parents.items()}
-        self._ready = [name for name in self.nodes if not self._open[name]]
-        self._sort()
         self.running: list[str] = []
         self.done: list[str] = []
         self.failed: dict[str, str] = {}
         self.not_run: dict[str, str] = {}
-
-    def _longest_paths(self) -> dict[str, float]:
-        """Cost of each node and of the most costly chain of descendants behind it."""
-        longest: dict[str, float] = {}
+        self._children: dict[str, list[str]] = {name: [] for name in self.nodes}
+        self._sorter: TopologicalSorter[str] = TopologicalSorter()
+        for node, parents in pipeline.node_dependencies.items():
+            self._sorter.add(node.name, *(parent.name for parent in parents))
+            for parent in parents:
+                self._children[parent.name].append(node.name)
+        self._sorter.prepare()
+        self._ready = list(self._sorter.get_ready())
+        # Cost of each node and of the most costly chain of descendants behind it.
+        self.priorities: dict[str, float] = {}
         for name in reversed(self.nodes):  # Kedro sorts them: ancestors stand first.
-            behind = (longest[child] for child in self._children[name])
-            longest[name] = self.costs[name] + max(behind, default=0.0)
-        return longest
-
-    def _sort(self) -> None:
-        self._ready.sort(key=lambda name: -self.priorities[name])
+            behind = (self.priorities[child] for child in self._children[name])
+            self.priorities[name] = self.costs[name] + max(behind, default=0.0)
 
     @property
     def ready(self) -> tuple[str, ...]:
         """What can start, the longest path first."""
-        return tuple(self._ready)
+        return tuple(sorted(self._ready, key=lambda name: -self.priorities[name]))
 
     @property
     def waiting(self) -> int:
-        """Number of nodes that are to run and do not yet."""
-        ended = len(self.done) + len(self.failed) + len(self.not_run) + len(self.running)
-        return len(self.nodes) - ended
+        """Number of nodes that will run and have not started."""
+        return len(self.not_done) - len(self.failed) - len(self.not_run) - len(self.running)
 
     @property
     def not_done(self) -> tuple[str, ...]:
         """All nodes that are not done, for whatever reason, ancestors first."""
-        done = set(self.done)
-        return tuple(name for name in self.nodes if name not in done)
+        return tuple(name for name in self.nodes if name not in self.done)
 
     @property
     def active(self) -> bool:
@@ -76,17 +65,13 @@ class Schedule:
         """A node that ran is to be started once more."""
         self.running.remove(name)
         self._ready.append(name)
-        self._sort()
 
     def finish(self, name: str) -> None:
         """A node is done; what waited only for it is ready now."""
         self.running.remove(name)
         self.done.append(name)
-        for child in self._children[name]:
-            self._open[child] -= 1
-            if not self._open[child] and child not in self.not_run:
-                self._ready.append(child)
-        self._sort()
+        self._sorter.done(name)
+        self._ready.extend(self._sorter.get_ready())
 
     def fail(self, name: str, error: str) -> None:
         """A node failed: its descendants are not run, everything else goes on."""
@@ -103,9 +88,9 @@ class Schedule:
         """Ready nodes to start now, in their order.
 
         Args:
-            fits: Whether there is room for a node at this moment; asked again after each start.
-            kind: What kind of room it needs. A node that does not fit holds back the later ones
-                of its kind, so that one that needs much room is not overtaken for ever.
+            fits: Whether there is a free slot for a node now; asked again after each start.
+            kind: Kind of slot that it needs. A node that does not fit holds back the later ones
+                of its kind, so that smaller nodes do not delay a big one for ever.
         """
         held: set[str] = set()
         for name in self.ready:

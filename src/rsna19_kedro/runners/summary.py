@@ -1,8 +1,7 @@
-"""What a run with failures says at its end."""
+"""What a run says at its end that left nodes undone: what failed, and how to resume."""
 
 import shlex
 import sys
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -23,22 +22,19 @@ def failure_text(schedule: Schedule, resume: str) -> str:
         schedule: At the end of the run.
         resume: See ``how_to_go_on``.
     """
-    total = len(schedule.nodes)
+    failed, not_run = schedule.failed, schedule.not_run
     lines = [
-        f"{len(schedule.failed)} of {total} nodes failed; {len(schedule.done)} are done, "
-        f"{len(schedule.not_run)} were not run because of them.",
+        f"{len(failed)} of {len(schedule.nodes)} nodes failed; {len(schedule.done)} are done, "
+        f"{len(not_run)} were not run because of them.",
         "Failed:",
     ]
-    for name, error in schedule.failed.items():
-        first = [line for line in error.splitlines() if line.strip()][:_ERROR_LINES]
-        text = "\n    ".join(line[:_ERROR_WIDTH] for line in first)
-        lines.append(f"  {name}: {text}")
-    behind: dict[str, list[str]] = defaultdict(list)
-    for name, cause in schedule.not_run.items():
-        behind[cause].append(name)
-    if behind:
+    for name, error in failed.items():
+        first = [line[:_ERROR_WIDTH] for line in error.splitlines() if line.strip()][:_ERROR_LINES]
+        lines.append(f"  {name}: " + "\n    ".join(first))
+    if not_run:
         lines.append("Not run:")
-    for cause, names in behind.items():
+    for cause in dict.fromkeys(not_run.values()):
+        names = [name for name, blocked_by in not_run.items() if blocked_by == cause]
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         lines.append(f"  {', '.join(names[:_NAMES])}{more} (need {cause})")
     if resume:
@@ -52,20 +48,19 @@ def how_to_go_on(pipeline: Pipeline, left: Collection[str], catalog: CatalogProt
     Args:
         pipeline: The run's.
         left: Names of the nodes that are not done.
-        catalog: Knows which outputs stand.
+        catalog: Knows which outputs exist.
 
     Returns:
         The command, or nothing where the nodes that are left make nothing (they only check).
     """
-    nodes = [node for node in pipeline.nodes if node.name in left]
-    if not any(node.outputs for node in nodes):
+    nodes = [node for node in pipeline.nodes if node.name in left and node.outputs]
+    if not nodes:
         return ""
-    if not any(node.outputs and all(map(catalog.exists, node.outputs)) for node in nodes):
+    if not any(all(map(catalog.exists, node.outputs)) for node in nodes):
         return resume_command()
-    # Outputs of an earlier run stand here: "what is missing" would leave their nodes out.
-    parents = pipeline.node_dependencies
-    first = [node.name for node in nodes if not any(p.name in left for p in parents[node])]
-    return resume_command(first=first)
+    # Outputs of an earlier run exist: "what is missing" would leave their nodes out.
+    first = pipeline.filter(node_names=list(left)).grouped_nodes[0]
+    return resume_command(first=[node.name for node in first])
 
 
 def resume_command(words: list[str] | None = None, first: Sequence[str] = ()) -> str:
@@ -73,7 +68,7 @@ def resume_command(words: list[str] | None = None, first: Sequence[str] = ()) ->
 
     Args:
         words: The command's words; ``None`` for those of this process.
-        first: Names of the nodes to go on from; none for all whose outputs are missing.
+        first: Names of the nodes to resume from; none for all whose outputs are missing.
     """
     given = list(sys.argv if words is None else words)
     program = Path(given[0]).name if given else ""

@@ -10,12 +10,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, causes
 from rsna19_kedro.parallel import report_progress_to
+
+# Takes a message for the main process: the node, ``run`` or ``log``, and the content.
+Send = Callable[[tuple[str, str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -26,106 +30,120 @@ class Setup:
         package: Python package of the Kedro project; ``None`` outside of a project.
         project: Folder of the project; a worker that has it works in it.
         paths: The search path of the main process.
-        levels: Levels of loggers of the main process, by name.
+        levels: Loggers of the main process and their levels.
         run_id: Kedro's name of the run.
         is_async: Kedro's option to load and save in threads.
-        has_gpu: Whether the node was given a card.
     """
 
     package: str | None
     project: str
     paths: tuple[str, ...]
-    levels: dict[str, int]
+    levels: tuple[tuple[str, int], ...]
     run_id: str | None
     is_async: bool
-    has_gpu: bool = False
 
 
 @dataclass
-class Outcome:
-    """How a node ended, and on what.
+class NodeRun:
+    """One try of a node: what it needs, where it runs and how it ended.
 
     Attributes:
         node: Its name.
-        start: Seconds since 1970, on the worker's clock.
+        kind: The node's tag that its cost was given for, or ``other``.
+        gpus: GPUs or a share of one; 0 for a CPU slot.
+        cost: Length in arbitrary units; only comparisons count.
+        retries: Tries before this one whose worker died.
+        outcome: ``running``, ``done``, ``failed`` or ``killed``; empty before it is started.
+        start: Seconds since 1970; once it has begun, on the worker's clock.
         end: See ``start``.
-        host: Name of the machine.
-        pid: Number of the worker process.
-        device: ``gpu 1``, or ``cpu``.
+        host: Name of the machine; empty until it has begun.
+        worker: Number of the worker process; 0 until it has begun.
+        device: ``gpu 1``, or ``cpu``; empty until it has begun.
         peak_mb: Most memory that the worker held meanwhile, in MB; processes that it started
             are not counted.
         error: Empty if it ended well; else the exception's type and message.
         trace: The traceback, for errors that are not the user's.
+        text: What its progress bar says.
+        share: Share of its work that is done; ``None`` if unknown.
     """
 
     node: str
+    kind: str
+    gpus: float
+    cost: float
+    retries: int = 0
+    outcome: str = ""
     start: float = 0.0
     end: float = 0.0
-    host: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
-    device: str = "cpu"
+    host: str = ""
+    worker: int = 0
+    device: str = ""
     peak_mb: float = 0.0
     error: str = ""
     trace: str = ""
+    text: str = ""
+    share: float | None = None
+
+    @property
+    def slot(self) -> str:
+        """Kind of slot that it takes: ``gpu`` or ``cpu``."""
+        return "gpu" if self.gpus else "cpu"
 
 
-Send = Callable[[tuple[Any, ...]], None]
-
-
-def run_node(setup: Setup, name: str, payload: bytes, send: Send) -> Outcome:
+def run_node(setup: Setup, run: NodeRun, payload: list[bytes], send: Send) -> NodeRun:
     """Run one node.
 
     Args:
         setup: What the process must know.
-        name: The node's name.
-        payload: The pickled node and the datasets that it loads and saves.
+        run: The node's name and what it was given.
+        payload: See ``pool.pack``.
         send: Takes messages for the main process.
 
     Returns:
-        How it ended; a node's own error is told there, not raised.
+        ``run``, completed; a node's own error is told there, not raised.
     """
-    _prepare_process(setup)
-    outcome = Outcome(name, device=_device(setup.has_gpu))
+    _prepare_process(setup, bool(run.gpus))
+    begun = {
+        "start": time.time(),
+        "host": socket.gethostname(),
+        "worker": os.getpid(),
+        "device": f"gpu {os.environ.get('CUDA_VISIBLE_DEVICES', '?')}" if run.gpus else "cpu",
+    }
+    vars(run).update(begun)
+    send((run.node, "run", begun))
     _forget_peak()
-    outcome.start = time.time()
-    send(("start", name, outcome.pid, outcome.host, outcome.device))
-    handler = _Relay(name, send)
-    logging.getLogger().addHandler(handler)
-    report_progress_to(functools.partial(_send_progress, name, send, [0.0]))
+    relay = _Relay(run.node, send)
+    logging.getLogger().addHandler(relay)
+    report_progress_to(relay.progress)
     try:
-        _execute(setup, *pickle.loads(payload))
+        _execute(setup, payload)
+        run.outcome = "done"
     except Exception as error:
-        outcome.error = f"{type(error).__name__}: {error}"
-        if not _is_input_error(error):
-            outcome.trace = traceback.format_exc()
+        run.outcome, run.error = "failed", f"{type(error).__name__}: {error}"
+        if not any(isinstance(cause, InputError) for cause in causes(error)):
+            run.trace = traceback.format_exc()
     finally:
         report_progress_to(None)
-        logging.getLogger().removeHandler(handler)
-    outcome.end = time.time()
-    outcome.peak_mb = _peak_mb()
-    return outcome
+        logging.getLogger().removeHandler(relay)
+    run.end, run.peak_mb = time.time(), round(_peak_mb(), 1)
+    return run
 
 
-def _execute(setup: Setup, node: Any, datasets: dict[str, Any]) -> None:
+def _execute(setup: Setup, payload: list[bytes]) -> None:
     from kedro.io import DataCatalog
     from kedro.runner import Task
 
-    catalog = DataCatalog(datasets=datasets)
+    node, *datasets = map(pickle.loads, payload)
     hooks = _hook_manager(setup.package)
+    catalog = DataCatalog(datasets=dict(datasets))
     Task(node, catalog, setup.is_async, hook_manager=hooks, run_id=setup.run_id).execute()
-
-
-def _is_input_error(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, InputError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 @functools.cache
 def _hook_manager(package: str | None) -> Any:
-    """The project's hooks, made once a process, without those that count in the main process."""
+    """The project's hooks, made once per process, without those that count in the main process."""
+    # Kedro has no public way to a hook manager; its own ParallelRunner takes this one, but
+    # registers all hooks with it.
     from kedro.framework.hooks.manager import (
         _create_hook_manager,
         _register_hooks,
@@ -141,17 +159,11 @@ def _hook_manager(package: str | None) -> Any:
     return manager
 
 
-_prepared = False
-
-
-def _prepare_process(setup: Setup) -> None:
-    """Once a process: folder, search path, Kedro's settings, logs that only the main one shows."""
-    global _prepared  # noqa: PLW0603 - a worker process takes node after node
-    if not setup.has_gpu:
+@functools.cache
+def _prepare_process(setup: Setup, has_gpu: bool) -> None:
+    """Once per process: folder, search path, Kedro's settings, logs for the main process only."""
+    if not has_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    if _prepared:
-        return
-    _prepared = True
     # A node is one process: Lightning would take the tasks of a SLURM job for its own.
     os.environ.pop("SLURM_NTASKS", None)
     if Path(setup.project).is_dir():
@@ -161,59 +173,45 @@ def _prepare_process(setup: Setup) -> None:
         from kedro.framework.project import configure_project
 
         configure_project(setup.package)
-    root = logging.getLogger()
-    for handler in root.handlers[:]:
-        root.removeHandler(handler)
-    for name, level in setup.levels.items():
+    logging.getLogger().handlers.clear()
+    for name, level in setup.levels:
         logging.getLogger(name).setLevel(level)
     logging.captureWarnings(True)
 
 
-def _device(has_gpu: bool) -> str:
-    return f"gpu {os.environ.get('CUDA_VISIBLE_DEVICES', '?')}" if has_gpu else "cpu"
-
-
 class _Relay(logging.Handler):
-    """Sends what a node logs to the main process, with the node's name."""
+    """Sends what a node logs, and how far it is, to the main process."""
 
     def __init__(self, node: str, send: Send) -> None:
         super().__init__()
         self._node, self._send = node, send
+        self._last = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = record.getMessage()
-            if record.exc_info:
-                text += "\n" + logging.Formatter().formatException(record.exc_info)
-            self._send(("log", self._node, record.name, record.levelno, text))
+            text = self.format(record)  # Message and traceback.
+            self._send((self._node, "log", (record.name, record.levelno, text)))
         except Exception:
             self.handleError(record)
 
-
-def _send_progress(
-    node: str, send: Send, last: list[float], text: str, done: float, total: float | None
-) -> None:
-    """At most one message a second."""
-    now = time.monotonic()
-    if now - last[0] >= 1:
-        last[0] = now
-        send(("progress", node, text, done, total))
+    def progress(self, text: str, done: float, total: float | None) -> None:
+        """At most one message per second."""
+        if time.monotonic() - self._last >= 1:
+            self._last = time.monotonic()
+            share = done / total if total else None
+            self._send((self._node, "run", {"text": text, "share": share}))
 
 
 def _forget_peak() -> None:
     """Let Linux count the peak anew; elsewhere it is the process's since its start."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
 
 
 def _peak_mb() -> float:
-    try:
+    with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
-    except OSError:
-        pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rsna19_kedro.networks.input_size import InputSize
-from rsna19_kedro.networks.network_input import Draws, look_up, resample, sampling_matrices
+from rsna19_kedro.networks.network_input import Draws, sampling_matrices
 from rsna19_kedro.networks.segmentation_network import MASK_CLASSES, MASK_STRIDE
 from rsna19_kedro.training.recipe import Augmentation
 
@@ -59,7 +59,7 @@ def mask_targets(masks: Tensor, draws: Draws, crop: InputSize) -> Tensor:
         masks: ``(N, H, W)`` int8: 0 no blood, 1..5 the types, 6 unclassified; -1 on slices
             that have no mask.
         draws: Random numbers of the N samples.
-        crop: See ``resample``.
+        crop: See ``networks.network_input.resample``.
 
     Returns:
         ``(N, 7, side / 4, side / 4)`` float32 in 0..1: types, unclassified, any.
@@ -77,16 +77,3 @@ def mask_targets(masks: Tensor, draws: Draws, crop: InputSize) -> Tensor:
             targets[:, int(value) - 1] = nn.functional.max_pool2d(plane, crop.crop_px // side)
     targets[:, -1] = targets[:, :-1].amax(dim=1)
     return targets
-
-
-def augmented_input(hu: Tensor, lut: Tensor, draws: Draws, border: str, crop: InputSize) -> Tensor:
-    """Network input with random changes: one table look-up, one bilinear resampling.
-
-    Args:
-        hu: ``(N, S, H, W)`` int16.
-        lut: See ``apply_lut``.
-        draws: See ``resample``.
-        border: See ``resample``.
-        crop: See ``resample``.
-    """
-    return resample(look_up(hu, lut, crop), float(lut[0]), draws, border, crop)

@@ -20,7 +20,7 @@ from rsna19_kedro.files import atomic_path
 from rsna19_kedro.networks.loss import class_weights, weighted_bce
 from rsna19_kedro.networks.network_input import Draws, look_up, network_input, resample
 from rsna19_kedro.networks.slice_network import SliceNetwork
-from rsna19_kedro.networks.whole_study import study_logits
+from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.training.augmentation import draw, mask_targets
 from rsna19_kedro.training.batches import reader_threads, unit_batches, validation_studies
 from rsna19_kedro.training.job import TrainingJob
@@ -230,10 +230,10 @@ class PhaseLoop:
         with torch.inference_mode(), self.fabric.autocast():
             for hu, slice_nums, labels in studies:
                 slices = network_input(hu, self.lut, size.crop_px, size.network_px)
-                logits = study_logits(
-                    self.network, slices[None], air, centre_only=unit.single_slice
+                (maps,) = whole_study_maps(
+                    self.network, [slices[None]], air, centre_only=unit.single_slice
                 )
-                metrics.update(logits[0, slice_nums], labels)
+                metrics.update(self.network.classify(maps).logits[0, slice_nums], labels)
         row = {"phase": self.name, "epoch": unit.epoch_end, "step": unit.first_step + unit.batches}
         row |= {"learning_rate": rate, "train_loss": train_loss, **metrics.compute()}
         self.state.history.append(row)

@@ -3,11 +3,11 @@
 A recipe is a few phases; a phase is data, not code. See docs/recipes.md for the keys.
 """
 
-from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from rsna19_kedro.errors import did_you_mean
 from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.tta import VARIANTS
 from rsna19_kedro.networks.zoo import ZOO
@@ -130,6 +130,12 @@ class Phase(Strict):
         return [schedule for schedule in given if schedule is not None]
 
     @property
+    def passes(self) -> float:
+        """Passes over the training samples; without ``epochs``, 40,000 samples count as one."""
+        by_steps = self.steps * self.batch / 40_000 if self.steps else float("inf")
+        return min(self.epochs or float("inf"), by_steps)
+
+    @property
     def schedule(self) -> StepDecay | FlatCosine | OneCycle | None:
         """The phase's schedule; ``None`` for a constant rate."""
         return next(iter(self._schedules()), None)
@@ -200,9 +206,8 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _fits_the_model(self) -> "Recipe":
         if self.model not in ZOO:
-            close = get_close_matches(self.model, ZOO, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"unknown model {self.model!r}{hint} (one of {', '.join(ZOO)})")
+            hint = did_you_mean(self.model, ZOO)
+            raise ValueError(f"unknown model {self.model!r}.{hint} Known: {', '.join(ZOO)}.")
         spec = ZOO[self.model]
         given = self.initial_weights
         if given in ZOO and given != spec.starts_from:
@@ -219,6 +224,13 @@ class Recipe(Strict):
     def parent(self) -> str | None:
         """The model whose checkpoint it starts from."""
         return self.initial_weights if self.initial_weights in ZOO else None
+
+    @property
+    def relative_costs(self) -> dict[str, float]:
+        """How long nodes with this recipe take, by their tag, in units that only compare them."""
+        pixels = (self.input.network_px / 400) ** 2
+        passes = sum(phase.passes for _, phase in self.phases.in_order())
+        return {"training": 1 + 30 * pixels * passes, "prediction": 1 + pixels * len(self.variants)}
 
 
 class TrainingSettings(Strict):

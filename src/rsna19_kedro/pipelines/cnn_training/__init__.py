@@ -1,4 +1,4 @@
-"""Training of the first-level models, one namespace a model and one inside it a fold."""
+"""Training of the first-level models: one namespace per model, one sub-namespace per fold."""
 
 from .pipeline import create_pipeline
 

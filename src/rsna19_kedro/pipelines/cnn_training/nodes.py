@@ -2,7 +2,6 @@
 
 import logging
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
+from rsna19_kedro.version import package_versions
 
 logger = logging.getLogger(__name__)
 
@@ -24,32 +24,31 @@ def train_fold(
     volumes: VolumeStore,
     volume_index: pd.DataFrame,
     hu_lut: pd.DataFrame,
-    resume: Path,
-    tensorboard: Path,
     recipe: Recipe,
     training: TrainingSettings,
     fold: int,
+    folder: Path,
     parent: Checkpoint | None = None,
     masks: VolumeStore | None = None,
 ) -> tuple[pd.DataFrame, Checkpoint]:
-    """Train a model on all folds but one.
+    """Train a model on all folds except one.
 
     Args:
         labels: Slices with fold and labels, the model's own table.
-        validation_labels: The table whose fold the model is judged by while it trains.
+        validation_labels: The table whose fold scores the model during training.
         volumes: Prepared volumes.
         volume_index: Manifest of the volumes.
         hu_lut: Table ``hu``, ``value``.
-        resume: Folder with the state of a killed training; saving the checkpoint empties it.
-        tensorboard: Folder for TensorBoard's log.
         recipe: The model's recipe.
-        training: How the machine is used.
+        training: Settings of the machine.
         fold: The fold that is held out.
+        folder: Folder of this model and fold: ``resume/`` holds the state of an interrupted
+            training until the checkpoint is saved, ``tensorboard/`` the log for TensorBoard.
         parent: Checkpoint of the model that this one starts from, of the same fold.
-        masks: Masks that lie on the volumes, for a model with a decoder.
+        masks: Masks aligned with the volumes, for a model with a decoder.
 
     Returns:
-        The history with a row a validation, and the checkpoint.
+        The history, one row per validation, and the checkpoint.
     """
     import torch
 
@@ -60,8 +59,9 @@ def train_fold(
     lut = torch.from_numpy(lut_from_table(hu_lut))
     train, validation = split_fold(labels, volume_index, fold, validation_labels)
     slices = FoldSlices(volumes, train, validation, masks)
+    resume, tensorboard = folder / "resume", folder / "tensorboard"
     if not any(resume.glob("phase_*.ckpt")):
-        empty_folder(tensorboard)  # A training that starts anew starts a new curve.
+        empty_folder(tensorboard)  # A training from the start begins a new curve.
     job = TrainingJob(recipe, training, fold, slices, lut, resume, tensorboard, parent)
     started = time.monotonic()
     trained = train_model(job)
@@ -95,5 +95,5 @@ def _metadata(recipe: Recipe, fold: int, history: pd.DataFrame) -> dict[str, Any
         "val_loss": float(history.loc[kept, "val_loss"]),
         "epoch": float(history.loc[kept, "epoch"]),
         "recipe": recipe.model_dump(mode="json"),
-        "versions": {name: version(name) for name in ("rsna19_kedro", "torch", "timm")},
+        "versions": package_versions("rsna19_kedro", "torch", "timm"),
     }

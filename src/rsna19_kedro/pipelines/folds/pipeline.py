@@ -1,42 +1,40 @@
 """Wiring of the folds."""
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from rsna19_kedro.pipelines.grouped_node import GroupedNode
 from rsna19_kedro.scope import Scope
 
 from .nodes import list_test_slices, split_patients, summarise_studies, with_mask_labels
 
 
-def create_pipeline(scope: Scope) -> Pipeline:
-    """Labelled slices with their fold; the same for every scope."""
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
+    """Assign folds to the labelled slices and list the test slices; the same for every scope."""
     return Pipeline(
         [
-            node(
+            GroupedNode(
                 split_patients,
-                inputs=["slice_index", "labels", "volume_index", "params:folds"],
-                outputs=["folds", "folds_test"],
+                ["slice_index", "labels", "volume_index", "params:folds"],
+                ["folds", "folds_test"],
                 name="split_patients",
             ),
-            node(
-                with_mask_labels,
-                inputs=["folds", "mask_labels"],
-                outputs="folds_rev3",
-                name="relabel_folds",
+            GroupedNode(
+                with_mask_labels, ["folds", "mask_labels"], "folds_rev3", name="relabel_folds"
             ),
-            node(
+            GroupedNode(
                 with_mask_labels,
-                inputs=["folds_test", "mask_labels"],
-                outputs="folds_test_rev3",
+                ["folds_test", "mask_labels"],
+                "folds_test_rev3",
                 name="relabel_folds_test",
             ),
-            node(
-                summarise_studies, inputs="folds", outputs="study_folds", name="summarise_studies"
-            ),
-            node(
+            GroupedNode(summarise_studies, "folds", "study_folds", name="summarise_studies"),
+            GroupedNode(
                 list_test_slices,
-                inputs=["slice_index", "volume_index"],
-                outputs="test_slices",
+                ["slice_index", "volume_index"],
+                "test_slices",
                 name="list_test_slices",
             ),
-        ]
+        ],
+        namespace="folds",
+        prefix_datasets_with_namespace=False,
     )

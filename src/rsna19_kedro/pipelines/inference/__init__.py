@@ -1,4 +1,4 @@
-"""Prediction of the held-out folds and of the test slices, with all test-time variants."""
+"""Prediction of the held-out folds and of the test slices, with all test-time augmentations."""
 
 from .pipeline import create_pipeline
 

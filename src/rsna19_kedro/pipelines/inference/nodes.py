@@ -14,54 +14,57 @@ def predict_oof(
     checkpoint: Checkpoint,
     volumes: VolumeStore,
     folds: pd.DataFrame,
-    parts: Path,
     recipe: Recipe,
     prediction: PredictionSettings,
     fold: int,
+    folder: Path,
 ) -> pd.DataFrame:
-    """Predict the slices of the fold that the checkpoint has not seen.
+    """Predict the slices of the held-out fold.
 
     Args:
         checkpoint: The trained model of this fold.
         volumes: Prepared volumes.
         folds: Slices with their folds.
-        parts: Folder for what a killed run had finished.
-        recipe: The model's recipe; names the variants.
-        prediction: How the device is used.
+        recipe: The model's recipe; names the test-time augmentations.
+        prediction: Settings of the device.
         fold: The fold.
+        folder: Folder of the model and fold's tables; ``oof_parts/`` holds finished studies until
+            the table is saved.
 
     Returns:
-        Slice keys, ``model``, ``fold``, ``tta``, six ``pred_*`` and, of a model that predicts
-        masks, seven ``area_*``.
+        One row per slice and test-time augmentation: slice keys, ``model``, ``fold``, ``tta``, six
+        ``pred_*`` and, for a model that predicts masks, seven ``area_*``.
 
     Raises:
         InputError: The checkpoint is of another model or input size.
     """
     held_out = folds[folds["fold"] == fold]
-    return _predict(checkpoint, volumes, held_out, parts, recipe, prediction, fold, "held-out")
+    parts = folder / "oof_parts"
+    return _predict(checkpoint, volumes, held_out, recipe, prediction, fold, parts, "held-out")
 
 
 def predict_test(
     checkpoint: Checkpoint,
     volumes: VolumeStore,
     test_slices: pd.DataFrame,
-    parts: Path,
     recipe: Recipe,
     prediction: PredictionSettings,
     fold: int,
+    folder: Path,
 ) -> pd.DataFrame:
-    """Predict the test slices; arguments and columns are those of ``predict_oof``."""
-    return _predict(checkpoint, volumes, test_slices, parts, recipe, prediction, fold, "test")
+    """Predict the test slices (``test_parts/``); otherwise as ``predict_oof``."""
+    parts = folder / "test_parts"
+    return _predict(checkpoint, volumes, test_slices, recipe, prediction, fold, parts, "test")
 
 
 def _predict(
     checkpoint: Checkpoint,
     volumes: VolumeStore,
     slices: pd.DataFrame,
-    parts: Path,
     recipe: Recipe,
     prediction: PredictionSettings,
     fold: int,
+    parts: Path,
     what: str,
 ) -> pd.DataFrame:
     from rsna19_kedro.prediction.tables import predict_slices

@@ -1,50 +1,52 @@
-"""Wiring of prediction: two nodes a model and fold."""
+"""Wiring of prediction: two nodes per model and fold."""
 
 from kedro.pipeline import Node, Pipeline
 
+from rsna19_kedro.context import current_scope
 from rsna19_kedro.scope import Scope
 
 from .nodes import predict_oof, predict_test
 
 
-def create_pipeline(scope: Scope) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Predict with the models and folds of the scope."""
+    scope = scope or current_scope()
     return sum(
         (_predict(model, fold) for model in scope.models for fold in scope.folds), Pipeline([])
     )
 
 
 def _predict(model: str, fold: int) -> Pipeline:
-    common = {
+    shared = {
+        "recipe": f"params:{model}",
+        "prediction": "params:prediction",
+        "fold": f"params:fold_numbers.fold_{fold}",
+    }
+    inputs = {
         "checkpoint": "checkpoint",
         "volumes": "volumes",
-        "recipe": "params:recipe",
-        "prediction": "params:prediction",
-        "fold": "params:fold_number",
+        "folder": "params:prediction_folder",
+        **shared,
     }
-    tags = {"gpu", f"fold_{fold}"}
+    tags = {"gpu", "prediction", f"fold_{fold}"}
     return Pipeline(
         [
             Node(
                 predict_oof,
-                inputs={**common, "folds": "folds", "parts": "oof_parts"},
+                inputs=inputs | {"folds": "folds"},
                 outputs="oof",
                 name="predict_oof",
                 tags=tags,
             ),
             Node(
                 predict_test,
-                inputs={**common, "test_slices": "test_slices", "parts": "test_parts"},
+                inputs=inputs | {"test_slices": "test_slices"},
                 outputs="test",
                 name="predict_test",
                 tags=tags,
             ),
         ],
         namespace=f"{model}.fold_{fold}",
-        inputs={name: name for name in ("volumes", "folds", "test_slices")},
-        parameters={
-            "params:recipe": f"params:{model}",
-            "params:prediction": "params:prediction",
-            "params:fold_number": f"params:fold_numbers.fold_{fold}",
-        },
+        inputs={"volumes", "folds", "test_slices"},
+        parameters=set(shared.values()),
     )

@@ -1,7 +1,10 @@
 """Parameters of the ingestion."""
 
+from pathlib import Path
+
 from pydantic import Field
 
+from rsna19_kedro.cohort.download import Download, find_download, own_download
 from rsna19_kedro.strict import Strict
 
 
@@ -36,3 +39,10 @@ class IngestionParameters(Strict):
     own_data: OwnData | None = None
     workers: int | None = Field(default=None, ge=1)
     chunk_files: int = Field(default=256, ge=1)
+
+    def download(self, raw_dir: Path) -> Download:
+        """Find the user's own data, or Kaggle's download, in ``raw_dir``."""
+        if self.own_data is None:
+            return find_download(raw_dir)
+        folders = self.own_data.model_dump(exclude={"labels_csv"})
+        return own_download(raw_dir, folders, self.own_data.labels_csv)

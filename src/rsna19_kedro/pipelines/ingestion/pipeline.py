@@ -1,39 +1,33 @@
 """Wiring of the ingestion."""
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from rsna19_kedro.pipelines.grouped_node import GroupedNode
 from rsna19_kedro.scope import Scope
 
 from .nodes import index_slices, read_labels, report_ingestion
 
+PARAMETERS = "params:ingestion"
 
-def create_pipeline(scope: Scope) -> Pipeline:
-    """Headers of all files, labels, and what was odd about them."""
+
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
+    """Read headers and labels and report what was unusual; the same for every scope."""
+    read = ["raw_download", "slice_index"]
     return Pipeline(
         [
-            node(
-                index_slices,
-                inputs=["raw_download", "params:ingestion"],
-                outputs="slice_index",
-                name="index_slices",
+            GroupedNode(
+                index_slices, ["raw_download", PARAMETERS], "slice_index", name="index_slices"
             ),
-            node(
-                read_labels,
-                inputs=["raw_download", "slice_index", "params:ingestion"],
-                outputs=["labels", "label_findings"],
-                name="read_labels",
+            GroupedNode(
+                read_labels, [*read, PARAMETERS], ["labels", "label_findings"], name="read_labels"
             ),
-            node(
+            GroupedNode(
                 report_ingestion,
-                inputs=[
-                    "raw_download",
-                    "slice_index",
-                    "labels",
-                    "label_findings",
-                    "params:ingestion",
-                ],
-                outputs="ingestion_report",
+                [*read, "labels", "label_findings", PARAMETERS],
+                "ingestion_report",
                 name="report_ingestion",
             ),
-        ]
+        ],
+        namespace="ingestion",
+        prefix_datasets_with_namespace=False,
     )

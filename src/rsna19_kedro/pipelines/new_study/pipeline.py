@@ -7,9 +7,8 @@ from rsna19_kedro.scope import Scope
 from .nodes import predict_new, prepare_source, refuse_incomplete, report_new, write_dicom
 
 
-def create_pipeline(scope: Scope) -> Pipeline:
-    """From a source of DICOM to predictions and a report; the scope does not matter."""
-    del scope
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
+    """Predict and report the studies of a source of DICOM; the same for every scope."""
     return Pipeline(
         [
             Node(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rsna19_kedro import phantoms
+from rsna19_kedro.phantoms import write_phantoms
 
 from .parameters import PhantomParameters
 
@@ -18,7 +18,7 @@ def generate_phantoms(raw_folder: Path, params: PhantomParameters) -> Path:
         The folder.
 
     Raises:
-        InputError: The folder holds something else.
+        SourceError: The folder holds something else.
     """
-    phantoms.generate_phantoms(raw_folder, params.phantom_set(), workers=params.workers)
+    write_phantoms(raw_folder, params.phantom_set(), workers=params.workers)
     return raw_folder

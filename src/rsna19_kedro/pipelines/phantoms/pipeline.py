@@ -1,26 +1,24 @@
-"""Wires the generation of phantoms."""
+"""Wiring of the phantoms."""
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from rsna19_kedro.pipelines.grouped_node import GroupedNode
 from rsna19_kedro.scope import Scope
 
 from .nodes import generate_phantoms
 
 
-def create_pipeline(scope: Scope) -> Pipeline:
-    """Build the pipeline that fills the raw data folder with phantoms.
-
-    Args:
-        scope: Not needed: the registry leaves this pipeline out of the whole run where a
-            download is given, and the node never writes among files that are not its own.
-    """
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
+    """Fill the raw data folder with phantoms; the same for every scope."""
     return Pipeline(
         [
-            node(
+            GroupedNode(
                 generate_phantoms,
-                inputs=["raw_folder", "params:phantoms"],
-                outputs="raw_download",
+                ["raw_folder", "params:phantoms"],
+                "raw_download",
                 name="generate_phantoms",
             )
-        ]
+        ],
+        namespace="phantoms",
+        prefix_datasets_with_namespace=False,
     )

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
@@ -46,7 +47,7 @@ def count_data(
 
 
 def plot_folds(fold_statistics: pd.DataFrame) -> bytes:
-    """Draw the share of positive slices a fold and class (PNG)."""
+    """Draw the share of positive slices per fold and class (PNG)."""
     return figure_png(draw_folds(fold_statistics))
 
 
@@ -79,31 +80,31 @@ def take_chosen(
     return known.merge(predicted, on="sop_instance_uid", how="left", validate="1:1")
 
 
-def _all_predictions(level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame) -> dict[str, Any]:
-    """Probabilities ``(n, 6)`` of each model and, last, of the second level."""
+def _all_predictions(
+    level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Labels ``(n, 6)``, and probabilities of each model and, last, of the second level."""
     models = model_names(level1_oof)
     named = {model: level1_oof[prediction_columns([model])].to_numpy("float32") for model in models}
-    return {**named, STACKED: stacked_oof[list(PREDICTIONS)].to_numpy("float32")}
+    named[STACKED] = stacked_oof[list(PREDICTIONS)].to_numpy("float32")
+    return stacked_oof[list(CLASSES)].to_numpy(), named
 
 
 def score_models(level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame) -> pd.DataFrame:
     """Work out the metrics of each model and class, the second level's last."""
-    labels = stacked_oof[list(CLASSES)].to_numpy()
-    return metrics_table(labels, _all_predictions(level1_oof, stacked_oof))
+    return metrics_table(*_all_predictions(level1_oof, stacked_oof))
 
 
 def plot_roc(level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame) -> bytes:
     """Draw the ROC curves of all models (PNG)."""
-    labels = stacked_oof[list(CLASSES)].to_numpy()
-    return figure_png(draw_roc(labels, _all_predictions(level1_oof, stacked_oof)))
+    return figure_png(draw_roc(*_all_predictions(level1_oof, stacked_oof)))
 
 
 def plot_calibration(
     level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame, parameters: ReportingParameters
 ) -> bytes:
     """Draw the calibration of all models (PNG)."""
-    labels = stacked_oof[list(CLASSES)].to_numpy()
-    predictions = _all_predictions(level1_oof, stacked_oof)
+    labels, predictions = _all_predictions(level1_oof, stacked_oof)
     return figure_png(draw_calibration(labels, predictions, parameters.calibration_bins))
 
 
@@ -148,8 +149,7 @@ def score_folds(
 ) -> pd.DataFrame:
     """Work out each model's loss in each fold and over all, with intervals."""
     return fold_losses(
-        stacked_oof[list(CLASSES)].to_numpy(),
-        _all_predictions(level1_oof, stacked_oof),
+        *_all_predictions(level1_oof, stacked_oof),
         stacked_oof["fold"].to_numpy(),
         stacked_oof["patient_id"],
         resamples=parameters.bootstrap_resamples,
@@ -241,7 +241,7 @@ def compose_report(
     Returns:
         The page.
     """
-    content = page.PageContent(
+    content = dict(
         summary=report_summary,
         submissions=parameters.submissions,
         windows=parameters.windows,

@@ -5,6 +5,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
+from rsna19_kedro.context import current_scope
 from rsna19_kedro.scope import Scope
 
 from . import nodes
@@ -14,26 +15,22 @@ EVERY_MODEL = ["level1_oof", "stacked_oof"]
 SECOND_LEVEL = ["level2_scores", "level2_choice"]
 
 
-def create_pipeline(scope: Scope) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Build the report over the models and folds of the scope."""
-    histories = {
-        f"history_{model}_{fold}": f"{model}.fold_{fold}.history"
-        for model in scope.models
-        for fold in scope.folds
-    }
-    pipes = [*_data_nodes(), *_model_nodes(list(histories)), *_second_level_nodes(), *_end_nodes()]
-    plain = Pipeline(pipes)
-    given = {name: name for name in plain.inputs() if not name.startswith(("params:", "history_"))}
+    scope = scope or current_scope()
+    histories = [f"{model}.fold_{fold}.history" for model in scope.models for fold in scope.folds]
     return Pipeline(
-        plain,
+        [*_data_nodes(), *_model_nodes(histories), *_second_level_nodes(), *_end_nodes()],
         namespace="reporting",
-        inputs={**given, **histories},
-        outputs={name: name for name in plain.all_outputs()},
-        parameters={PARAMETERS: PARAMETERS},
+        prefix_datasets_with_namespace=False,
     )
 
 
-def _node(function: Callable[..., Any], inputs: str | list[str], outputs: str | list[str]) -> Node:
+def _node(
+    function: Callable[..., Any],
+    inputs: str | list[str] | dict[str, str],
+    outputs: str | list[str],
+) -> Node:
     return Node(function, inputs, outputs, name=function.__name__)
 
 
@@ -91,7 +88,10 @@ def _end_nodes() -> list[Node]:
     ]
     card = ["report_summary", "study_scores", "fold_scores", "fold_statistics", "raw_download"]
     return [
-        _node(nodes.summarise, [*summary, PARAMETERS], "report_summary"),
+        _node(
+            nodes.summarise, {n: n for n in summary} | {"parameters": PARAMETERS}, "report_summary"
+        ),
         _node(nodes.write_model_card, card, "model_card"),
+        # A list although they are many: the figures are positional arguments.
         _node(nodes.compose_report, [*tables, PARAMETERS, *nodes.FIGURES], "report"),
     ]

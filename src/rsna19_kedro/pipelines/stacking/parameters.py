@@ -1,41 +1,21 @@
 """Parameters of the second level."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from rsna19_kedro.ensemble.averages import GaussianSettings, WeightedMeanSettings
-from rsna19_kedro.ensemble.blend import BlendCandidate, BlendSettings
-from rsna19_kedro.ensemble.boosting import BoostingSettings
-from rsna19_kedro.ensemble.candidate import Candidate, Floats
-from rsna19_kedro.ensemble.combination import MeanSettings, SimplexSettings
+from rsna19_kedro.ensemble.blend import blend_members
 from rsna19_kedro.ensemble.correction import CorrectionKind
-from rsna19_kedro.ensemble.nested import INNER_CHOICE, PREVALENCE, REFERENCE
-from rsna19_kedro.ensemble.settings import MLPSettings, SequenceSettings
+from rsna19_kedro.ensemble.registry import read_settings
+from rsna19_kedro.ensemble.settings import CandidateSettings
+from rsna19_kedro.evaluation.baselines import MEAN, RESERVED
 from rsna19_kedro.strict import Strict
 
-HISTOGRAM = "hu_histogram"
-"""Row of the baseline that no network takes part in."""
-
-_RESERVED = (INNER_CHOICE, PREVALENCE, HISTOGRAM)
-
-CandidateSettings = Annotated[
-    MeanSettings
-    | WeightedMeanSettings
-    | GaussianSettings
-    | SimplexSettings
-    | BoostingSettings
-    | MLPSettings
-    | SequenceSettings
-    | BlendSettings,
-    Field(discriminator="kind"),
-]
+AnySettings = Annotated[SerializeAsAny[CandidateSettings], BeforeValidator(read_settings)]
 
 
 class StackingParameters(Strict):
-    """What is tried as a second level and how it is judged.
+    """What is tried as a second level and how it is scored.
 
     Attributes:
         candidates: Settings by name; one of them is the plain mean, named ``mean``.
@@ -49,7 +29,7 @@ class StackingParameters(Strict):
         workers: Processes that read volumes for the histogram baseline; null takes all.
     """
 
-    candidates: dict[str, CandidateSettings]
+    candidates: dict[str, AnySettings]
     corrections: tuple[CorrectionKind, ...] = ("temperature", "beta", "any")
     resamples: int = Field(1000, ge=100)
     seed: int = 0
@@ -59,16 +39,20 @@ class StackingParameters(Strict):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        if not isinstance(self.candidates.get(REFERENCE), MeanSettings):
+        kinds = {name: settings.kind for name, settings in self.candidates.items()}
+        if kinds.get(MEAN) != "mean":
             raise ValueError(
-                f"stacking.candidates needs an entry {REFERENCE!r} of kind mean: "
+                f"stacking.candidates needs an entry {MEAN!r} of kind mean: "
                 "the others are compared with it"
             )
-        taken = [name for name in self.candidates if name in _RESERVED]
-        if taken:
-            raise ValueError(f"stacking.candidates: {taken[0]!r} is the name of another row")
-        base = self.builders()
-        for name, members in self.blends().items():
+        for name, kind in kinds.items():
+            if name in RESERVED:
+                raise ValueError(f"stacking.candidates: {name!r} is the name of another row")
+            if kind == "corrected":
+                raise ValueError(f"stacking.candidates.{name}: see stacking.corrections instead")
+        blends = blend_members(self.candidates)
+        base = [name for name in kinds if name not in blends]
+        for name, members in blends.items():
             unknown = [member for member in members if member not in base]
             if unknown:
                 raise ValueError(
@@ -76,29 +60,3 @@ class StackingParameters(Strict):
                     f"blend itself; there are {', '.join(base)}"
                 )
         return self
-
-    def builders(self) -> dict[str, Callable[[], Candidate]]:
-        """What makes a fresh candidate, by name; blends are not among them."""
-        return {
-            name: partial(settings.build, self.seed)
-            for name, settings in self.candidates.items()
-            if not isinstance(settings, BlendSettings)
-        }
-
-    def blends(self) -> dict[str, tuple[str, ...]]:
-        """Members by name of the blend."""
-        every = tuple(self.builders())
-        return {
-            name: every if settings.members is None else settings.members
-            for name, settings in self.candidates.items()
-            if isinstance(settings, BlendSettings)
-        }
-
-    def build(self, name: str, blend_weights: Floats | None = None) -> Candidate:
-        """Make a candidate that is not fitted yet; a blend with weights that are known."""
-        settings = self.candidates[name]
-        if not isinstance(settings, BlendSettings):
-            return settings.build(self.seed)
-        builders = self.builders()
-        members = {member: builders[member] for member in self.blends()[name]}
-        return BlendCandidate(members, settings.inner_folds, self.seed, blend_weights)

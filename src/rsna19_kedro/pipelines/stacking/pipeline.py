@@ -5,6 +5,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
+from rsna19_kedro.context import current_scope
 from rsna19_kedro.scope import Scope
 
 from . import nodes
@@ -12,23 +13,16 @@ from . import nodes
 PARAMETERS = "params:stacking"
 
 
-def create_pipeline(scope: Scope) -> Pipeline:
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     """Build the graph from first-level tables to submissions, for the scope's models and folds."""
+    scope = scope or current_scope()
     pairs = [(model, fold) for model in scope.models for fold in scope.folds]
-    oof = {f"oof_{model}_fold_{fold}": f"{model}.fold_{fold}.oof" for model, fold in pairs}
-    test = {f"test_{model}_fold_{fold}": f"{model}.fold_{fold}.test" for model, fold in pairs}
-    plain = Pipeline([*_judged([*oof]), *_predicted([*test])])
-    given = {
-        name: name
-        for name in plain.inputs()
-        if name not in {*oof, *test} and not name.startswith("params:")
-    }
+    oof = [f"{model}.fold_{fold}.oof" for model, fold in pairs]
+    test = [f"{model}.fold_{fold}.test" for model, fold in pairs]
     return Pipeline(
-        plain,
+        [*_judged(oof), *_predicted(test)],
         namespace="stacking",
-        inputs={**given, **oof, **test},
-        outputs={name: name for name in plain.all_outputs()},
-        parameters={PARAMETERS: PARAMETERS},
+        prefix_datasets_with_namespace=False,
     )
 
 
@@ -55,7 +49,12 @@ def _predicted(test: list[str]) -> list[Node]:
     stacked = ["level2_test", "raw_download", PARAMETERS]
     return [
         _node(nodes.collect_test, ["test_slices", *test], "level1_test"),
-        _node(nodes.predict_test, ["level2_model", "level1_test"], "level2_test"),
+        Node(
+            nodes.predict_test_stacked,
+            ["level2_model", "level1_test"],
+            "level2_test",
+            name="predict_test",
+        ),
         _node(nodes.average_submission, averaged, "submission_average"),
         _node(nodes.stacked_submission, stacked, "submission_stacked"),
     ]

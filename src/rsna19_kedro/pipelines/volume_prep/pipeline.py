@@ -1,44 +1,45 @@
 """Wiring of the preparation of volumes."""
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from rsna19_kedro.pipelines.grouped_node import GroupedNode
 from rsna19_kedro.scope import Scope
 
 from .nodes import draw_previews, fit_hu_lut, label_masks, prepare_volumes
 
-_PREPARED = ["volumes", "volume_index", "slice_index"]
+PARAMETERS = "params:volume_prep"
 
 
-def create_pipeline(scope: Scope) -> Pipeline:
-    """Volumes, their manifest, the look-up table, previews and masks; the same for every scope."""
+def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
+    """Prepare volumes, look-up table, previews and masks; the same for every scope."""
+    prepared = ["volumes", "volume_index", "slice_index"]
     return Pipeline(
         [
-            node(
+            GroupedNode(
                 prepare_volumes,
-                inputs=["slice_index", "raw_download", "volumes_folder", "params:volume_prep"],
-                outputs=["volumes", "volume_index"],
+                ["slice_index", "raw_download", "volumes_folder", PARAMETERS],
+                ["volumes", "volume_index"],
                 name="prepare_volumes",
             ),
-            node(
+            GroupedNode(
                 fit_hu_lut,
-                inputs=[*_PREPARED, "params:volume_prep"],
-                outputs=["hu_lut", "hu_lut_figure"],
+                [*prepared, PARAMETERS],
+                ["hu_lut", "hu_lut_figure"],
                 name="fit_hu_lut",
             ),
-            node(
+            GroupedNode(
                 draw_previews,
-                inputs=[*_PREPARED, "labels", "params:volume_prep"],
-                outputs=["previews", "preview_index"],
+                [*prepared, "labels", PARAMETERS],
+                ["previews", "preview_index"],
                 name="draw_previews",
             ),
-            node(
+            GroupedNode(
                 label_masks,
-                inputs=[
-                    *("slice_index", "volume_index", "raw_download", "masks_folder"),
-                    "params:volume_prep",
-                ],
-                outputs=["masks", "mask_labels"],
+                ["slice_index", "volume_index", "raw_download", "masks_folder", PARAMETERS],
+                ["masks", "mask_labels"],
                 name="label_masks",
             ),
-        ]
+        ],
+        namespace="volume_prep",
+        prefix_datasets_with_namespace=False,
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from rsna19_kedro.contracts import PADDING_HU
+from rsna19_kedro.ct.crop import crop_head
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.dicom.new_source import CROP_PX, prepare_source
-from rsna19_kedro.dicom.sources import crop_head
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.dicom.new_source import CROP_PX, prepare_new_studies
+from rsna19_kedro.errors import SourceError
 from rsna19_kedro.prediction.members import find_members
 from rsna19_kedro.prediction.new_study import StudyResult, predict_prepared
 from rsna19_kedro.prediction.settings import PredictionSettings
@@ -40,66 +40,65 @@ def predict_study(
         checkpoints: Folder with ``<model>/fold_<k>/checkpoint.safetensors``.
         models: Names of the models that take part; ``None`` for all that are there.
         folds: Folds that take part; ``None`` for all.
-        fast: One model, one fold, one variant.
+        fast: One model, one fold, no test-time augmentation.
         settings: How the device is used.
 
     Returns:
-        Probabilities by slice and study, spread, the prepared slices, and where in them the
+        Probabilities per slice and study, spread, the prepared slices, and where in them the
         evidence lies.
 
     Raises:
-        InputError: What was given cannot be predicted, or nothing is trained; the message
-            says what was found and what to do.
+        ModelError: No trained model is there that was asked for, or a checkpoint is damaged
+            or of another version.
+        SourceError: The source is missing, or is not one study that can be predicted.
+        DamagedFileError: A file of the source cannot be read.
+        ParameterError: The settings ask for a GPU that is not there, or for more of its memory
+            than there is.
+
+        All are ``InputError``; the message says what was found and what to do.
     """
     models = (models,) if isinstance(models, str) else models
     folds = (int(folds),) if isinstance(folds, int | np.integer) else folds
     if not isinstance(source, np.ndarray | str | Path):
-        raise InputError(f"A study is an array or a path, not a {type(source).__name__}.")
+        raise SourceError(f"A study is an array or a path, not a {type(source).__name__}.")
     members = find_members(Path(checkpoints), models, folds, fast)
     with tempfile.TemporaryDirectory(prefix="rsna19-") as folder:
         store = VolumeStore(Path(folder))
         if isinstance(source, np.ndarray):
             store.write("study", _checked(source), {})
         else:
-            found = prepare_source(Path(source).expanduser(), store).findings
+            _, _, found = prepare_new_studies(Path(source).expanduser(), store)
             if found["predicted"] > 1 or found["failed"]:
-                raise InputError(
+                raise SourceError(
                     f"{source} holds {found['predicted']} studies that can be predicted and "
                     f"{len(found['failed'])} that cannot; predict_study takes one. For several: "
                     "kedro run --pipelines new_study --params source=PATH"
                 )
         (name,) = store.study_ids()
-        sizes = {name: store.shape(name)[0]}
-        (result,) = predict_prepared(
-            store.read,
-            sizes,
-            store.shape(name)[-1],
-            members,
-            None if fast else Path(checkpoints) / "level2",
-            settings or PredictionSettings(),
-            one_variant=fast,
-        )
+        level2 = None if fast else Path(checkpoints) / "level2"
+        options = settings or PredictionSettings()
+        (result,) = predict_prepared(store, [name], members, level2, options, one_variant=fast)
         return replace(result, hu=store.read(name))
 
 
 def _checked(hu: np.ndarray) -> np.ndarray:
     """Cropped like a prepared study."""
     if hu.ndim != 3 or 0 in hu.shape or not np.issubdtype(hu.dtype, np.number):
-        raise InputError(f"A study is (slices, rows, columns) in HU, not {hu.dtype} {hu.shape}.")
+        raise SourceError(f"A study is (slices, rows, columns) in HU, not {hu.dtype} {hu.shape}.")
     if min(hu.shape[1:]) < _LEAST_SIDE_PX:
-        raise InputError(
+        raise SourceError(
             f"An array of the shape {hu.shape} holds no axial head: the slices come first, then "
             "rows and columns."
         )
     if not np.isfinite(hu).all():
-        raise InputError("The array holds values that are not finite; expected HU.")
+        raise SourceError("The array holds values that are not finite; expected HU.")
     if hu.min() > -300:
-        raise InputError(
+        raise SourceError(
             f"The array holds values from {hu.min()} to {hu.max()}, which are not HU: air is "
             "about -1000."
         )
     if (hu > 0).mean() < _LEAST_TISSUE:
-        raise InputError("The array holds hardly anything but air: nothing that could be a head.")
+        raise SourceError("The array holds hardly anything but air: nothing that could be a head.")
     if hu.shape[1:] == (CROP_PX, CROP_PX):
         return np.clip(hu, PADDING_HU, 32767).astype(np.int16)  # Prepared already.
-    return crop_head(np.clip(hu, -1024, 32767).astype(np.int16), CROP_PX, PADDING_HU)
+    return crop_head(np.clip(hu, -1024, 32767).astype(np.int16), CROP_PX)

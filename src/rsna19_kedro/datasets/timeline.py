@@ -1,0 +1,34 @@
+"""The timeline of a run on Ray: its schedule in, a picture out."""
+
+import pandas as pd
+
+from rsna19_kedro.datasets.png import PngDataset
+
+
+class TimelineDataset(PngDataset):
+    """A figure that is drawn from a table when it is saved, as ``plotly.PlotlyDataset`` does.
+
+    It is loaded as the PNG's bytes.
+
+    Example:
+        ```yaml
+        schedule_figure:
+          type: rsna19_kedro.datasets.timeline.TimelineDataset
+          filepath: data/08_reporting/schedule.png
+        ```
+
+        ```python
+        schedule = catalog.load("schedule")
+        TimelineDataset(filepath="schedule.png").save(schedule)
+        ```
+    """
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Draw the table and write the picture, whole or not at all.
+
+        Args:
+            data: See ``evaluation.timeline.draw_timeline``.
+        """
+        from rsna19_kedro.evaluation.timeline import draw_timeline
+
+        super().save(draw_timeline(data))

@@ -1,0 +1,43 @@
+"""How far a run is."""
+
+import logging
+import time
+
+from kedro.framework.hooks import hook_impl
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+logger = logging.getLogger(__name__)
+
+
+class NodeProgress:
+    """One line per finished node: how many are done, its name, its time."""
+
+    IN_MAIN_PROCESS = True
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._done = 0
+        self._starts: dict[str, float] = {}
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Start counting."""
+        self._total, self._done = len(pipeline.nodes), 0
+
+    @hook_impl
+    def before_nodes_run(self, pipeline: Pipeline) -> None:
+        """Count only the nodes that will run; called by ``runners.GPURunner``."""
+        self._total = len(pipeline.nodes)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Note the start."""
+        self._starts[node.name] = time.monotonic()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Log the line."""
+        self._done += 1
+        seconds = time.monotonic() - self._starts.pop(node.name)
+        logger.info("%d/%d %s, %.1f s", self._done, self._total, node.name, seconds)

@@ -1,0 +1,77 @@
+"""Results of different raw data are kept apart."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from rsna19_kedro.context import current_scope
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
+from rsna19_kedro.runners.persistence import remove_file
+
+logger = logging.getLogger(__name__)
+
+
+class OneSource:
+    """Keep results of different raw data or environments apart.
+
+    All runs write to the same folders, and ``--only-missing-outputs`` asks only whether a
+    file exists. So what the index was made from is noted beside it. A run that would go on
+    from something else is refused; the results of phantoms, which are cheap, are removed when
+    a run on other data starts from the beginning.
+    """
+
+    IN_MAIN_PROCESS = True
+
+    def __init__(self) -> None:
+        self._note = Path()
+        self._source: dict[str, Any] = {}
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Compare the note with this run.
+
+        Raises:
+            InputError: ``data/`` holds results of something else.
+        """
+        if is_new_study(run_params):
+            return  # It takes checkpoints of whatever data, and touches no other result.
+        project = run_params["project_path"]
+        self._note = (
+            Path(project, dataset_path(catalog, "slice_index", project)).parent / "source.json"
+        )
+        self._source = {
+            "raw_dir": dataset_path(catalog, "raw_download", project),
+            "environment": run_params["env"] or "base",
+            "phantoms": current_scope().phantoms,
+        }
+        found = json.loads(self._note.read_text()) if self._note.is_file() else self._source
+        if found == self._source:
+            return
+        from_the_start = any(node.name == "index_slices" for node in pipeline.nodes)
+        if from_the_start and not run_params["only_missing_outputs"] and found["phantoms"]:
+            logger.info("Results of the phantoms of environment %s go", found["environment"])
+            for name in pipelines["__default__"].all_outputs():
+                remove_file(catalog, name)
+            return
+        raise InputError(
+            f"data/ holds results of raw_dir {found['raw_dir']} (environment "
+            f"{found['environment']}), but this run is for {self._source['raw_dir']} (environment "
+            f"{self._source['environment']}). Empty data/02_intermediate to data/08_reporting, or "
+            "use another clone."
+        )
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Note the source once the index is made from it."""
+        if node.name == "index_slices":
+            self._note.write_text(json.dumps(self._source))
