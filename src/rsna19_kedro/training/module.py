@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rsna19_kedro.networks.encoders import ENCODERS, trainable
-from rsna19_kedro.networks.loss import class_weights, weighted_bce
+from rsna19_kedro.networks.loss import training_weights, weighted_bce
 from rsna19_kedro.networks.network_input import Draws, look_up, network_input, resample
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.whole_study import study_logits
@@ -80,7 +80,7 @@ class PhaseModule(L.LightningModule):
         self.seed, self.side_px, self.history = seed, side_px, history
         self.best_loss, self.best_weights = math.inf, dict[str, Tensor]()
         self.register_buffer("hu_lut", hu_lut, persistent=False)
-        self.register_buffer("class_weights", class_weights(), persistent=False)
+        self.register_buffer("class_weights", training_weights(), persistent=False)
         self._metrics = ValidationMetrics()
         self._frozen: bool | None = None
         self._train_losses: list[Tensor] = []
@@ -134,11 +134,11 @@ class PhaseModule(L.LightningModule):
         return hash((*self.seed, self.unit.index, batch_idx)) & 0x7FFFFFFF
 
     def _freeze(self, frozen: bool) -> None:
-        """Freeze the encoder but for a new stem; its batch norm then uses its running values."""
+        """Freeze the encoder but for a new stem, or let all of it learn."""
         self._frozen = frozen
         encoder = self.network.encoder
         trainable(encoder, not frozen)
-        encoder.train(not frozen)
+        encoder.train(not frozen or self.phase.train_frozen_norms)
         if frozen and self.network.spec.new_stem:
             for name in ENCODERS[self.network.spec.encoder].stem:
                 trainable(encoder.get_submodule(name), True)
@@ -169,10 +169,13 @@ class PhaseModule(L.LightningModule):
         if not torch.isfinite(loss):
             samples = torch.stack([batch.studies, batch.targets], dim=1).tolist()
             raise LossNotFinite(loss.item(), self.unit.first_step + batch_idx, samples)
-        self._train_losses.append(loss.detach())
+        # Shown in the scale of val_loss, whose class weights sum to 1.
+        self._train_losses.append(loss.detach() / self.class_weights.sum())
         if batch_idx % 10 == 0 and self.logger is not None:
             rate = self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]  # type: ignore[union-attr]
-            self._tensorboard(batch_idx, train_loss=float(loss.detach()), learning_rate=rate)
+            self._tensorboard(
+                batch_idx, train_loss=float(self._train_losses[-1]), learning_rate=rate
+            )
         return loss
 
     def _weighed(self, mean: Tensor, counted: Tensor) -> Tensor:
@@ -199,7 +202,7 @@ class PhaseModule(L.LightningModule):
         if len(has_mask):
             targets = mask_targets(masks[has_mask], draws.of(has_mask.cpu()), self.recipe.input)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                logits[has_mask].float(), targets
+                logits[has_mask].to(targets.dtype), targets
             )
         else:
             loss = logits.sum() * 0  # Every device's graph is the same, masks or not.
@@ -210,7 +213,12 @@ class PhaseModule(L.LightningModule):
         generator = torch.Generator().manual_seed(self._batch_seed(batch_idx))
         world = self.trainer.world_size
         whole = draw(
-            count * world, self.recipe.augmentation, self.recipe.input, self.side_px, generator
+            count * world,
+            self.recipe.augmentation,
+            self.recipe.input,
+            self.side_px,
+            generator,
+            single_slice=self.unit.single_slice,
         )
         return whole if world == 1 else whole.of(slice(self.global_rank, None, world))
 
