@@ -1,10 +1,13 @@
 """The recipes of the configuration, as the nodes get them."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 
-from rsna19_kedro.training.recipe import Recipe
+from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -14,3 +17,20 @@ def base_recipe(name: str, **changes: object) -> Recipe:
     config = OmegaConf.load(CONF / "base" / "parameters" / "models" / f"{name}.yml")[name]
     config.seed = 0
     return Recipe.model_validate({**OmegaConf.to_container(config), **changes})
+
+
+def one_device() -> Any:
+    """What a training loop reads of ``lightning.fabric.Fabric`` on one CPU."""
+    return SimpleNamespace(device=torch.device("cpu"), global_rank=0, world_size=1)
+
+
+def job_of(recipe: Recipe, side_px: int) -> Any:
+    """What a training loop reads of a ``TrainingJob`` without slices."""
+    return SimpleNamespace(
+        recipe=recipe,
+        settings=TrainingSettings(),
+        fold=0,
+        resume=Path(),
+        hu_lut=torch.linspace(-1, 1, 1401),
+        slices=SimpleNamespace(side_px=side_px),
+    )

@@ -4,12 +4,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from recipes import CONF
+from rsna19_kedro.ensemble.features import window_features
+from rsna19_kedro.ensemble.level1 import FirstLevel
+from rsna19_kedro.ensemble.settings import WindowOptions
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.pipelines import cnn_training, inference, stacking
 from rsna19_kedro.scope import check_runtime_params, resolve_scope
 
+pipelines = {"cnn_training": cnn_training, "inference": inference, "stacking": stacking}
 GLOBALS = {
     "models": ["clf2Dc_resnet34_3c", "resnet18_400"],
     "folds": [0, 1, 2, 3, 4],
@@ -37,8 +45,30 @@ def test_lists_of_folds_and_models() -> None:
     assert (scope.folds, scope.models) == ((0, 2), ("resnet18_400",))
 
 
-def test_all_models() -> None:
-    assert resolve_scope(GLOBALS, {"models": "all"}).models == tuple(ZOO)
+def test_all_models_are_the_eleven_of_the_second_level() -> None:
+    """The reference's two 3c baselines only start others: 11 models x 5 slices x 6 classes."""
+    scope = resolve_scope(GLOBALS, {"models": "all"})
+    assert scope.ancestors == ("clf2Dc_resnet34_3c", "clf2Dc_resnet50_3c_384")
+    assert scope.models == tuple(name for name in ZOO if name not in scope.ancestors)
+    nodes = {
+        name: {node.namespace for node in pipelines[name].create_pipeline(scope).nodes}
+        for name in pipelines
+    }
+    assert len(nodes["cnn_training"]) == 13 * 5
+    assert len(nodes["inference"]) == 11 * 5
+    tables = pipelines["stacking"].create_pipeline(scope).inputs()
+    assert sum(name.endswith(".oof") for name in tables) == 11 * 5
+    candidates = OmegaConf.load(CONF / "base/parameters/stacking.yml").stacking.candidates
+    options = WindowOptions(radius=candidates.simplex.radius)
+    predictions = np.zeros((3, len(scope.models), 6), np.float32)
+    level = FirstLevel(scope.models, predictions, np.zeros(3, int), np.arange(3))
+    assert window_features(level, options).shape == (3, 330)
+
+
+def test_a_model_that_only_starts_others_may_be_asked_for() -> None:
+    scope = resolve_scope(GLOBALS, {"models": "clf2Dc_resnet34_3c,clf2Dc_resnet34_3x3"})
+    assert scope.models == ("clf2Dc_resnet34_3c", "clf2Dc_resnet34_3x3")
+    assert scope.ancestors == ()
 
 
 def test_a_download_replaces_phantoms() -> None:

@@ -9,7 +9,7 @@ from rsna19_kedro.networks.build import build_network, start_from
 from rsna19_kedro.networks.slice_network import Combiner, SliceNetwork
 from rsna19_kedro.networks.zoo import ZOO
 
-# Reference, section 4a: weights that take part in the computation.
+# docs/reference.md#networks: weights that take part in the computation.
 WEIGHTS = {
     "resnet18_400": 11_828_934,
     "resnet34_400_5_planes_combine_last_var_dr0": 21_937_094,

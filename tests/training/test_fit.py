@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from rsna19_kedro.errors import DamagedFileError, InputError
 from rsna19_kedro.networks.build import build_network
@@ -209,6 +210,31 @@ def test_frozen_encoder_keeps_its_weights_and_its_batch_norm(tmp_path) -> None:
     assert {"encoder.conv1.weight", "head.weight", "combiner.conv.weight"} <= moved
     assert "encoder.bn1.running_mean" in moved
     assert not any("layer" in name for name in moved)
+
+
+def test_norms_of_a_frozen_encoder_move_if_they_train(tmp_path) -> None:
+    phase = _only(optimizer="adam", frozen_steps="all", train_frozen_norms=True)
+    recipe = _recipe("clf2Dc_resnet34_3c", initial_weights=None, **phase)
+    torch.manual_seed(recipe.seed + 1000)
+    before = build_network(ZOO[recipe.model]).state_dict()
+    after = _train(recipe, tmp_path).weights
+    moved = {name for name in after if not torch.equal(after[name], before[name])}
+    assert sum(name.endswith("running_mean") for name in moved) == 36
+    learned = {name for name in moved if "running" not in name and "tracked" not in name}
+    assert learned == {"head.weight", "head.bias"}
+
+
+def test_batches_of_an_update_are_accumulated(tmp_path) -> None:
+    """Three batches per epoch, three per update."""
+    phase = {"optimizer": "adam", "learning_rate": 1e-3, "steps": 6, "batch": 1, "accumulate": 3}
+    recipe = _recipe(RUNS, phases={"prefit": {**phase, "frozen_steps": "all"}})
+    updates = []
+    hook = register_optimizer_step_post_hook(lambda *_: updates.append(1))
+    try:
+        _train(recipe, tmp_path)
+    finally:
+        hook.remove()
+    assert len(updates) == 2
 
 
 @pytest.mark.parametrize("encoder_model", ["airnet50_384", "se_preresnext26b_400", RUNS])

@@ -32,6 +32,11 @@ def test_four_validations_share_an_epoch() -> None:
     assert [u.epoch_end for u in units[:4]] == [0.2, 0.5, 0.8, 1.0]
 
 
+def test_validations_within_an_epoch_come_between_updates() -> None:
+    phase = Phase(learning_rate=1, epochs=1, batch=1, accumulate=2, validations_per_epoch=4)
+    assert [u.batches for u in plan_phase(phase, samples=21)] == [6, 4, 6, 5]
+
+
 def test_steps_end_a_phase_within_an_epoch() -> None:
     phase = Phase(learning_rate=1, steps=7, batch=2, frozen_steps="all")
     units = plan_phase(phase, samples=10)
@@ -54,7 +59,7 @@ def test_batch_larger_than_the_fold_is_refused() -> None:
 
 
 def test_step_decay_of_the_planes_family() -> None:
-    # Reference, section 4a: full rate in epochs 0 to 5, a fifth from 6, again from 11 and 17.
+    # docs/reference.md#schedules: full rate in epochs 0 to 5, a fifth from 6, again from 11 and 17.
     decay = {"from_epochs": (6, 11, 17), "factor": 0.2}
     phase = Phase(learning_rate=1e-4, step_decay=decay, epochs=20, batch=1)
     rates = [learning_rate(phase, 0, epoch, 0) for epoch in (0, 5, 6, 10, 11, 16, 17, 19)]
@@ -97,6 +102,12 @@ def test_masked_samples_come_again_in_the_first_epochs() -> None:
     units = plan_phase(phase, samples=100, masked=4)
     assert [(u.samples, u.batches) for u in units] == [(160, 16), (100, 10)]
     assert sorted(unit_samples(units[0], (1,))) == list(range(160))
+
+
+def test_masked_samples_may_come_again_in_every_epoch() -> None:
+    repeats = {"times": 3, "epochs": "all"}
+    phase = Phase(learning_rate=1, epochs=3, batch=1, mask_repeats=repeats)
+    assert [u.samples for u in plan_phase(phase, samples=10, masked=1)] == [12, 12, 12]
 
 
 def test_runs_start_anywhere_in_their_study() -> None:

@@ -20,8 +20,9 @@ class EncoderSource:
         first_conv: Name of the first convolution.
         stem: Names of the first layers, which learn even while the rest is frozen if the
             stem is new.
-        new_conv: Makes the first convolution of a new stem (reference, section 4a).
+        new_conv: Makes the first convolution of a new stem (docs/reference.md#networks).
         new_norm: Name of a norm that is new with the stem, too.
+        new_norm_momentum: Its momentum.
         levels: Indices of the stages whose maps a decoder takes, the last one included.
     """
 
@@ -30,6 +31,7 @@ class EncoderSource:
     stem: tuple[str, ...]
     new_conv: Callable[[], nn.Conv2d]
     new_norm: str | None = None
+    new_norm_momentum: float = 0.1
     levels: tuple[int, ...] = ()
 
 
@@ -68,6 +70,7 @@ ENCODERS: dict[str, EncoderSource] = {
         ("features.conv1_1",),
         _first(10, 3),
         "features.conv1_1.bn",
+        new_norm_momentum=0.02,
     ),
     "airnet50": EncoderSource(
         WeightSource("pytorchcv", "airnet50_1x64d_r16"),
@@ -140,7 +143,10 @@ def build_encoder(
     if new_stem:
         encoder.set_submodule(source.first_conv, source.new_conv())
         if source.new_norm is not None:
-            encoder.get_submodule(source.new_norm).reset_parameters()  # type: ignore[operator]
+            norm = encoder.get_submodule(source.new_norm)
+            assert isinstance(norm, nn.BatchNorm2d)
+            norm.reset_parameters()
+            norm.momentum = source.new_norm_momentum
     elif channels != 3:
         _widen(encoder, source.first_conv, channels)
     return encoder, features
@@ -151,7 +157,8 @@ def _architecture(source: WeightSource) -> tuple[nn.Module, int]:
     if source.library == "timm":
         import timm
 
-        network = timm.create_model(source.name, num_classes=0, global_pool="")
+        # timm's SENet has a dropout of 0.2 on its last feature map by default.
+        network = timm.create_model(source.name, num_classes=0, global_pool="", drop_rate=0.0)
         return network, int(network.num_features)  # type: ignore[arg-type]
     from pytorchcv.model_provider import get_model
 
@@ -199,7 +206,7 @@ def stem_of_channels(weight: Tensor, channels: int) -> Tensor:
     """First convolution's weights of 3 channels for another number of them.
 
     One channel gets their sum, so that a grey picture gives the same features; of more, the
-    middle three get them and the others 0 (reference, section 4b).
+    middle three get them and the others 0 (docs/reference.md#networks).
 
     Args:
         weight: ``(O, 3, h, w)``.

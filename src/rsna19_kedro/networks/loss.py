@@ -7,9 +7,18 @@ from rsna19_kedro.contracts import CLASS_WEIGHTS
 
 
 def class_weights() -> Tensor:
-    """The six class weights, scaled to a sum of 1."""
+    """Return the six class weights of the score, scaled to a sum of 1."""
     weights = torch.tensor(CLASS_WEIGHTS)
     return weights / weights.sum()
+
+
+def training_weights() -> Tensor:
+    """Return the six class weights of a first-level training: 1/6, of ``any`` 2/6.
+
+    A mean over the classes, 7/6 of the score (docs/reference.md#losses): the weight of the
+    masks and the gradient clips of the recipes are relative to it.
+    """
+    return torch.tensor(CLASS_WEIGHTS) / len(CLASS_WEIGHTS)
 
 
 def weighted_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -18,11 +27,11 @@ def weighted_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     Args:
         logits: ``(..., 6)``.
         labels: ``(..., 6)`` in 0..1, NaN for a slice without labels.
-        weights: ``(6,)``, see ``class_weights``.
+        weights: ``(6,)``, ``class_weights`` or ``training_weights``.
     """
     known = ~torch.isnan(labels[..., 0])
     losses = torch.nn.functional.binary_cross_entropy_with_logits(
-        logits.float(), torch.nan_to_num(labels), reduction="none"
+        logits.to(labels.dtype), torch.nan_to_num(labels), reduction="none"
     )
     # Not a matrix product: autocast would make half precision of it.
     return ((losses * weights).sum(-1) * known).sum() / known.sum().clamp(min=1)

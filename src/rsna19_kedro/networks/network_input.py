@@ -134,7 +134,7 @@ def resample(image: Tensor, air: float, draws: Draws, border: str, crop: InputSi
     """
     side_px = crop.network_px
     share = side_px / image.shape[-1]
-    matrices = sampling_matrices(draws, share).to(image.device)
+    matrices = sampling_matrices(draws, share).to(image)
     grid = nn.functional.affine_grid(
         matrices, [image.shape[0], 1, side_px, side_px], align_corners=False
     )

@@ -1,6 +1,6 @@
 """The slice network with a segmentation branch, whose mask areas help to classify.
 
-Reference, section 4a, "segmentation model".
+See docs/reference.md#networks.
 """
 
 import torch
@@ -96,8 +96,9 @@ class SegmentationNetwork(SliceNetwork):
         batch, slices = combined[-1].shape[:2]
         fine, middle, coarse = (level.flatten(0, 1) for level in combined)
         masks = self._decode(fine, middle, coarse)
-        # In single precision: the sum of a few thousand pixels is too much for half.
-        areas = torch.sigmoid(masks.float()).sum(dim=(2, 3))
+        # At least single precision: the sum of a few thousand pixels is too much for half.
+        single = torch.promote_types(masks.dtype, torch.float32)
+        areas = torch.sigmoid(masks.to(single)).sum(dim=(2, 3))
         pooled = torch.cat([global_pool(coarse), areas.to(coarse.dtype)], dim=1)
         logits = self.head(self.dropout(pooled))
         shape = (batch, slices)

@@ -1,6 +1,6 @@
 """The first-level models by name: what each network is made of. Recipes are in YAML, not here.
 
-Reference, sections 4a and 4b. This module holds data only, so that asking for a model's name
+See docs/reference.md#networks. This module holds data only, so that asking for a model's name
 does not load torch.
 """
 
@@ -28,6 +28,9 @@ class ModelSpec:
         labels: Table of labels and folds that it is trained on.
         validation_labels: Table that it is judged on while it trains; ``None`` for the same.
         starts_from: Model whose encoder, of the same fold, is the initial weights.
+        only_starts_others: Whether ``models: all`` trains it only to start other models from
+            it, without predictions and without a place in the second level
+            (docs/reference.md#second-level).
     """
 
     name: str
@@ -42,6 +45,7 @@ class ModelSpec:
     labels: str = "folds"
     validation_labels: str | None = None
     starts_from: str | None = None
+    only_starts_others: bool = False
 
     @property
     def window(self) -> int:
@@ -52,7 +56,7 @@ class ModelSpec:
 def _planes(
     name: str, encoder: str, combined: int, labels: str = "folds_rev3", **options: bool | str
 ) -> ModelSpec:
-    """Section 4a: single slices through the encoder, the maps of 5 neighbours combined."""
+    """Planes family: single slices through the encoder, the maps of 5 neighbours combined."""
     return ModelSpec(
         name,
         encoder,
@@ -66,7 +70,7 @@ def _planes(
 
 
 def _branches(name: str, dilation: int, labels: str) -> ModelSpec:
-    """Section 4b: three branches of 3 channels, joined by a 1x1 convolution (three taps)."""
+    """Channels family: three branches of 3 channels, joined by a 1x1 convolution (three taps)."""
     return ModelSpec(
         name,
         "resnet34",
@@ -88,8 +92,8 @@ _MODELS = (
     _planes("resnext50_400", "seresnext50", 256, labels="folds_test_rev3"),
     _planes("resnet18_384_5_planes_bn_f8", "resnet18", 256, decoder=True),
     _planes("dpn68_384_5_planes_combine_last", "dpn68b", 256, combiner_start="random"),
-    ModelSpec("clf2Dc_resnet34_3c", "resnet34", channels=3),
-    ModelSpec("clf2Dc_resnet50_3c_384", "seresnext50", channels=3),
+    ModelSpec("clf2Dc_resnet34_3c", "resnet34", channels=3, only_starts_others=True),
+    ModelSpec("clf2Dc_resnet50_3c_384", "seresnext50", channels=3, only_starts_others=True),
     _branches("clf2Dc_resnet34_3x3", dilation=3, labels="folds"),
     ModelSpec(
         "clf2Dc_resnet50_7c_400",

@@ -10,7 +10,13 @@ from rsna19_kedro.training.recipe import Augmentation
 
 
 def draw(
-    count: int, recipe: Augmentation, crop: InputSize, side_px: int, generator: torch.Generator
+    count: int,
+    recipe: Augmentation,
+    crop: InputSize,
+    side_px: int,
+    generator: torch.Generator,
+    *,
+    single_slice: bool = False,
 ) -> Draws:
     """Draw the changes of ``count`` samples.
 
@@ -20,6 +26,7 @@ def draw(
         crop: Its ``random_crop`` adds a shift by up to half of what the crop leaves over.
         side_px: Side of the prepared slices, in pixels.
         generator: On the CPU, so that every device sees the same draws.
+        single_slice: Whether the samples are single slices rather than windows.
     """
 
     def uniform(*shape: int) -> Tensor:
@@ -31,7 +38,7 @@ def draw(
     turns = torch.randint(0, 4, (count,), generator=generator) * happens(
         recipe.quarter_turns, count
     )
-    affine = happens(recipe.affine, count).float()
+    affine = happens(recipe.affine_probability(single_slice), count).float()
     angle = (2 * uniform(count) - 1) * recipe.rotate_deg * affine
     scale = 1 + (2 * uniform(count) - 1) * recipe.scale * affine
     shift = (2 * uniform(count, 2) - 1) * recipe.shift * affine[:, None]
@@ -67,13 +74,13 @@ def mask_targets(masks: Tensor, draws: Draws, crop: InputSize) -> Tensor:
     matrices = sampling_matrices(draws, crop.crop_px / masks.shape[-1]).to(masks.device)
     shape = [len(masks), 1, crop.crop_px, crop.crop_px]
     grid = nn.functional.affine_grid(matrices, shape, align_corners=False)
-    image = masks.clamp(min=0).float()[:, None]
+    image = masks.clamp(min=0).to(matrices)[:, None]
     values = nn.functional.grid_sample(image, grid, mode="nearest", align_corners=False)
     side = crop.network_px // MASK_STRIDE
     targets = image.new_zeros(len(masks), MASK_CLASSES, side, side)
     for value in values.unique().tolist():  # Few of the types are in one batch.
         if value:
-            plane = (values[:, 0] == value).float()
+            plane = (values[:, 0] == value).to(values)
             targets[:, int(value) - 1] = nn.functional.max_pool2d(plane, crop.crop_px // side)
     targets[:, -1] = targets[:, :-1].amax(dim=1)
     return targets

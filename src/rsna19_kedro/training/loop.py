@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from rsna19_kedro.errors import InputError, ParameterError
 from rsna19_kedro.files import atomic_path
-from rsna19_kedro.networks.loss import class_weights, weighted_bce
+from rsna19_kedro.networks.loss import training_weights, weighted_bce
 from rsna19_kedro.networks.network_input import Draws, look_up, network_input, resample
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.whole_study import whole_study_maps
@@ -69,7 +69,7 @@ class PhaseLoop:
         self.name, self.phase = job.recipe.phases.in_order()[number]
         self.seed = (job.recipe.seed, job.fold, number)
         self.path = state_path(job.resume, number)
-        self.lut, self.weights = job.hu_lut.to(fabric.device), class_weights().to(fabric.device)
+        self.lut, self.weights = job.hu_lut.to(fabric.device), training_weights().to(fabric.device)
         self.share = (fabric.global_rank, fabric.world_size)
         gpu = fabric.device.type == "cuda"
         self.threads = reader_threads(job.settings.readers, fabric.world_size, gpu=gpu)
@@ -122,13 +122,13 @@ class PhaseLoop:
                 group["lr"] = rate
             if frozen != is_frozen(phase, step):
                 frozen = is_frozen(phase, step)
-                freeze_encoder(self.network, frozen)
+                freeze_encoder(self.network, frozen, train_norms=phase.train_frozen_norms)
 
             seed = hash((*self.seed, unit.index, number)) & 0x7FFFFFFF
             torch.manual_seed(seed + self.fabric.global_rank)  # Dropout.
             updates = (number + 1) % phase.accumulate == 0 or number + 1 == unit.batches
             with self.fabric.no_backward_sync(model, enabled=not updates):
-                loss = self._loss(model, batch, seed)
+                loss = self._loss(model, batch, self._draws(len(batch.slices), seed, unit))
                 self.fabric.backward(loss / phase.accumulate)
             if updates:
                 if phase.gradient_clip is not None:
@@ -138,24 +138,28 @@ class PhaseLoop:
                 optimizer.step()
                 optimizer.zero_grad()
 
-            losses.append(loss.detach())
+            # On the scale of the validation loss, whose class weights sum to 1.
+            losses.append(loss.detach() / self.weights.sum())
             self._check(before)
             before = [_Step(step, rate, losses[-1], batch)]
         self._check(before)
         return float(self.fabric.all_reduce(torch.stack(losses).mean(), reduce_op="mean"))
 
-    def _loss(self, model: Any, batch: Batch, seed: int) -> Tensor:
-        """Loss of a batch: the classes', and with a decoder the masks'."""
-        size, border = self.recipe.input, self.recipe.augmentation.border
-        count, world = len(batch.slices), self.fabric.world_size
-        # Drawn for the batch of all devices: the draws do not depend on their number.
-        draws = draw(
+    def _draws(self, count: int, seed: int, unit: Unit) -> Draws:
+        """Random changes of this device's samples, drawn for the batch of all devices."""
+        world = self.fabric.world_size
+        return draw(
             count * world,
             self.recipe.augmentation,
-            size,
+            self.recipe.input,
             self.job.slices.side_px,
             torch.Generator().manual_seed(seed),
+            single_slice=unit.single_slice,
         ).of(slice(self.fabric.global_rank, None, world))
+
+    def _loss(self, model: Any, batch: Batch, draws: Draws) -> Tensor:
+        """Loss of a batch: the classes', and with a decoder the masks'."""
+        size, border = self.recipe.input, self.recipe.augmentation.border
         slices = batch.slices
         if not slices.is_floating_point():
             slices = look_up(slices, self.lut, size)
@@ -176,7 +180,7 @@ class PhaseLoop:
             masked = masks.amax(dim=(1, 2)) >= 0
         if bool(masked.any()):
             targets = mask_targets(masks[masked], draws.of(masked.cpu()), self.recipe.input)
-            loss = binary_cross_entropy_with_logits(logits[masked].float(), targets)
+            loss = binary_cross_entropy_with_logits(logits[masked].to(targets.dtype), targets)
         else:
             loss = logits.sum() * 0  # Every device has the same graph, with masks or without.
         return self._over_devices(loss, masked)

@@ -1,4 +1,4 @@
-"""What a validation reports, per class. Reference, section 7."""
+"""What a validation reports, per class."""
 
 import warnings
 from typing import Any

@@ -26,14 +26,18 @@ def make_optimizer(phase: Phase, network: SliceNetwork, *, fused: bool) -> Optim
             return AdamW(weights, **options, fused=fused)
 
 
-def freeze_encoder(network: SliceNetwork, frozen: bool) -> None:
+def freeze_encoder(network: SliceNetwork, frozen: bool, *, train_norms: bool = False) -> None:
     """Freeze or unfreeze the encoder; a new stem keeps learning.
 
-    A frozen encoder's batch norms use their running values.
+    Args:
+        network: Changed in place.
+        frozen: Whether the encoder is frozen from now on.
+        train_norms: Whether the batch norms of a frozen encoder normalise by the batch and update
+            their running values; else they use those.
     """
     encoder = network.encoder
     trainable(encoder, not frozen)
-    encoder.train(not frozen)
+    encoder.train(not frozen or train_norms)
     if frozen and network.spec.new_stem:
         for name in ENCODERS[network.spec.encoder].stem:
             trainable(encoder.get_submodule(name), True)

@@ -75,7 +75,10 @@ def plan_phase(phase: Phase, samples: int, masked: int = 0) -> list[Unit]:
         if phase.epochs is not None:
             left = min(left, max(1, round((phase.epochs - epoch) * total)))
         parts = phase.validations_per_epoch
-        edges = [round(total * part / parts) for part in range(parts + 1)]
+        # Whole updates but for the epoch's last.
+        updates = total / phase.accumulate
+        edges = [round(updates * part / parts) * phase.accumulate for part in range(parts)]
+        edges.append(total)
         for start, stop in pairwise(edges):
             batches = int(min(stop, left) - start)
             if batches < 1:
@@ -98,7 +101,9 @@ def _ended(phase: Phase, epoch: int, step: int) -> bool:
 def _repeated(phase: Phase, epoch: int, masked: int) -> int:
     """Samples that an epoch shows again because they have a mask."""
     repeats = phase.mask_repeats
-    return (repeats.times - 1) * masked if repeats and epoch < repeats.epochs else 0
+    if repeats is None or (repeats.epochs != "all" and epoch >= repeats.epochs):
+        return 0
+    return (repeats.times - 1) * masked
 
 
 def unit_samples(unit: Unit, seed: tuple[int, ...]) -> np.ndarray:

@@ -25,7 +25,8 @@ class Augmentation(Strict):
         flip_either: Probability of mirroring along one of the axes or both, each of the three
             as likely as the others.
         quarter_turns: Probability of turning by a random multiple of 90 degrees.
-        affine: Probability of the next three together.
+        affine: Probability of the next three together; a pair: in single-slice epochs, and on
+            windows.
         shift: Greatest shift along either axis, as a share of the side.
         scale: Greatest relative change of size.
         rotate_deg: Greatest rotation, in degrees.
@@ -36,11 +37,17 @@ class Augmentation(Strict):
     flip_vertical: Probability = 0.0
     flip_either: Probability = 0.0
     quarter_turns: Probability = 0.0
-    affine: Probability = 0.0
+    affine: Probability | tuple[Probability, Probability] = 0.0
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     rotate_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
     border: Literal["edge", "air"] = "edge"
+
+    def affine_probability(self, single_slice: bool) -> float:
+        """Return the probability of ``affine`` on single slices or on windows."""
+        if isinstance(self.affine, tuple):
+            return self.affine[0 if single_slice else 1]
+        return self.affine
 
 
 class StepDecay(Strict):
@@ -68,10 +75,10 @@ class OneCycle(Strict):
 
 
 class MaskRepeats(Strict):
-    """Slices that have a mask stand ``times`` as often in the first ``epochs``."""
+    """Slices with a mask are shown ``times`` times in each of the first ``epochs``."""
 
     times: PositiveInt
-    epochs: PositiveInt
+    epochs: PositiveInt | Literal["all"]
 
 
 class Phase(Strict):
@@ -90,7 +97,9 @@ class Phase(Strict):
         single_slice_epochs: First epochs of the phase on single slices (the combiner's centre
             tap alone), at twice the batch; ``all`` for the whole phase.
         frozen_steps: First batches with the encoder frozen; ``all`` for the whole phase. A
-            frozen encoder's batch norm is in evaluation mode; a new stem learns all the same.
+            new stem learns all the same.
+        train_frozen_norms: Whether the batch norms of a frozen encoder stay in training mode:
+            normalise by the batch and update their running values (docs/reference.md#schedules).
         weight_decay: Decoupled, scaled by the rate.
         gradient_clip: Greatest norm of all gradients; ``None`` for no limit.
         validations_per_epoch: How often an epoch the validation fold is predicted; or
@@ -109,6 +118,7 @@ class Phase(Strict):
     accumulate: PositiveInt = 1
     single_slice_epochs: Annotated[int, Field(ge=0)] | Literal["all"] = 0
     frozen_steps: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    train_frozen_norms: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     gradient_clip: PositiveFloat | None = None
     validations_per_epoch: PositiveInt = 1
