@@ -20,7 +20,7 @@ def ramp() -> np.ndarray:
     volume=hnp.arrays(np.int16, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9)),
     study_id=st.text(min_size=1, max_size=20).filter(lambda text: max(text) < "\ud7ff"),
 )
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_volume_under_any_name_comes_back(
     tmp_path: Path, volume: np.ndarray, study_id: str
 ) -> None:

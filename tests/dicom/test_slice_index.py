@@ -158,7 +158,7 @@ def header_row(study: str, uid: str, z: float, angle: float, pixels: str | None)
     }  # fmt: skip
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(
     sizes=st.lists(st.integers(1, 8), min_size=1, max_size=5),
     angle=st.floats(-30, 30),

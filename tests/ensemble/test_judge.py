@@ -103,6 +103,7 @@ def test_the_final_choice_is_made_on_what_the_table_shows(level1, judgement):
     assert kept == min(tried, key=tried.get)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_table(level1):
     names = ("mean", "mlp", "sequence", "catboost")
     three = level1[level1["fold"] < 3].reset_index(drop=True)

@@ -56,6 +56,7 @@ def test_the_posterior_is_calibrated_and_better_than_any_average(hidden):
     assert loss(hidden, hidden.posterior) < 0.3 * min(losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(LEARNERS))
 def test_learners_find_most_of_the_known_gain(name, learned, hidden):
     mean = loss(hidden, hidden.features.predictions.mean(axis=1))

@@ -45,6 +45,7 @@ def judged(level1, made, features=None, labels=None, **options):
     )
 
 
+@pytest.mark.slow
 def test_a_folds_labels_have_no_influence_on_its_predictions(level1):
     """The proof by change: turn one fold's labels round, and nothing said of it may move.
 
@@ -65,6 +66,7 @@ def test_a_folds_labels_have_no_influence_on_its_predictions(level1):
         assert not np.array_equal(before.predictions[name][~fold], after.predictions[name][~fold])
 
 
+@pytest.mark.slow
 def test_shuffled_labels_give_no_gain_over_prevalence(level1):
     shuffled = np.random.default_rng(1).permutation(labels_of(level1))
     result = judged(

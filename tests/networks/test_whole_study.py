@@ -1,5 +1,7 @@
 """Whole-study prediction gives the numbers of predicting each slice with its own window."""
 
+import functools
+
 import pytest
 import torch
 
@@ -9,8 +11,10 @@ from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.networks.zoo import ZOO, ModelSpec
 
 AIR = -1.0
+SIDE_PX = 48  # The last maps are 2 x 2.
 
 
+@functools.cache
 def _network(spec: ModelSpec) -> SliceNetwork:
     torch.manual_seed(1)
     network = build_network(spec).eval()
@@ -36,7 +40,7 @@ def _slice_by_slice(network: SliceNetwork, slices: torch.Tensor) -> torch.Tensor
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_equals_windows(spec: ModelSpec, count: int) -> None:
     network = _network(spec)
-    slices = torch.randn(2, count, 64, 64)
+    slices = torch.randn(2, count, SIDE_PX, SIDE_PX)
     with torch.inference_mode():
         whole = _logits(network, slices, batch_slices=5)
         windowed = _slice_by_slice(network, slices)
@@ -57,7 +61,10 @@ def test_centre_only_equals_single_slices() -> None:
 @pytest.mark.parametrize("batch_slices", [1, 7, 64])
 def test_studies_that_share_batches_keep_their_own_numbers(name: str, batch_slices: int) -> None:
     network = _network(ZOO[name])
-    studies = [torch.randn(variants, count, 64, 64) for variants, count in ((1, 3), (2, 1), (2, 5))]
+    studies = [
+        torch.randn(variants, count, SIDE_PX, SIDE_PX)
+        for variants, count in ((1, 3), (2, 1), (2, 5))
+    ]
     with torch.inference_mode():
         together = list(whole_study_maps(network, studies, AIR, batch_slices=batch_slices))
         for study, maps in zip(studies, together, strict=True):

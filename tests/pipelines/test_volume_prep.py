@@ -159,6 +159,7 @@ table.to_parquet(folder.parent / "volume_index.parquet")
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_without_redoing_what_is_finished(tmp_path: Path) -> None:
     raw, folder = tmp_path / "raw", tmp_path / "volumes"
     for number in range(60):
