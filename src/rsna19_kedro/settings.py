@@ -3,12 +3,10 @@
 from typing import Any
 
 from rsna19_kedro.context import ScopedContext
-from rsna19_kedro.hooks.fresh_new_study import FreshNewStudy
+from rsna19_kedro.hooks.earlier_results import FreshNewStudy, OneSource
 from rsna19_kedro.hooks.need_every_fold import NeedEveryFold
-from rsna19_kedro.hooks.node_progress import NodeProgress
-from rsna19_kedro.hooks.one_source import OneSource
-from rsna19_kedro.hooks.quiet_logs import QuietLogs
 from rsna19_kedro.hooks.result_summary import ResultSummary
+from rsna19_kedro.hooks.run_log import NodeProgress, QuietLogs
 
 CONTEXT_CLASS = ScopedContext
 HOOKS = (

@@ -8,7 +8,7 @@ from kedro.framework.hooks.manager import _create_hook_manager  # A session make
 from kedro.pipeline import Node, Pipeline
 from pluggy import PluginManager
 
-from rsna19_kedro.hooks.node_progress import NodeProgress
+from rsna19_kedro.hooks.run_log import NodeProgress
 from rsna19_kedro.runners import GPURunner
 from rsna19_kedro.scope import ANCESTOR_TAG
 from toy_graphs import toy, toy_catalog

@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""The log of a run: one line per node, and nothing from libraries that log per file."""
 
 import logging
 import time
@@ -8,6 +8,8 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 logger = logging.getLogger(__name__)
+
+_NOISY = ("pydicom", "timm", "matplotlib", "PIL")
 
 
 class NodeProgress:
@@ -41,3 +43,13 @@ class NodeProgress:
         self._done += 1
         seconds = time.monotonic() - self._starts.pop(node.name)
         logger.info("%d/%d %s, %.1f s", self._done, self._total, node.name, seconds)
+
+
+class QuietLogs:
+    """Keep libraries that log per file or per training below the level of the run's log."""
+
+    @hook_impl
+    def after_context_created(self) -> None:
+        """Raise the levels once the project's logging has been set up."""
+        for name in _NOISY:
+            logging.getLogger(name).setLevel(logging.ERROR)
