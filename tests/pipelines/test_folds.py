@@ -10,16 +10,22 @@ from pydantic import ValidationError
 from rsna19_kedro.cohort.folds import assign_folds, balance, patient_counts
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.pipelines.folds.nodes import (
-    list_test_slices,
-    split_patients,
-    summarise_studies,
-    with_mask_labels,
-)
+from rsna19_kedro.pipelines.folds import nodes
+from rsna19_kedro.pipelines.folds.nodes import list_test_slices, summarise_studies
 from rsna19_kedro.pipelines.folds.parameters import FoldsParameters
 
 PARAMS = FoldsParameters(seed=2019)
 LABELS = list(CLASSES)
+NO_LABELS = pd.DataFrame()
+
+
+def split_patients(*arguments) -> tuple[pd.DataFrame, pd.DataFrame]:
+    tables = nodes.split_patients(*arguments)
+    return tables.folds, tables.folds_test
+
+
+def with_mask_labels(folds: pd.DataFrame, masks: pd.DataFrame) -> pd.DataFrame:
+    return nodes.with_mask_labels(folds, masks, NO_LABELS)
 
 
 def cohort(studies: list[tuple[str, str, int]], seed: int = 0) -> tuple[pd.DataFrame, ...]:
@@ -230,3 +236,57 @@ def test_nothing_to_predict_is_a_warning(caplog):
 def test_five_folds_are_fixed():
     with pytest.raises(ValidationError, match="n_folds"):
         FoldsParameters(n_folds=4)
+
+
+def test_given_folds_are_taken_over_and_revised_labels_with_them(tmp_path):
+    index, labels, volumes = cohort(
+        [(f"p{i}", "train", 4) for i in range(10)] + [("p3", "test", 3), ("p10", "test", 2)]
+    )
+    known = index.merge(labels, on="sop_instance_uid")
+    table = (
+        known[LABELS]
+        .astype(float)
+        .assign(
+            path="rsna/"
+            + known["study_id"]
+            + "/npy/"
+            + known["slice_num"].map("{:03d}".format)
+            + ".npy",
+            fold=known["patient_id"].str[1:].astype(int) % 5,
+        )
+    )
+    table[known["subset"] == "train"].to_csv(tmp_path / "5fold.csv", index=False)
+    table.to_csv(tmp_path / "5fold-test.csv", index=False)
+    table.assign(subdural=1.0, any=1.0).to_csv(tmp_path / "5fold-test-rev3.csv", index=False)
+    params = FoldsParameters(given=tmp_path)
+    tables = nodes.split_patients(index, labels, volumes, params)
+    assert len(tables.folds) == 40
+    assert len(tables.folds_test) == 45
+    patient = tables.folds_test["patient_id"].str[1:].astype(int)
+    assert (tables.folds_test["fold"] == patient % 5).all()
+    assert tables.notes == ["Given folds: 5fold-test-rev3.csv, 5fold-test.csv, 5fold.csv"]
+    masks = pd.DataFrame({"sop_instance_uid": ["s0_0"], **dict.fromkeys(LABELS, 0)})
+    revised = nodes.with_mask_labels(
+        tables.folds, masks.assign(unclassified=0), tables.revised_labels
+    )
+    assert revised["subdural"].eq(1).all(), "given labels, not those of masks"
+    assert nodes.split_patients(index, labels, volumes, PARAMS).notes == [
+        "Folds are split by patient and balanced in slices and in every class."
+    ]
+
+
+def test_accepted_leaks_count_as_one_patient_per_fold(tmp_path):
+    index, labels, volumes = simple()
+    uids = index["sop_instance_uid"]
+    table = pd.DataFrame(
+        {"SOPInstanceUID": uids, "fold": index["study_id"].str[1:].astype(int) % 5}
+    )
+    table.loc[0, "fold"] = 3
+    table.to_csv(tmp_path / "folds.csv", index=False)
+    params = FoldsParameters(given=tmp_path / "folds.csv")
+    with pytest.raises(InputError, match="accept_leaks"):
+        nodes.split_patients(index, labels, volumes, params)
+    accepted = params.model_copy(update={"accept_leaks": True})
+    folds = nodes.split_patients(index, labels, volumes, accepted).folds
+    assert folds.groupby("patient_id")["fold"].nunique().max() == 1
+    assert {"p0@0", "p0@3", "p1"} <= set(folds["patient_id"])

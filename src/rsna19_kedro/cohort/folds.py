@@ -7,11 +7,13 @@ the patient has. scikit-learn's StratifiedGroupKFold stratifies by one label a s
 """
 
 import logging
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rsna19_kedro.cohort.given_folds import GivenFolds, describe
 from rsna19_kedro.contracts import CLASSES, KEYS, N_FOLDS
 from rsna19_kedro.errors import SourceError
 
@@ -21,32 +23,93 @@ SLICES = "slices"
 _TEST_COLUMNS = ["sop_instance_uid", "study_id", "patient_id", "slice_num"]
 
 
-def fold_tables(
-    slice_index: pd.DataFrame, labels: pd.DataFrame, volume_index: pd.DataFrame, seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Put every labelled slice of a prepared volume into a fold, by patient.
+class FoldTables(NamedTuple):
+    """The folds of a data set.
+
+    Attributes:
+        folds: Labelled slices of the subset train: keys, ``patient_id``, ``fold``, six labels.
+        folds_test: The same rows and the labelled slices of the subset test.
+        revised_labels: ``sop_instance_uid`` and six labels of given files whose labels were
+            revised; empty if there are none.
+        notes: Where the folds come from and what does not agree, for reports.
+    """
+
+    folds: pd.DataFrame
+    folds_test: pd.DataFrame
+    revised_labels: pd.DataFrame
+    notes: list[str]
+
+
+def split_patients(labelled: pd.DataFrame, seed: int) -> FoldTables:
+    """Put every labelled slice into a fold, by patient.
+
+    Args:
+        labelled: See ``labelled_slices``.
+        seed: See ``assign_folds``.
+
+    Returns:
+        The folds; a patient of both subsets has the same fold in both tables.
+
+    Raises:
+        SourceError: Fewer patients than folds.
+    """
+    train = labelled[labelled["subset"] == "train"]
+    known = assign_folds(patient_counts(train), seed)
+    # The test patients are dealt out to what the folds lack after train; none is moved.
+    extended = assign_folds(patient_counts(labelled), seed, fixed=known)
+    folds, folds_test = (
+        _columns(table.assign(fold=table["patient_id"].map(fold)))
+        for table, fold in ((train, known), (labelled, extended))
+    )
+    note = "Folds are split by patient and balanced in slices and in every class."
+    return _logged(FoldTables(folds, folds_test, pd.DataFrame(), [note]))
+
+
+def take_given_folds(labelled: pd.DataFrame, given: GivenFolds) -> FoldTables:
+    """Put every labelled slice into the fold that was given for it.
+
+    A patient in several folds, where that was accepted, counts as one patient per fold: its
+    ``patient_id`` then ends with ``@`` and the fold.
+
+    Args:
+        labelled: See ``labelled_slices``.
+        given: Folds by SOPInstanceUID; slices without one are left out.
+    """
+    table = labelled.assign(fold=labelled["sop_instance_uid"].map(given.folds))
+    table = table[table["fold"].notna()]
+    leaks = table.groupby("patient_id")["fold"].transform("nunique") > 1
+    ends = "@" + table["fold"].astype(int).astype(str)
+    table = table.assign(patient_id=table["patient_id"].where(~leaks, table["patient_id"] + ends))
+    train = table[table["subset"] == "train"]
+    notes = describe(given.findings)
+    for note in notes:
+        logger.warning("%s", note)
+    return _logged(FoldTables(_columns(train), _columns(table), given.revised, notes))
+
+
+def labelled_slices(
+    slice_index: pd.DataFrame, labels: pd.DataFrame, volume_index: pd.DataFrame
+) -> pd.DataFrame:
+    """Labelled slices of the subsets train and test that have a prepared volume.
 
     Args:
         slice_index: Table of all files.
         labels: Six labels per slice.
         volume_index: Table of the prepared volumes; only their studies count.
-        seed: See ``assign_folds``.
 
     Returns:
-        ``folds`` (labelled slices of the subset train) and ``folds_test`` (the same rows and
-        the labelled slices of the subset test: a patient of both keeps the fold).
+        Keys, ``patient_id``, ``subset`` and six labels, by study and slice number.
 
     Raises:
-        SourceError: Fewer patients than folds, or volumes that are older than the slice index.
+        SourceError: Volumes that are older than the slice index.
     """
     slices = _prepared_slices(slice_index, volume_index)
-    labelled = slices.merge(labels, on="sop_instance_uid", how="inner", validate="one_to_one")
-    train = labelled[labelled["subset"] == "train"]
-    known = assign_folds(patient_counts(train), seed)
-    both = labelled[labelled["subset"].isin(("train", "test"))]
-    # The test patients are dealt out to what the folds lack after train; none is moved.
-    extended = assign_folds(patient_counts(both), seed, fixed=known)
-    folds, folds_test = _with_fold(train, known), _with_fold(both, extended)
+    slices = slices[slices["subset"].isin(("train", "test"))]
+    return slices.merge(labels, on="sop_instance_uid", how="inner", validate="one_to_one")
+
+
+def _logged(tables: FoldTables) -> FoldTables:
+    folds = tables.folds
     for name in CLASSES:
         filled = folds.loc[folds[name] == 1, "fold"].nunique()
         if filled == 0:
@@ -57,7 +120,7 @@ def fold_tables(
                 *(name, filled, folds["fold"].nunique()),
             )
     logger.info("Folds of %d slices:\n%s", len(folds), balance(folds).T.to_string())
-    return folds, folds_test
+    return tables
 
 
 def patient_counts(slices: pd.DataFrame) -> pd.DataFrame:
@@ -138,25 +201,30 @@ def balance(slices: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def with_mask_labels(folds: pd.DataFrame, mask_labels: pd.DataFrame) -> pd.DataFrame:
-    """Replace the labels of slices that have a segmentation mask (reference, section 3).
+def with_mask_labels(
+    folds: pd.DataFrame, mask_labels: pd.DataFrame, revised_labels: pd.DataFrame
+) -> pd.DataFrame:
+    """Replace labels by those of segmentation masks (docs/reference.md#dataset-files).
 
     Args:
         folds: Table with a fold and labels per slice.
         mask_labels: ``sop_instance_uid``, six labels taken from the masks, and whether the
             slice holds ``unclassified`` blood: such a slice keeps its old labels.
+        revised_labels: ``sop_instance_uid`` and six labels that were given with the folds; if
+            there are any, masks do not count.
 
     Returns:
         A table like ``folds``.
     """
     certain = mask_labels[~mask_labels["unclassified"].astype(bool)]
-    new = certain.set_index("sop_instance_uid")[list(CLASSES)]
+    source, what = (revised_labels, "Given files") if len(revised_labels) else (certain, "Masks")
+    new = source.set_index("sop_instance_uid")[list(CLASSES)]
     masked = folds["sop_instance_uid"].isin(new.index)
     result = folds.copy()
     replaced = new.loc[folds.loc[masked, "sop_instance_uid"]].to_numpy(dtype="uint8")
     result.loc[masked, list(CLASSES)] = replaced
     changed = (result[list(CLASSES)] != folds[list(CLASSES)]).any(axis=1)
-    logger.info("Masks relabel %d slices, %d of them differently", masked.sum(), changed.sum())
+    logger.info("%s relabel %d slices, %d of them differently", what, masked.sum(), changed.sum())
     return result
 
 
@@ -198,6 +266,6 @@ def _prepared_slices(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> p
     return slices[[*_TEST_COLUMNS, "subset"]].astype({"slice_num": "int64"})
 
 
-def _with_fold(labelled: pd.DataFrame, fold: "pd.Series[int]") -> pd.DataFrame:
-    table = labelled.assign(fold=labelled["patient_id"].map(fold).astype("int64"))
-    return table[[*KEYS, "patient_id", "fold", *CLASSES]].reset_index(drop=True)
+def _columns(table: pd.DataFrame) -> pd.DataFrame:
+    columns = [*KEYS, "patient_id", "fold", *CLASSES]
+    return table[columns].astype({"fold": "int64"}).reset_index(drop=True)

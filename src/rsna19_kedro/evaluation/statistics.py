@@ -39,6 +39,20 @@ def _counts(name: str, slices: pd.DataFrame) -> dict[str, object]:
     }
 
 
+def class_correlations(folds: pd.DataFrame) -> pd.DataFrame:
+    """Correlate the labels of the classes over all slices.
+
+    Args:
+        folds: Six labels per slice.
+
+    Returns:
+        One row per class: ``class`` and Pearson's correlation with each of the six; NaN for a
+        class that is the same on every slice.
+    """
+    table = folds[list(CLASSES)].astype(float).corr()
+    return table.rename_axis("class").reset_index()
+
+
 def tag_statistics(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> pd.DataFrame:
     """Count the values of the header tags that decide how a file has to be read.
 

@@ -2,12 +2,14 @@
 
 import pandas as pd
 
+from rsna19_kedro.cohort import folds
 from rsna19_kedro.cohort.folds import (
-    fold_tables,
+    FoldTables,
     list_test_slices,
     summarise_studies,
     with_mask_labels,
 )
+from rsna19_kedro.cohort.given_folds import read_given_folds
 
 from .parameters import FoldsParameters
 
@@ -19,19 +21,26 @@ def split_patients(
     labels: pd.DataFrame,
     volume_index: pd.DataFrame,
     params: FoldsParameters,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Put every labelled slice of a prepared volume into a fold, by patient.
+) -> FoldTables:
+    """Put every labelled slice of a prepared volume into a fold: by patient, or as given.
 
     Args:
         slice_index: Table of all files.
         labels: Six labels per slice.
         volume_index: Table of the prepared volumes; only their studies count.
-        params: Seed of the split.
+        params: Seed of the split, or where given folds are.
 
     Returns:
-        ``folds`` and ``folds_test``, see ``fold_tables``.
+        ``folds``, ``folds_test``, ``revised_labels`` and ``fold_notes``, see ``FoldTables``.
 
     Raises:
-        SourceError: Fewer patients than folds, or volumes that are older than the slice index.
+        SourceError: Fewer patients than folds, volumes that are older than the slice index, or
+            no given folds where they should be.
+        ParameterError: Given folds that do not fit, see ``read_given_folds``.
     """
-    return fold_tables(slice_index, labels, volume_index, params.seed)
+    labelled = folds.labelled_slices(slice_index, labels, volume_index)
+    if params.given is None:
+        return folds.split_patients(labelled, params.seed)
+    path = params.given.expanduser()
+    given = read_given_folds(path, labelled, params.columns, accept_leaks=params.accept_leaks)
+    return folds.take_given_folds(labelled, given)

@@ -15,15 +15,18 @@ def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
             GroupedNode(
                 split_patients,
                 ["slice_index", "labels", "volume_index", "params:folds"],
-                ["folds", "folds_test"],
+                ["folds", "folds_test", "revised_labels", "fold_notes"],
                 name="split_patients",
             ),
             GroupedNode(
-                with_mask_labels, ["folds", "mask_labels"], "folds_rev3", name="relabel_folds"
+                with_mask_labels,
+                ["folds", "mask_labels", "revised_labels"],
+                "folds_rev3",
+                name="relabel_folds",
             ),
             GroupedNode(
                 with_mask_labels,
-                ["folds_test", "mask_labels"],
+                ["folds_test", "mask_labels", "revised_labels"],
                 "folds_test_rev3",
                 name="relabel_folds_test",
             ),

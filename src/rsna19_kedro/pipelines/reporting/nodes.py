@@ -41,9 +41,10 @@ FIGURES = (
 
 def count_data(
     slice_index: pd.DataFrame, volume_index: pd.DataFrame, folds: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Count slices, studies and patients of each fold, and values of the header tags."""
-    return statistics.fold_statistics(folds), statistics.tag_statistics(slice_index, volume_index)
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Count slices, studies and patients per fold, and header tags; correlate the classes."""
+    tags = statistics.tag_statistics(slice_index, volume_index)
+    return statistics.fold_statistics(folds), tags, statistics.class_correlations(folds)
 
 
 def plot_folds(fold_statistics: pd.DataFrame) -> bytes:
@@ -125,6 +126,7 @@ def summarise(
     level1_oof: pd.DataFrame,
     test_slices: pd.DataFrame,
     submission_average: pd.DataFrame,
+    fold_notes: list[str],
     parameters: ReportingParameters,
 ) -> dict[str, Any]:
     """Gather the main numbers, for the page and for a machine to read."""
@@ -141,6 +143,7 @@ def summarise(
         "reason": str(level2_choice["reason"]),
         "test_slices": len(test_slices),
         "submission_rows": len(submission_average),
+        "fold_notes": fold_notes,
     }
 
 
@@ -208,6 +211,7 @@ def compose_report(
     report_summary: dict[str, Any],
     fold_statistics: pd.DataFrame,
     tag_statistics: pd.DataFrame,
+    class_correlations: pd.DataFrame,
     training_histories: pd.DataFrame,
     first_level_metrics: pd.DataFrame,
     level2_scores: pd.DataFrame,
@@ -226,6 +230,7 @@ def compose_report(
         report_summary: Main numbers.
         fold_statistics: Counts a fold.
         tag_statistics: Counts of header tags.
+        class_correlations: Correlations of the classes over slices.
         training_histories: Validations of all models and folds.
         first_level_metrics: Metrics a model and class.
         level2_scores: Candidates and references with their scores.
@@ -247,6 +252,7 @@ def compose_report(
         windows=parameters.windows,
         fold_statistics=page.records(fold_statistics),
         tag_statistics=page.tag_tables(tag_statistics),
+        class_correlations=page.records(class_correlations),
         training=page.training_table(training_histories),
         metrics=page.metric_tables(first_level_metrics),
         scores=candidate_tables(

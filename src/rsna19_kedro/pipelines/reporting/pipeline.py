@@ -39,7 +39,7 @@ def _data_nodes() -> list[Node]:
         _node(
             nodes.count_data,
             ["slice_index", "volume_index", "folds"],
-            ["fold_statistics", "tag_statistics"],
+            ["fold_statistics", "tag_statistics", "class_correlations"],
         ),
         _node(nodes.plot_folds, "fold_statistics", "fold_figure"),
         _node(nodes.plot_scanner, ["slice_index", "volume_index"], "scanner_figure"),
@@ -72,10 +72,12 @@ def _second_level_nodes() -> list[Node]:
 
 def _end_nodes() -> list[Node]:
     summary = ["stacked_oof", *SECOND_LEVEL, "level1_oof", "test_slices", "submission_average"]
+    summary.append("fold_notes")
     tables = [
         "report_summary",
         "fold_statistics",
         "tag_statistics",
+        "class_correlations",
         "training_histories",
         "first_level_metrics",
         "level2_scores",
