@@ -5,6 +5,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from signal import SIGINT
 from typing import Any
 
 import click
@@ -73,6 +74,8 @@ def _with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
             return callback(*args, **kwargs)
         except (InputError, ParameterValidationError, DatasetError) as error:
             raise click.ClickException(_message(error)) from error
+        except KeyboardInterrupt as stop:  # The runner has said what is kept and how to resume.
+            raise SystemExit(getattr(stop, "status", 128 + SIGINT)) from None
 
     return wrapper
 

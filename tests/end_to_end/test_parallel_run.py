@@ -77,7 +77,7 @@ def test_killed_in_volume_prep_and_in_training_and_finished_by_two_workers(
 
     result = run_command(empty_project, "--only-missing-outputs", "--runner-params", "cpus=2")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "goes on from phase" in result.stdout
+    assert "resumes in phase" in result.stdout
     assert "On Ray (cpus=2): 2 CPU slots, 1 thread a worker" in result.stdout
     assert "data/08_reporting/report.html" in result.stdout, "hooks around the run work"
     assert "clf2Dc_resnet34_3x3.fold_2.train | " in result.stdout, "logs name their node"
@@ -138,7 +138,7 @@ def test_two_logical_gpus_make_them_too_and_a_training_whose_worker_is_killed_go
     text = log.read_text()
     assert "2 logical GPUs" in text
     assert "its worker died" in text
-    assert "goes on from phase_" in text
+    assert "resumes in phase" in text
     assert "VR.UI" not in text
     assert source.is_file(), "hooks around nodes that keep notes are called"
     assert (model / "checkpoint.safetensors").stat().st_mtime_ns > before

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from signal import SIGTERM
 from typing import Any
 
 from kedro.io import CatalogProtocol
@@ -10,6 +11,7 @@ from kedro.runner import SequentialRunner
 
 from rsna19_kedro.runners.machine import RunnerOptions, check_reachable, choose_mode
 from rsna19_kedro.runners.persistence import check_persistent, remove_file
+from rsna19_kedro.runners.stops import handled, terminate
 from rsna19_kedro.runners.summary import how_to_go_on
 from rsna19_kedro.scope import ANCESTOR_TAG
 
@@ -74,8 +76,8 @@ class GPURunner(SequentialRunner):
                 check_reachable(self.options.address)
         return super().run(pipeline, catalog, hook_manager, run_id, only_missing_outputs)
 
-    # The three methods below are private in Kedro. ``_run`` is what its documentation tells a
-    # runner to implement. The other two have no public counterpart: Kedro's choice of missing
+    # The methods below but one are private in Kedro. ``_run`` is what its documentation tells a
+    # runner to implement. The others have no public counterpart: Kedro's choice of missing
     # nodes keeps tables whose input is made anew, and its advice after a failure omits the
     # options that the command had.
 
@@ -89,14 +91,34 @@ class GPURunner(SequentialRunner):
         before_nodes_run = getattr(hook_manager.hook, "before_nodes_run", None)
         if before_nodes_run is not None:
             before_nodes_run(pipeline=pipeline)
-        if not self.on_ray:
-            logger.info("In order in this process: %s", self.reason)
-            super()._run(pipeline, catalog, hook_manager, run_id)
-            return
-        from rsna19_kedro.runners.ray_run import RayRun
+        with handled(SIGTERM, terminate):
+            if not self.on_ray:
+                self._run_in_sequence(pipeline, catalog, hook_manager, run_id)
+                return
+            from rsna19_kedro.runners.ray_run import RayRun
 
-        run = RayRun(pipeline, catalog, hook_manager, self.options, run_id, self._is_async)
-        run.run(self.reason)
+            run = RayRun(pipeline, catalog, hook_manager, self.options, run_id, self._is_async)
+            run.run(self.reason)
+
+    def _run_in_sequence(
+        self, pipeline: Pipeline, catalog: CatalogProtocol, *arguments: Any
+    ) -> None:
+        logger.info("In order in this process: %s", self.reason)
+        self._done = set[str]()
+        try:
+            super()._run(pipeline, catalog, *arguments)
+        except KeyboardInterrupt:
+            left = [node.name for node in pipeline.nodes if node.name not in self._done]
+            logger.warning(
+                "Stopped: %d of %d nodes are done. Resume with:\n  %s",
+                *(len(self._done), len(pipeline.nodes), how_to_go_on(pipeline, left, catalog)),
+            )
+            raise
+
+    def _release_datasets(self, node: Node, *arguments: Any) -> None:
+        """Count a finished node: Kedro calls this method after each and nothing else."""
+        self._done.add(node.name)
+        super()._release_datasets(node, *arguments)
 
     def _suggest_resume_scenario(
         self, pipeline: Pipeline, done_nodes: Iterable[Node], catalog: CatalogProtocol

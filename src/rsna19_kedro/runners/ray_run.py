@@ -5,7 +5,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from signal import SIGTERM, default_int_handler
 from typing import Any
 
 import ray
@@ -20,7 +19,7 @@ from rsna19_kedro.runners.facts import save_schedule
 from rsna19_kedro.runners.machine import RunnerOptions, Slots
 from rsna19_kedro.runners.needs import needs_of
 from rsna19_kedro.runners.pool import Pool, pack
-from rsna19_kedro.runners.ray_session import RaySession, handled
+from rsna19_kedro.runners.ray_session import RaySession
 from rsna19_kedro.runners.schedule import Schedule
 from rsna19_kedro.runners.summary import failure_text, how_to_go_on
 from rsna19_kedro.runners.worker import NodeRun, Setup
@@ -71,8 +70,7 @@ class RayRun:
         if not self.pipeline.nodes:
             return
         started = time.monotonic()
-        # Batch systems send SIGTERM: it does what Ctrl-C does.
-        with handled(SIGTERM, default_int_handler), RaySession(self.options) as self.session:
+        with RaySession(self.options) as self.session:
             slots = self.slots = self.session.slots
             self.needs = needs_of(self.pipeline.nodes, self.catalog, gpus=slots.gpus > 0)
             _check_slots(self.needs, slots, self.options)

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import ray
 
 from rsna19_kedro.errors import InputError, ParameterError
 from rsna19_kedro.runners.machine import RunnerOptions, Slots, local_slots
+from rsna19_kedro.runners.stops import handled
 
 # Ray's shared memory: nodes hand over files, so that only small answers go through it.
 _OBJECT_STORE_BYTES = 100 * 1024**2
@@ -113,27 +113,6 @@ class RaySession:
                     (self.folder / _KEEP).touch()
                 else:
                     shutil.rmtree(self.folder, ignore_errors=True)
-
-
-@contextmanager
-def handled(number: signal.Signals, handler: Any = None) -> Iterator[None]:
-    """Handle a signal by another function inside this block, and as before after it.
-
-    Outside of the main thread, which alone may set handlers, nothing changes.
-
-    Args:
-        number: The signal.
-        handler: As for ``signal.signal``; ``None`` leaves the one that is set, and undoes what
-            the block sets.
-    """
-    before = signal.getsignal(number)
-    try:
-        with suppress(ValueError, TypeError):
-            signal.signal(number, handler or before)
-        yield
-    finally:
-        with suppress(ValueError, TypeError):
-            signal.signal(number, before)
 
 
 def _remove_abandoned(base: Path) -> None:
