@@ -127,13 +127,14 @@ def test_an_error_of_the_reader_reaches_the_caller() -> None:
         list(ahead(broken()))
 
 
-def test_keys_stay(checkpoint, parts, tmp_path) -> None:
+def test_keys_stay(checkpoint, tmp_path) -> None:
     store, folds, _ = disk_volumes(tmp_path / "v", studies=2)
     recipe = base_recipe("resnet18_400", input={"crop_px": SIDE_PX}, variants=["normal"])
-    table = predict_oof(checkpoint, store, folds, recipe, SETTINGS, 1, parts.parent)
+    table = predict_oof(checkpoint, store, folds, recipe, SETTINGS, 1, tmp_path)
     assert list(table.columns) == [*KEYS, "model", "fold", "tta", *PREDICTIONS]
     assert set(table["study_id"]) == {"ID_s1"}
     # They stay until the table is saved: a kill in between loses neither.
+    parts = tmp_path / "oof_parts"
     assert list(parts.glob("*.parquet"))
     TableDataset(filepath=str(tmp_path / "oof.parquet"), clears=parts.name).save(table)
     assert not list(parts.iterdir())
