@@ -115,10 +115,12 @@ class GPURunner(SequentialRunner):
             )
             raise
 
-    def _release_datasets(self, node: Node, *arguments: Any) -> None:
-        """Count a finished node: Kedro calls this method after each and nothing else."""
+    def _release_datasets(  # type: ignore[override]
+        self, node: Node, catalog: CatalogProtocol, load_counts: Any, pipeline: Pipeline
+    ) -> None:
+        """Count a finished node: of the runner's methods, Kedro calls only this one (static there) after each."""
         self._done.add(node.name)
-        super()._release_datasets(node, *arguments)
+        super()._release_datasets(node, catalog, load_counts, pipeline)
 
     def _suggest_resume_scenario(
         self, pipeline: Pipeline, done_nodes: Iterable[Node], catalog: CatalogProtocol

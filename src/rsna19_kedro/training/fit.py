@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import pickle
 import re
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ def train_model(job: TrainingJob) -> Trained:
         if several:
             # As bytes: tensors among the arguments would go through shared memory, which is small
             # in containers.
-            fabric.launch(_train_pickled, pickle.dumps(job))
+            fabric.launch(partial(_train_pickled, pickled_job=pickle.dumps(job)))
         else:
             train_phases(fabric, job)
     except ProcessException as error:
@@ -59,8 +60,8 @@ def train_model(job: TrainingJob) -> Trained:
     return Trained(state.best_weights or state.network, state.history)
 
 
-def _train_pickled(fabric: Fabric, job: bytes) -> None:
-    train_phases(fabric, pickle.loads(job))
+def _train_pickled(fabric: Fabric, pickled_job: bytes) -> None:
+    train_phases(fabric, pickle.loads(pickled_job))
 
 
 def train_phases(fabric: Fabric, job: TrainingJob) -> None:

@@ -83,7 +83,7 @@ class PhaseLoop:
         """
         model = self.fabric.setup_module(self.network)
         model.mark_forward_method("outputs")
-        optimizer = self.fabric.setup_optimizers(
+        optimizer: Any = self.fabric.setup_optimizers(
             make_optimizer(self.phase, self.network, fused=self.job.precision == "32-true")
         )
         if self.path.is_file():
@@ -143,7 +143,7 @@ class PhaseLoop:
             self._check(before)
             before = [_Step(step, rate, losses[-1], batch)]
         self._check(before)
-        return float(self.fabric.all_reduce(torch.stack(losses).mean(), reduce_op="mean"))
+        return float(self._mean_over_devices(torch.stack(losses).mean()))
 
     def _draws(self, count: int, seed: int, unit: Unit) -> Draws:
         """Random changes of this device's samples, drawn for the batch of all devices."""
@@ -185,12 +185,17 @@ class PhaseLoop:
             loss = logits.sum() * 0  # Every device has the same graph, with masks or without.
         return self._over_devices(loss, masked)
 
+    def _mean_over_devices(self, value: Tensor) -> Tensor:
+        mean = self.fabric.all_reduce(value, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
+
     def _over_devices(self, mean: Tensor, counted: Tensor) -> Tensor:
         """Weight a device's mean so that the mean over devices is that over all their samples."""
         if self.fabric.world_size == 1:
             return mean
         number = counted.sum().float()
-        everyone = self.fabric.all_reduce(number.clone(), reduce_op="mean")
+        everyone = self._mean_over_devices(number.clone())
         return mean * (number / everyone.clamp(min=1 / self.fabric.world_size))
 
     def _check(self, steps: list[_Step]) -> None:
@@ -238,7 +243,11 @@ class PhaseLoop:
                     self.network, [slices[None]], air, centre_only=unit.single_slice
                 )
                 metrics.update(self.network.classify(maps).logits[0, slice_nums], labels)
-        row = {"phase": self.name, "epoch": unit.epoch_end, "step": unit.first_step + unit.batches}
+        row: dict[str, Any] = {
+            "phase": self.name,
+            "epoch": unit.epoch_end,
+            "step": unit.first_step + unit.batches,
+        }
         row |= {"learning_rate": rate, "train_loss": train_loss, **metrics.compute()}
         self.state.history.append(row)
         self.report.validation(row)

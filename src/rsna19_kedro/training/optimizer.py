@@ -15,15 +15,14 @@ def make_optimizer(phase: Phase, network: SliceNetwork, *, fused: bool) -> Optim
         network: All of its parameters are handed over, frozen ones too.
         fused: Whether AdamW may use its fused implementation.
     """
-    weights, options = network.parameters(), {"lr": phase.learning_rate}
-    options["weight_decay"] = phase.weight_decay
+    weights, rate, decay = network.parameters(), phase.learning_rate, phase.weight_decay
     match phase.optimizer:
         case "adam":
-            return Adam(weights, **options, decoupled_weight_decay=True)
+            return Adam(weights, lr=rate, weight_decay=decay, decoupled_weight_decay=True)
         case "radam":
-            return RAdam(weights, **options, decoupled_weight_decay=True)
+            return RAdam(weights, lr=rate, weight_decay=decay, decoupled_weight_decay=True)
         case "adamw":
-            return AdamW(weights, **options, fused=fused)
+            return AdamW(weights, lr=rate, weight_decay=decay, fused=fused)
 
 
 def freeze_encoder(network: SliceNetwork, frozen: bool, *, train_norms: bool = False) -> None:

@@ -28,6 +28,7 @@ class TrainingReport(ExitStack):
     ) -> None:
         super().__init__()
         self._title, self._phase, self._batches = title, phase, batches
+        self._text = title
         self._logs, self._show, self._validation = logs, show, ""
 
     def __enter__(self) -> Self:
@@ -50,9 +51,9 @@ class TrainingReport(ExitStack):
         """
         curve = done % _CURVE_EVERY == 1
         if self._bar is not None:
-            text = f"{self._title} lr {rate:.0e} loss {loss:.3f}{self._validation}"
-            changed = {"description": text} if curve else {}
-            self._bar.update(self._task, completed=done, **changed)
+            if curve:
+                self._text = f"{self._title} lr {rate:.0e} loss {loss:.3f}{self._validation}"
+            self._bar.update(self._task, completed=done, description=self._text)
         if curve:
             self._curves(done, train_loss=loss, learning_rate=rate)
 
@@ -63,5 +64,6 @@ class TrainingReport(ExitStack):
         self._curves(row["step"], **finite)
 
     def _curves(self, step: int, **values: float) -> None:
-        for name, value in values.items() if self._writer is not None else ():
-            self._writer.add_scalar(f"{self._phase}/{name}", value, step)
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{self._phase}/{name}", value, step)

@@ -191,7 +191,8 @@ class SampleReader:
     ) -> None:
         self.table, self.masks = fold.train, fold.masks
         self.window, self.single_window, self.run_slices = window, single_window, run_slices
-        self._source, self._air = reduced or (fold.store, AIR_HU)
+        self._source: VolumeStore | ReducedStore = reduced[0] if reduced else fold.store
+        self._air = reduced[1] if reduced else float(AIR_HU)
         self._dtype = torch.float32 if reduced else torch.int16
         self._shape = self._source.shape(self.table.study_ids[0])[1:]
         self._labels = self.table.labels_by_study()

@@ -42,5 +42,6 @@ def split_patients(
     if params.given is None:
         return folds.split_patients(labelled, params.seed)
     path = params.given.expanduser()
-    given = read_given_folds(path, labelled, params.columns, accept_leaks=params.accept_leaks)
+    columns = {str(name): column for name, column in params.columns.items()}
+    given = read_given_folds(path, labelled, columns, accept_leaks=params.accept_leaks)
     return folds.take_given_folds(labelled, given)
