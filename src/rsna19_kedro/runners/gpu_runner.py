@@ -118,7 +118,7 @@ class GPURunner(SequentialRunner):
     def _release_datasets(  # type: ignore[override]
         self, node: Node, catalog: CatalogProtocol, load_counts: Any, pipeline: Pipeline
     ) -> None:
-        """Count a finished node: of the runner's methods, Kedro calls only this one (static there) after each."""
+        """Count a finished node: the only method, static in Kedro, that is called after each."""
         self._done.add(node.name)
         super()._release_datasets(node, catalog, load_counts, pipeline)
 
