@@ -36,6 +36,18 @@ def toy(
     return Node(work, list(inputs) or None, name, name=f"make_{name}", tags={"gpu"} if gpu else ())
 
 
+def meet(folder: Path, number: int) -> Callable[[], None]:
+    """An act that waits until so many nodes of the same act run, or ran: workers start slowly."""
+
+    def wait() -> None:
+        (folder / f"met_{os.getpid()}").touch()
+        deadline = time.monotonic() + 60
+        while len(list(folder.glob("met_*"))) < number and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    return wait
+
+
 def toy_catalog(folder: Path, pipeline: Pipeline, runner: dict[str, Any] | None = None) -> Any:
     """Every dataset a file in the folder; the schedule too."""
     datasets: dict[str, Any] = {

@@ -73,7 +73,7 @@ def test_killed_in_volume_prep_and_in_training_and_finished_by_two_workers(
     assert not index.exists()
 
     models = data / "06_models"
-    _kill_when(empty_project, lambda: any(models.glob("resnet18_400/*/resume/phase_0.ckpt")))
+    _kill_when(empty_project, lambda: any(models.glob("*/*/resume/phase_0.ckpt")))
     assert {path: path.stat().st_mtime_ns for path in done} == done, "finished studies were redone"
 
     result = run_command(empty_project, "--only-missing-outputs", "--runner-params", "cpus=2")
@@ -94,7 +94,8 @@ def test_killed_in_volume_prep_and_in_training_and_finished_by_two_workers(
     starts = table.set_index("node")["start"]
     for fold in range(5):
         parent, child = (f"clf2Dc_resnet34_{name}.fold_{fold}.train" for name in ("3c", "3x3"))
-        assert ends[parent] <= starts[child]
+        if parent in ends and child in starts:  # Not done before the kill.
+            assert ends[parent] <= starts[child]
 
 
 def _workers(title: str) -> list[int]:

@@ -102,6 +102,7 @@ def _inputs(models: tuple[str, ...], candidates: tuple[str, ...]) -> dict[str, A
             slices=SLICES, tilt_deg=12.0, slice_distance_mm=5.0, alignment="aligned"
         ),
         "folds": folds,
+        "fold_notes": ["Given folds: 5fold.csv"],
         "test_slices": slices[list(KEYS)].head(9),
         "level1_oof": level1,
         "level2_oof": level2,

@@ -19,7 +19,7 @@ from kedro.pipeline import Pipeline
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.runners import GPURunner
 from rsna19_kedro.runners.machine import RunnerOptions
-from toy_graphs import most_at_once, notes, toy, toy_catalog
+from toy_graphs import meet, most_at_once, notes, toy, toy_catalog
 
 pytest.importorskip("ray", reason="Ray is not installed (.[cluster])")
 
@@ -44,8 +44,8 @@ def test_two_gpus_and_a_cpu_slot_are_shared_as_they_should(
     pipeline = Pipeline(
         [
             toy("root"),
-            *(toy(name, "root", seconds=0.5, gpu=True) for name in cards),
-            *(toy(f"c{number}", "root", seconds=1.3) for number in range(3)),
+            *(toy(name, "root", seconds=0.5, gpu=True, act=meet(tmp_path, 3)) for name in cards),
+            *(toy(f"c{n}", "root", seconds=1.3, act=meet(tmp_path, 3)) for n in range(3)),
             toy("end", *cards),
         ]
     )
@@ -89,7 +89,7 @@ def test_small_nodes_share_a_card_and_a_node_that_dies_runs_again(
     halves = [f"half{number}" for number in range(4)]
     pipeline = Pipeline(
         [
-            *(toy(name, seconds=0.6, gpu=True) for name in halves),
+            *(toy(name, seconds=0.6, gpu=True, act=meet(tmp_path, 2)) for name in halves),
             toy("whole", gpu=True, seconds=0.6, act=print_a_line),
             toy("mortal", act=die_once),
             toy("after", "mortal"),
