@@ -13,8 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.training.plan import is_frozen, plan_phase
+from rsna19_kedro.training.plan import plan_phase
 from rsna19_kedro.training.recipe import Recipe
+from rsna19_kedro.training.schedules import is_frozen
 
 SLICES, STUDIES = 540_000, 15_624
 PEAK_TFLOPS = {"T4": 8.1, "RTX 3090": 35.6, "A100": 156, "H100": 495}

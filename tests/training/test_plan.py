@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.training.plan import (
-    is_frozen,
-    learning_rate,
-    plan_phase,
-    run_starts,
-    unit_samples,
-)
+from rsna19_kedro.training.plan import plan_phase, run_starts, unit_samples
 from rsna19_kedro.training.recipe import Phase
+from rsna19_kedro.training.schedules import is_frozen, learning_rate
 
 
 def test_curriculum_doubles_the_batch_of_single_slices() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from recipes import base_recipe
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.training.plan import is_frozen, learning_rate, plan_phase
+from rsna19_kedro.training.plan import plan_phase
+from rsna19_kedro.training.schedules import is_frozen, learning_rate
 
 SLICES = 540_000  # Round numbers near those of four folds of stage 1.
 STUDIES = 15_624

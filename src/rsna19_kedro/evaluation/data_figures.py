@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.evaluation.statistics import ALL_FOLDS
+from rsna19_kedro.evaluation.data_counts import ALL_FOLDS
 from rsna19_kedro.evaluation.style import ACCENT, INK, new_figure, note, report_style
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def draw_folds(fold_statistics: pd.DataFrame) -> Figure:
     """Draw the share of positive slices of each class in each fold.
 
     Args:
-        fold_statistics: As :func:`rsna19_kedro.evaluation.statistics.fold_statistics` counts.
+        fold_statistics: As :func:`rsna19_kedro.evaluation.data_counts.fold_statistics` counts.
 
     Returns:
         Six small panels, one a class; the line across is the share over all folds.

@@ -26,9 +26,10 @@ from rsna19_kedro.training.batches import reader_threads, unit_batches, validati
 from rsna19_kedro.training.job import TrainingJob
 from rsna19_kedro.training.metrics import ValidationMetrics
 from rsna19_kedro.training.optimizer import freeze_encoder, make_optimizer
-from rsna19_kedro.training.plan import Unit, is_frozen, learning_rate
+from rsna19_kedro.training.plan import Unit
 from rsna19_kedro.training.report import TrainingReport
 from rsna19_kedro.training.samples import Batch, SampleReader
+from rsna19_kedro.training.schedules import is_frozen, learning_rate
 from rsna19_kedro.training.state import PhaseState, cpu_copy, state_path
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.ensemble.level1 import model_names, prediction_columns
-from rsna19_kedro.evaluation import page, statistics
+from rsna19_kedro.evaluation import data_counts, page
 from rsna19_kedro.evaluation import worst_slices as errors
 from rsna19_kedro.evaluation.curves import STACKED, draw_calibration, draw_roc
 from rsna19_kedro.evaluation.data_figures import draw_folds, draw_scanner
@@ -43,8 +43,8 @@ def count_data(
     slice_index: pd.DataFrame, volume_index: pd.DataFrame, folds: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Count slices, studies and patients per fold, and header tags; correlate the classes."""
-    tags = statistics.tag_statistics(slice_index, volume_index)
-    return statistics.fold_statistics(folds), tags, statistics.class_correlations(folds)
+    tags = data_counts.tag_statistics(slice_index, volume_index)
+    return data_counts.fold_statistics(folds), tags, data_counts.class_correlations(folds)
 
 
 def plot_folds(fold_statistics: pd.DataFrame) -> bytes:

@@ -1,7 +1,7 @@
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.evaluation.statistics import fold_statistics, tag_statistics
+from rsna19_kedro.evaluation.data_counts import fold_statistics, tag_statistics
 
 
 def _slices(study: str, patient: str, fold: int, positives: list[list[str]]) -> pd.DataFrame:
