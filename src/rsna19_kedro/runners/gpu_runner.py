@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from signal import SIGTERM
 from typing import Any
 
 from kedro.io import CatalogProtocol
@@ -11,7 +10,7 @@ from kedro.runner import SequentialRunner
 
 from rsna19_kedro.runners.machine import RunnerOptions, check_reachable, choose_mode
 from rsna19_kedro.runners.persistence import check_persistent, remove_file
-from rsna19_kedro.runners.stops import handled, terminate
+from rsna19_kedro.runners.stops import ended_by_sigterm
 from rsna19_kedro.runners.summary import how_to_go_on
 from rsna19_kedro.scope import ANCESTOR_TAG
 
@@ -91,7 +90,7 @@ class GPURunner(SequentialRunner):
         before_nodes_run = getattr(hook_manager.hook, "before_nodes_run", None)
         if before_nodes_run is not None:
             before_nodes_run(pipeline=pipeline)
-        with handled(SIGTERM, terminate):
+        with ended_by_sigterm():
             if not self.on_ray:
                 self._run_in_sequence(pipeline, catalog, hook_manager, run_id)
                 return

@@ -12,15 +12,6 @@ class Terminated(KeyboardInterrupt):
     status = 128 + signal.SIGTERM
 
 
-def terminate(*_: object) -> None:
-    """Handle SIGTERM.
-
-    Raises:
-        Terminated: Always.
-    """
-    raise Terminated
-
-
 @contextmanager
 def handled(number: signal.Signals, handler: Any = None) -> Iterator[None]:
     """Handle a signal by another function inside this block, and as before after it.
@@ -40,3 +31,21 @@ def handled(number: signal.Signals, handler: Any = None) -> Iterator[None]:
     finally:
         with suppress(ValueError, TypeError):
             signal.signal(number, before)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """End this block by ``Terminated`` when SIGTERM arrives."""
+    received = []
+
+    def terminate(*_: object) -> None:
+        received.append(True)
+        raise Terminated
+
+    try:
+        with handled(signal.SIGTERM, terminate):
+            yield
+    except KeyboardInterrupt as stop:  # Ray turns whatever a handler raises into a plain one.
+        if received and not isinstance(stop, Terminated):
+            raise Terminated from stop
+        raise
