@@ -79,7 +79,7 @@ def ways(folder: Path, names: list[str]) -> dict[str, Callable[[], object]]:
 
     def index() -> object:
         rows = read_headers(folder, names)
-        return number_slices(headers_table([{**row, "subset": "train"} for row in rows]))
+        return number_slices(headers_table([{**row, "subset": "train"} for row in rows]), folder)
 
     return {
         "pydicom, with pixels": values,

@@ -35,7 +35,7 @@ CROP_PX = 400
 def index(folder: Path, files: list[str]) -> pd.DataFrame:
     """The slice index of some files."""
     rows = [{**row, "subset": "train"} for row in read_headers(folder, files)]
-    table = number_slices(headers_table(rows))
+    table = number_slices(headers_table(rows), folder)
     return table[table["slice_num"].notna()]
 
 

@@ -178,7 +178,7 @@ def real_volumes(folder: Path) -> list[np.ndarray]:
     """Prepared volumes of the studies in a folder of DICOM."""
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     rows = [{**row, "subset": "train"} for row in read_headers(folder, files)]
-    table = number_slices(headers_table(rows))
+    table = number_slices(headers_table(rows), folder)
     placed = table[table["slice_num"].notna()]
     return [prepare_study(slices, folder, 400)[0] for _, slices in placed.groupby("study_id")]
 

@@ -18,7 +18,7 @@ def index_of(raw: Path) -> pd.DataFrame:
     """Slice index; studies whose name begins with t are for testing."""
     files = sorted(str(path.relative_to(raw)) for path in raw.rglob("*.dcm"))
     table = number_slices(
-        headers_table([{**row, "subset": "train"} for row in read_headers(raw, files)])
+        headers_table([{**row, "subset": "train"} for row in read_headers(raw, files)]), raw
     )
     test = table["study_id"].str.startswith("t")
     return table.assign(subset=table["subset"].mask(test, "test2"))

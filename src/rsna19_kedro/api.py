@@ -66,19 +66,23 @@ def predict_study(
         store = VolumeStore(Path(folder))
         if isinstance(source, np.ndarray):
             store.write("study", _checked(source), {})
+            study_id = "study"
         else:
-            _, _, found = prepare_new_studies(Path(source).expanduser(), store)
-            if found["predicted"] > 1 or found["failed"]:
+            findings = prepare_new_studies(Path(source).expanduser(), store).findings
+            studies = findings["studies"]
+            failed = sum(study["failed"] is not None for study in studies)
+            if len(studies) > 1 or failed:
                 raise SourceError(
-                    f"{source} holds {found['predicted']} studies that can be predicted and "
-                    f"{len(found['failed'])} that cannot; predict_study takes one. For several: "
+                    f"{source} holds {len(studies) - failed} studies that can be predicted and "
+                    f"{failed} that cannot; predict_study takes one. For several: "
                     "kedro run --pipelines new_study --params source=PATH"
                 )
+            study_id = studies[0]["study_id"]
         (name,) = store.study_ids()
         level2 = None if fast else Path(checkpoints) / "level2"
         options = settings or PredictionSettings()
         (result,) = predict_prepared(store, [name], members, level2, options, one_variant=fast)
-        return replace(result, hu=store.read(name))
+        return replace(result, study_id=study_id, hu=store.read(name))
 
 
 def _checked(hu: np.ndarray) -> np.ndarray:

@@ -3,16 +3,20 @@
 import os
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines, settings
 from kedro.utils import find_kedro_project
+from pluggy import PluginManager
 
+from rsna19_kedro.prediction.output_folder import check_output, default_output
 from rsna19_kedro.scope import GLOBAL_KEYS, Scope, check_runtime_params, resolve_scope
 
 _PACKAGE = "rsna19_kedro"
 _session_scope: Scope | None = None
+_default_outputs: WeakKeyDictionary[PluginManager, str] = WeakKeyDictionary()
 
 
 class ScopedContext(KedroContext):
@@ -27,6 +31,11 @@ class ScopedContext(KedroContext):
         super().__init__(*args, **kwargs)
         global _session_scope  # noqa: PLW0603 - Kedro's registry is per process, so is this
         runtime = dict(self.config_loader.runtime_params or {})
+        if "source" in runtime:
+            # Kedro makes several contexts in a session, with one hook manager: one name for all.
+            default = _default_outputs.setdefault(self._hook_manager, default_output(runtime))
+            runtime["output"] = check_output(runtime.get("output", default))
+            self.config_loader.runtime_params = runtime
         check_runtime_params(runtime, _parameter_keys(self.config_loader))
         _session_scope = resolve_scope(_globals(self.config_loader), runtime)
         pipelines.configure(f"{_PACKAGE}.pipeline_registry")

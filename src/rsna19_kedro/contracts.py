@@ -30,6 +30,9 @@ PREDICTIONS: Final = tuple(f"pred_{name}" for name in CLASSES)
 AREAS: Final = tuple(f"area_{name}" for name in (*CLASSES[:5], "unclassified", "any"))
 """Columns that models with predicted masks add: a mask's share of the input, float32 in 0..1."""
 
+PHANTOM_MARKER: Final = "phantoms.json"
+"""File that marks a folder of raw data as finished phantoms; written last."""
+
 N_FOLDS: Final = 5
 FOLDS: Final = tuple(range(N_FOLDS))
 

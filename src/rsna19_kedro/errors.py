@@ -37,9 +37,9 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def counted(number: int, what: str) -> str:
-    """``1 slice``, ``2 slices``."""
-    return f"{number} {what}" + "s" * (number != 1)
+def counted(number: int, one: str, several: str = "") -> str:
+    """``1 slice``, ``2 slices``; ``2 studies`` with a plural of its own."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

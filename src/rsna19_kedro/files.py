@@ -37,3 +37,20 @@ def empty_folder(folder: Path) -> None:
     """Remove all that a folder holds; one that is not there is empty."""
     for path in folder.iterdir() if folder.is_dir() else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def walk_files(folder: Path) -> Iterator[str]:
+    """Paths of all files below a folder, through links to folders, each folder once.
+
+    Files and folders whose names begin with a dot are left out.
+    """
+    seen = {os.path.realpath(folder)}
+    for parent, subfolders, names in os.walk(folder, followlinks=True):
+        entered = []
+        for name in sorted(subfolders):
+            target = os.path.realpath(os.path.join(parent, name))
+            if not name.startswith(".") and target not in seen:  # Links may lead in a circle.
+                seen.add(target)
+                entered.append(name)
+        subfolders[:] = entered
+        yield from (os.path.join(parent, name) for name in names if not name.startswith("."))

@@ -3,8 +3,9 @@
 from typing import Any
 
 from rsna19_kedro.context import ScopedContext
-from rsna19_kedro.hooks.earlier_results import FreshNewStudy, OneSource
+from rsna19_kedro.hooks.earlier_results import OneSource
 from rsna19_kedro.hooks.need_every_fold import NeedEveryFold
+from rsna19_kedro.hooks.new_study_run import NewStudyRun
 from rsna19_kedro.hooks.result_summary import ResultSummary
 from rsna19_kedro.hooks.run_log import NodeProgress, QuietLogs
 
@@ -13,7 +14,7 @@ HOOKS = (
     QuietLogs(),
     NeedEveryFold(),
     OneSource(),
-    FreshNewStudy(),
+    NewStudyRun(),
     NodeProgress(),
     ResultSummary(),
 )

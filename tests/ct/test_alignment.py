@@ -214,7 +214,7 @@ def tilted_studies(rsna_sample: Path, open_ct: Path) -> list[tuple[Path, pd.Data
     for root in (rsna_sample, open_ct / "ge_tilted_head"):
         files = sorted(str(path.relative_to(root)) for path in root.rglob("*.dcm"))
         rows = [{**row, "subset": "train"} for row in read_headers(root, files)]
-        index = number_slices(headers_table(rows))
+        index = number_slices(headers_table(rows), root)
         tilted = index[index["tilt_deg"].abs() > 0.1]
         studies += [(root, slices) for _, slices in tilted.groupby("study_id")]
     return studies

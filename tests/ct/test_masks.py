@@ -32,7 +32,7 @@ def write_tilted(folder: Path, z_mm: tuple[float, ...]) -> pd.DataFrame:
         )
     files = sorted(path.name for path in folder.glob("*.dcm"))
     rows = [{**row, "subset": "train"} for row in read_headers(folder, files)]
-    return number_slices(headers_table(rows))
+    return number_slices(headers_table(rows), folder)
 
 
 def lps_affine(z_mm: tuple[float, ...]) -> np.ndarray:

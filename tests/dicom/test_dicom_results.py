@@ -1,5 +1,6 @@
 """Structured report and segmentation: read back by other libraries, placed on the images."""
 
+import copy
 import shutil
 import subprocess
 from dataclasses import asdict
@@ -14,23 +15,33 @@ import pytest
 from dicom_factory import write_slice, write_study
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.dicom.headers import read_headers
-from rsna19_kedro.dicom.result_sources import HeatPlace, result_sources
-from rsna19_kedro.dicom.results import FINDINGS, StudyFindings, write_dicom_results
+from rsna19_kedro.dicom.result_sources import HeatPlace, check_refers, file_digest, result_sources
+from rsna19_kedro.dicom.results import (
+    FINDINGS,
+    StudyFindings,
+    structured_report,
+    write_dicom_results,
+)
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
 from rsna19_kedro.dicom.studies import prepare_study
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, SourceError
 
 SIDE = 40
 PLANTED = ("ZZNAME", "ZZNUMBER", "19700203", "ZZACCESSION")
 
 
+def _sources(folder: Path, paths: list[str], *, include_phi: bool) -> list[pydicom.Dataset]:
+    digests = [file_digest(folder / path) for path in paths]
+    return result_sources(folder, paths, digests, include_phi=include_phi).headers
+
+
 def _slices(folder: Path) -> pd.DataFrame:
     files = sorted(path.name for path in folder.iterdir())
     rows = read_headers(folder, tuple(files))
-    return number_slices(headers_table([{**row, "subset": "test2"} for row in rows]))
+    return number_slices(headers_table([{**row, "subset": "test2"} for row in rows]), folder)
 
 
-def _findings(folder: Path, *, include_phi: bool = False) -> StudyFindings:
+def _findings(folder: Path, *, include_phi: bool = False, warning: str = "") -> StudyFindings:
     slices = _slices(folder)
     volume, record = prepare_study(slices, folder, SIDE)
     heat = np.zeros((len(volume), 6, SIDE // 4, SIDE // 4), np.float16)
@@ -38,13 +49,14 @@ def _findings(folder: Path, *, include_phi: bool = False) -> StudyFindings:
     values = np.zeros((len(volume), 6))
     values[1, 4] = values[1, 5] = 0.8
     return StudyFindings(
-        result_sources(folder, slices["path"].tolist(), include_phi=include_phi),
+        _sources(folder, slices["path"].tolist(), include_phi=include_phi),
         values,
         values.max(axis=0),
         heat,
         HeatPlace.from_record(asdict(record), SIDE),
         "mean of 2 models",
         "1.2.3",
+        warning,
     )
 
 
@@ -132,6 +144,33 @@ def test_segmentation_reads_back_on_its_image(study: Path, tmp_path: Path) -> No
     assert plain.pixel_array.shape[-2:] == (48, 44)
 
 
+@pytest.mark.parametrize(
+    ("warning", "series"),
+    [
+        ("Trained on synthetic heads only: a demonstration",) * 2,
+        (
+            "Trained on synthetic heads only: a demonstration (1 of 3 models was trained on them)",
+            "Trained on synthetic heads only: a demonstration (1 of 3...",
+        ),
+        ("It is not recorded what these models were trained on",) * 2,
+        ("", None),
+    ],
+)
+def test_warning_about_the_models_is_in_report_and_segmentation(
+    study: Path, tmp_path: Path, warning: str, series: str | None
+) -> None:
+    for path in write_dicom_results(_findings(study, warning=warning), tmp_path / "out"):
+        description = pydicom.dcmread(path).SeriesDescription
+        assert len(description) <= 64
+        assert description == series or (series is None and "research only" in description)
+    content = hd.sr.srread(tmp_path / "out" / "report.dcm").content
+    comments = [
+        item.TextValue for item in content[0].ContentSequence if item.name.meaning == "Comment"
+    ]
+    assert comments == ([warning] if warning else [])
+    assert len(content.get_image_measurement_groups()) == 8
+
+
 def test_nothing_of_the_patient_unless_asked_for(study: Path, tmp_path: Path) -> None:
     for path in write_dicom_results(_findings(study), tmp_path / "out"):
         content = path.read_bytes()
@@ -143,8 +182,8 @@ def test_nothing_of_the_patient_unless_asked_for(study: Path, tmp_path: Path) ->
 def test_kaggle_names_become_uids_that_stay_the_same(tmp_path: Path) -> None:
     uids = write_study(tmp_path / "in", "ID_study", shape=(48, 44))
     paths = [f"{uid}.dcm" for uid in uids]
-    first = result_sources(tmp_path / "in", paths, include_phi=False)
-    again = result_sources(tmp_path / "in", paths, include_phi=False)
+    first = _sources(tmp_path / "in", paths, include_phi=False)
+    again = _sources(tmp_path / "in", paths, include_phi=False)
     assert all(pydicom.uid.UID(source.SOPInstanceUID).is_valid for source in first)
     assert [s.SOPInstanceUID for s in first] == [s.SOPInstanceUID for s in again]
     assert len({s.SOPInstanceUID for s in first}) == 3
@@ -156,9 +195,9 @@ def test_study_that_no_segmentation_can_refer_to_is_refused(tmp_path: Path) -> N
     write_slice(tmp_path / "b.dcm", shape=(20, 20))
     write_slice(tmp_path / "c.dcm", drop=["ImagePositionPatient"])
     with pytest.raises(InputError, match="2 different sizes"):
-        result_sources(tmp_path, ["a.dcm", "b.dcm"], include_phi=False)
+        _sources(tmp_path, ["a.dcm", "b.dcm"], include_phi=False)
     with pytest.raises(InputError, match="lack ImagePositionPatient"):
-        result_sources(tmp_path, ["a.dcm", "c.dcm"], include_phi=False)
+        _sources(tmp_path, ["a.dcm", "c.dcm"], include_phi=False)
 
 
 def test_without_evidence_there_is_a_report_alone(study: Path, tmp_path: Path) -> None:
@@ -174,8 +213,63 @@ def test_without_evidence_there_is_a_report_alone(study: Path, tmp_path: Path) -
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="Debian's dicom3tools is not there")
 @pytest.mark.parametrize("include_phi", [False, True])
 def test_dciodvfy_finds_no_error(study: Path, tmp_path: Path, include_phi: bool) -> None:
-    for path in write_dicom_results(_findings(study, include_phi=include_phi), tmp_path / "out"):
+    findings = _findings(study, include_phi=include_phi, warning="Trained on something else")
+    for path in write_dicom_results(findings, tmp_path / "out"):
         said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
         lines = (said.stdout + said.stderr).splitlines()
         assert lines
         assert not [line for line in lines if line.startswith("Error")]
+
+
+def test_results_of_another_patient_study_or_image_are_not_written(study: Path, tmp_path) -> None:
+    findings = _findings(study, include_phi=True)
+    made = structured_report(findings)
+    check_refers(made, findings.sources)
+    for name, value in (("PatientID", "Q"), ("StudyInstanceUID", "1.2.3")):
+        wrong = copy.deepcopy(made)
+        setattr(wrong, name, value)
+        with pytest.raises(SourceError, match=f"their {name} is not that of the images"):
+            check_refers(wrong, findings.sources)
+    with pytest.raises(SourceError, match="images that were not predicted"):
+        check_refers(made, findings.sources[2:])
+
+
+def test_files_that_changed_or_mix_patients_have_no_results(study: Path) -> None:
+    paths = sorted(path.name for path in study.iterdir())
+    digests = [file_digest(study / path) for path in paths]
+    with pytest.raises(SourceError, match="a file was changed"):
+        result_sources(study, paths, digests[::-1], include_phi=False)
+    header = pydicom.dcmread(study / paths[0])
+    for name, what in (("PatientID", "2 patients"), ("StudyInstanceUID", "2 studies")):
+        changed = copy.deepcopy(header)
+        setattr(changed, name, "1.9")
+        changed.save_as(study / "other.dcm")
+        with pytest.raises(SourceError, match=f"of {what}"):
+            _sources(study, [*paths[1:], "other.dcm"], include_phi=False)
+    header.save_as(study / "other.dcm")
+    with pytest.raises(SourceError, match="5 images have 4 SOPInstanceUIDs"):
+        _sources(study, [*paths, "other.dcm"], include_phi=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "written", "left_out"),
+    [
+        ({"PatientBirthDate": "00/00/0000"}, ("PatientBirthDate", ""), ["PatientBirthDate"]),
+        ({"StudyDate": "2019.06.01"}, ("StudyDate", "20190601"), []),
+        ({"PatientSex": "male"}, ("PatientSex", ""), ["PatientSex"]),
+        ({"StudyTime": "noon"}, ("StudyTime", ""), ["StudyTime"]),
+        ({"SliceThickness": "6.00000000000000000001"}, ("PatientID", "p"), []),
+    ],
+)
+def test_odd_values_cost_themselves_only(tmp_path: Path, change, written, left_out) -> None:
+    names = ["1.2.3.1", "1.2.3.2"]
+    uids = write_study(tmp_path, "1.2.3", patient="p", names=names, z_mm=(0, 5), change=change)
+    paths = [f"{uid}.dcm" for uid in uids]
+    digests = [file_digest(tmp_path / path) for path in paths]
+    found = result_sources(tmp_path, paths, digests, include_phi=True)
+    assert found.left_out == left_out
+    values = np.zeros((2, 6))
+    place = HeatPlace(np.zeros((2, 2)), SIDE)
+    findings = StudyFindings(found.headers, values, values[0], None, place, "one model", "1")
+    (path,) = write_dicom_results(findings, tmp_path / "out")
+    assert str(pydicom.dcmread(path).get(written[0], "")) == written[1]

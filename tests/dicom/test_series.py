@@ -103,24 +103,24 @@ def test_good_studies_are_prepared_beside_bad_ones(tmp_path, monkeypatch, in_pro
     (source / "note.txt").write_text("a note")
     (source / "head" / "copy.dcm").write_bytes((source / "head" / "head_3.dcm").read_bytes())
     store = VolumeStore(tmp_path / "out")
-    slices, _, findings = prepare_new_studies(source, store, crop_size_px=16)
-    assert store.study_ids() == ["ID_good"]
-    assert slices["slice_num"].tolist() == list(range(10))
-    assert findings["predicted"] == 1
-    assert set(findings["failed"]) == {"ID_mr", "ID_chest"}
-    assert "not a head" in findings["failed"]["ID_chest"]
-    assert "modality MR" in findings["failed"]["ID_mr"]
-    assert findings["problems"] == {"not CT": 10, "not DICOM": 1}
-    assert "1 more files" in findings["remarks"]["ID_good"][0]
-    assert findings["patients"] == {}
+    new = prepare_new_studies(source, store, crop_size_px=16)
+    studies = {study["study_id"]: study for study in new.findings["studies"]}
+    assert store.study_ids() == [f"study_{studies['ID_good']['number']}"]
+    assert new.slices["slice_num"].tolist() == list(range(10))
+    assert {name for name, study in studies.items() if study["failed"]} == {"ID_mr", "ID_chest"}
+    assert "not a head" in studies["ID_chest"]["failed"]
+    assert "modality MR" in studies["ID_mr"]["failed"]
+    assert new.findings["problems"] == {"not CT": 10, "not DICOM": 1}
+    assert "1 more file of" in studies["ID_good"]["remarks"][0]
+    assert len(new.files) == new.findings["files"]
+    assert new.files.dropna(subset="slice_num")["sha256"].str.len().tolist() == [64] * 10
 
 
 def test_images_at_one_position_are_remarked(tmp_path) -> None:
     _series(tmp_path / "in", "again", positions=[0, 5, 5, 10, 15, 20, 25, 30, 30, 30])
-    _, _, findings = prepare_new_studies(
-        tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16
-    )
-    (remarks,) = findings["remarks"].values()
+    new = prepare_new_studies(tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16)
+    (study,) = new.findings["studies"]
+    remarks = study["remarks"]
     assert any("3 of its 10 images lie at the position of another" in text for text in remarks)
 
 
@@ -130,11 +130,11 @@ def test_nothing_to_predict_says_what_was_found(tmp_path) -> None:
         prepare_new_studies(tmp_path / "in", VolumeStore(tmp_path / "out"))
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("hello")
-    with pytest.raises(InputError, match="1 files: not DICOM"):
+    with pytest.raises(InputError, match="1 file: not DICOM"):
         prepare_new_studies(tmp_path / "text", VolumeStore(tmp_path / "out"))
 
 
 def test_open_sample_is_prepared(open_ct: Path, tmp_path) -> None:
-    slices, _, findings = prepare_new_studies(open_ct, VolumeStore(tmp_path))
-    assert findings["predicted"] == 3
-    assert slices.groupby("study_id").size().max() == 28
+    new = prepare_new_studies(open_ct, VolumeStore(tmp_path))
+    assert new.slices.groupby("study_number").size().max() == 28
+    assert new.slices["study_number"].nunique() == 3

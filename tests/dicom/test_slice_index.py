@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.uid import RLELossless
 
 from dicom_factory import tilted, write_slice, write_study
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.slice_index import headers_table, is_truncated, number_slices
+from rsna19_kedro.errors import SourceError
 
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 
@@ -16,7 +18,7 @@ SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 def index(folder: Path, subset: str = "train") -> pd.DataFrame:
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.dcm"))
     rows = read_headers(folder, files)
-    return number_slices(headers_table([{**row, "subset": subset} for row in rows]))
+    return number_slices(headers_table([{**row, "subset": subset} for row in rows]), folder)
 
 
 def numbers(table: pd.DataFrame) -> dict[str, int | None]:
@@ -100,9 +102,43 @@ def test_the_larger_axial_series_of_a_study_is_used(tmp_path: Path):  # quirk 13
 def test_one_patient_a_study(tmp_path: Path):
     write_study(tmp_path, "s", names=tuple("abc"), patient="p")
     write_study(tmp_path, "s", z_mm=(0, 5), names=tuple("de"), patient="q")
-    table = index(tmp_path).set_index("sop_instance_uid")
-    assert table.loc["d", "problem"] == "its study belongs to another patient too, who is used: p"
-    assert table["slice_num"].notna().sum() == 3
+    with pytest.raises(
+        SourceError, match=r"1 StudyInstanceUID belongs to several .* s: a\.dcm and d"
+    ):
+        index(tmp_path)
+
+
+def test_a_uid_of_two_patients_is_refused_by_name(tmp_path: Path):
+    write_study(tmp_path / "p", "s", names=tuple("abc"))
+    write_study(tmp_path / "q", "t", names=tuple("bcd"))
+    with pytest.raises(SourceError, match=r"2 SOPInstanceUIDs belong .* b: p/b\.dcm and q/b\.dcm"):
+        index(tmp_path)
+
+
+def test_images_that_share_a_uid_are_no_copies(tmp_path: Path):
+    """Labels are by UID, so of two images of one UID the second cannot be used for training."""
+    write_study(tmp_path, "s", names=tuple("abc"))
+    write_slice(tmp_path / "d.dcm", uid="c", study="s", patient="s_patient", position=(-4, -4, 15))
+    table = index(tmp_path).set_index("path")
+    assert table.loc["d.dcm", "problem"] == "another image with the SOPInstanceUID of c.dcm"
+    rows = [{**row, "subset": "test2"} for row in read_headers(tmp_path, ["c.dcm", "d.dcm"])]
+    new = number_slices(headers_table(rows), tmp_path, by_uid=False)
+    assert new["slice_num"].tolist() == [0, 1]
+
+
+def test_a_copy_in_another_transfer_syntax_is_a_copy(tmp_path: Path):
+    study = {"study": "s", "patient": "p", "series": "r", "shape": (32, 32)}
+    write_slice(tmp_path / "a.dcm", uid="a", **study)
+    write_slice(tmp_path / "b.dcm", uid="a", syntax=RLELossless, **study)
+    assert index(tmp_path).set_index("path").loc["b.dcm", "problem"] == "duplicate of a.dcm"
+
+
+def test_slices_without_patient_are_those_of_the_studys_patient(tmp_path: Path):
+    write_study(tmp_path, "s", names=tuple("abc"), patient="p")
+    write_slice(
+        tmp_path / "d.dcm", study="s", series="s_series", position=(-4, -4, 15), drop=["PatientID"]
+    )
+    assert index(tmp_path)["patient_id"].unique().tolist() == ["p"]
 
 
 def test_a_study_without_patient_is_a_patient_of_its_own(tmp_path: Path):
@@ -171,8 +207,8 @@ def test_numbers_are_0_to_n_in_every_study_and_row_order(sizes, angle, seed):
                    pixels=rng.choice([None, None, "no pixel data"]))
         for s, n in enumerate(sizes) for i in range(n)
     ]  # fmt: skip
-    table = number_slices(headers_table(rows))
-    shuffled = number_slices(headers_table([rows[i] for i in rng.permutation(len(rows))]))
+    table = number_slices(headers_table(rows), Path())
+    shuffled = number_slices(headers_table([rows[i] for i in rng.permutation(len(rows))]), Path())
     pd.testing.assert_frame_equal(table, shuffled)
     for _, study in table[table["problem"].isna()].groupby("study_id"):
         assert study["slice_num"].tolist() == list(range(len(study)))

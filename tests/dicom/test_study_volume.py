@@ -16,7 +16,7 @@ from rsna19_kedro.errors import InputError
 def index(folder: Path) -> pd.DataFrame:
     files = sorted(path.name for path in folder.iterdir())
     rows = [{**row, "subset": "train"} for row in read_headers(folder, files)]
-    table = number_slices(headers_table(rows))
+    table = number_slices(headers_table(rows), folder)
     return table[table["slice_num"].notna()]
 
 
@@ -105,7 +105,7 @@ def test_of_two_neighbours_the_one_towards_the_feet_is_taken(tmp_path: Path) -> 
 
 def test_a_study_without_a_readable_slice_is_an_error(tmp_path: Path) -> None:
     write_slice(tmp_path / "cut.dcm", pixel_bytes=9)
-    with pytest.raises(InputError, match=r"Study ID_study: none of its slices.*cut\.dcm"):
+    with pytest.raises(InputError, match=r"none of its slices.*cut\.dcm"):
         prepare_study(index(tmp_path), tmp_path, 16)
 
 

@@ -1,21 +1,26 @@
 """``kedro run --pipelines new_study`` on folders made to be good, mixed and bad."""
 
+import json
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless, RLELossless
 
 from dicom_factory import AXIAL, write_slice, write_study
 from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.networks.training_data import SYNTHETIC_ONLY
 
 from .conftest import run_command, run_here
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
-PLANTED = ("ZZPLANTEDNAME", "ZZPLANTEDNUMBER", "ZZPLANTEDTEXT")
+PLANTED = ("ZZPLANTEDNAME", "ZZPLANTEDNUMBER", "ZZPLANTEDFOLDER", "19710203", "ZZPLANTEDACCESSION")
 
 
 def _run(project: Path, source: Path, *more: str, run=run_here):
@@ -30,7 +35,13 @@ def _study(folder: Path, name: str) -> list[str]:
         patient=PLANTED[1],
         z_mm=[5.0 * number for number in range(9)],
         shape=(96, 96),
-        change={"PatientName": PLANTED[0], "SeriesDescription": PLANTED[2]},
+        change={
+            "PatientName": PLANTED[0],
+            "SeriesDescription": f"HEAD {PLANTED[0]}",
+            "PatientBirthDate": PLANTED[3],
+            "AccessionNumber": PLANTED[4],
+            "StudyDate": "20190601",
+        },
     )
 
 
@@ -49,7 +60,7 @@ def test_folder_gives_tables_and_a_report_without_the_patient(project_copy, tmp_
     # A process of its own: nothing that it says or writes escapes.
     result = _run(project_copy, tmp_path / "in", "dicom_output=true", run=run_command)
     assert result.returncode == 0, result.stdout + result.stderr
-    folder = project_copy / "data" / "07_model_output" / "new_study"
+    folder = project_copy / "data" / "07_model_output" / "new_study" / "latest"
     table = pd.read_csv(folder / "predictions.csv")
     slices = table[table["level"] == "slice"]
     assert slices["sop_instance_uid"].tolist() == uids
@@ -61,28 +72,45 @@ def test_folder_gives_tables_and_a_report_without_the_patient(project_copy, tmp_
             assert studies.loc[name, f"spread_{label}"] == highest[f"spread_{label}"]
     assert studies["study_number"].to_dict() == {"ID_one": 1, "ID_two": 2}
     assert len(pd.read_parquet(folder / "predictions.parquet")) == len(table)
-    page = (project_copy / "data/08_reporting/new_study/report.html").read_text()
+    page = (project_copy / "data/08_reporting/new_study/latest/report.html").read_text()
     assert "Not for diagnosis" in page
     assert "second level" in page
+    assert set(table["trained_on"]) == {"synthetic"}
+    assert SYNTHETIC_ONLY in page.split("Worklist")[0]
     assert not re.search(r"(src|href)=\"https?:", page)
     reports = sorted((folder / "dicom").glob("*/report.dcm"))
     assert [path.parent.name for path in reports] == ["study_1", "study_2"]
+    for path in (folder / "dicom").rglob("*.dcm"):
+        assert dcmread(path).SeriesDescription == SYNTHETIC_ONLY
     for path in _outputs(project_copy):
+        if path.name == "sources.csv":  # The local key to the files.
+            continue
         content = path.read_bytes()
         for planted in PLANTED:
             assert planted.encode() not in content, path
+            assert planted not in path.relative_to(project_copy).as_posix()
     log = result.stdout + result.stderr
-    assert not any(planted in log for planted in PLANTED[:2])
-    # The third is also the name of a folder on the way to the files; here, of a series.
-    assert f"{PLANTED[2]}," not in log
+    assert SYNTHETIC_ONLY in " ".join(log.split())
+    assert not any(planted in log for planted in PLANTED)
+    as_json = json.loads((folder / "predictions.json").read_text())
+    assert [study["number"] for study in as_json["studies"]] == [1, 2]
+    assert as_json["studies"][0]["study_date"] == "2019-06-01"
+    assert as_json["studies"][0]["series_description"] == "HEAD ***"
+    assert len(as_json["studies"][0]["slices"]) == 9
+    sources = pd.read_csv(folder / "sources.csv")
+    assert sources["path"].str.contains(PLANTED[2]).all()
+    assert sources.groupby("study_number")["slice_num"].apply(list).tolist() == [[*range(9)]] * 2
 
 
 def test_patient_is_named_if_asked_for(project_copy, tmp_path) -> None:
     _study(tmp_path / "in", "ID_one")
     result = _run(project_copy, tmp_path / "in", "include_phi=true", "fast=true")
     assert result.returncode == 0, result.stdout + result.stderr
-    page = (project_copy / "data/08_reporting/new_study/report.html").read_text()
-    assert all(planted in page for planted in PLANTED)
+    page = (project_copy / "data/08_reporting/new_study/latest/report.html").read_text()
+    assert all(planted in page for planted in PLANTED[:3])
+    table = pd.read_csv(project_copy / "data/07_model_output/new_study/latest/predictions.csv")
+    assert set(table["patient_id"]) == {PLANTED[1]}
+    assert set(table["patient_name"]) == {PLANTED[0]}
 
 
 def test_good_study_is_predicted_and_the_bad_one_ends_the_run_with_an_error(
@@ -98,12 +126,12 @@ def test_good_study_is_predicted_and_the_bad_one_ends_the_run_with_an_error(
     output = " ".join((result.stdout + result.stderr).split())
     assert result.returncode != 0
     assert (
-        "1 of 2 studies could not be predicted (Study 2 (ID_bad): no series fits: not a head"
-        in output
+        "1 of 2 studies could not be predicted, or not written as DICOM (Study 1 (ID_bad): "
+        "no series fits: not a head" in output
     )
     assert "Traceback" not in output
     assert "Results of what could be predicted: predictions: data/07_model" in output
-    table = pd.read_csv(project_copy / "data/07_model_output/new_study/predictions.csv")
+    table = pd.read_csv(project_copy / "data/07_model_output/new_study/latest/predictions.csv")
     assert set(table["study_id"]) == {"ID_good"}
     assert (table["spread_any"] == 0).all()
 
@@ -143,11 +171,11 @@ def test_mixed_folder_is_sorted_out(project_copy, tmp_path) -> None:
         "(ID_mr): no usable slice: not CT",
         "another series of the study fits better (this one has a sharp kernel)",
         "times the median: gaps?",
-        "Study 1: 2 more files of this series were left out (duplicates or damaged)",
+        "2 more files of this series left out: copies or damaged",
     ):
         assert said in output, said
     assert "Traceback" not in output
-    table = pd.read_csv(project_copy / "data/07_model_output/new_study/predictions.csv")
+    table = pd.read_csv(project_copy / "data/07_model_output/new_study/latest/predictions.csv")
     slices = table[table["level"] == "slice"]
     assert slices.groupby("study_id")["sop_instance_uid"].size().to_dict() == {
         "ID_gap": len(gap),
@@ -177,7 +205,7 @@ def test_undecodable_study_is_refused_without_the_name_of_its_folder(
     project_copy, tmp_path
 ) -> None:
     _study(tmp_path / "in", "ID_good")
-    planted = tmp_path / "in" / "ZZPLANTEDFOLDER"
+    planted = tmp_path / "in" / "ZZPLANTEDOTHER"
     write_study(planted, "ID_bad", shape=(96, 96), z_mm=[0.0, 5.0, 10.0])
     for path in planted.rglob("*.dcm"):
         content = path.read_bytes()
@@ -185,20 +213,48 @@ def test_undecodable_study_is_refused_without_the_name_of_its_folder(
     result = _run(project_copy, tmp_path / "in", "fast=true")
     assert result.returncode != 0
     assert "ID_bad" in result.stdout + result.stderr
-    assert "ZZPLANTEDFOLDER" not in result.stdout + result.stderr
+    assert "ZZPLANTEDOTHER" not in result.stdout + result.stderr
     for path in _outputs(project_copy):
-        assert b"ZZPLANTEDFOLDER" not in path.read_bytes(), path
+        if path.name == "sources.csv":
+            continue
+        assert b"ZZPLANTEDOTHER" not in path.read_bytes(), path
 
 
-def test_nothing_of_an_earlier_run_is_left_by_one_that_fails(project_copy, tmp_path) -> None:
-    _study(tmp_path / "in", "ID_one")
-    result = _run(project_copy, tmp_path / "in", "fast=true", "dicom_output=true")
-    assert result.returncode == 0, result.stdout + result.stderr
-    results = [*(project_copy / "data").rglob("new_study/**/*.*")]
-    assert {path.name for path in results} >= {"predictions.csv", "report.html", "report.dcm"}
-    assert _run(project_copy, tmp_path / "nowhere").returncode != 0
-    left = {path.name for path in _outputs(project_copy)}
-    assert not left & {"predictions.csv", "predictions.parquet", "report.html", "report.dcm"}
+def test_runs_have_a_folder_each_and_a_name_used_again_begins_empty(project_copy, tmp_path) -> None:
+    for name in ("one", "two"):
+        _study(tmp_path / name, f"ID_{name}")
+    results = project_copy / "data/07_model_output/new_study"
+    command = [sys.executable, "-m", "kedro", "run", "--env", "test", "--pipelines", "new_study"]
+    runs = [
+        subprocess.Popen(
+            [*command, "--params", f"source={tmp_path / name},fast=true,dicom_output=true{more}"],
+            cwd=project_copy,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for name, more in (("one", ",output=first"), ("two", ""))
+    ]
+    assert [run.wait(timeout=300) for run in runs] == [0, 0]
+    folders = [path for path in results.iterdir() if not path.is_symlink()]
+    assert len(folders) == 2
+    for folder in folders:
+        name = "ID_one" if folder.name == "first" else "ID_two"
+        assert set(pd.read_csv(folder / "predictions.csv")["study_id"]) == {name}
+        assert (folder / "dicom/study_1/report.dcm").is_file()
+        assert (project_copy / f"data/08_reporting/new_study/{folder.name}/report.html").is_file()
+    newest = (results / "latest").resolve()
+    assert newest in folders
+    assert _run(project_copy, tmp_path / "nowhere", "output=first").returncode != 0
+    left = {path.name for path in (results / "first").rglob("*") if path.is_file()}
+    assert not left & {"predictions.csv", "predictions.parquet", "report.dcm"}
+    assert (results / "latest").resolve() == newest
+
+
+def test_name_of_the_output_is_that_of_a_folder(project_copy, tmp_path) -> None:
+    for name in ("../up", "latest", ".hidden", "a/b"):
+        result = _run(project_copy, tmp_path, f"output={name}")
+        assert result.returncode != 0
+        assert "expected the name of a folder" in " ".join((result.stdout + result.stderr).split())
 
 
 def test_without_a_trained_model_it_says_how_to_get_one(empty_project, tmp_path) -> None:
@@ -209,3 +265,70 @@ def test_without_a_trained_model_it_says_how_to_get_one(empty_project, tmp_path)
     assert "kedro run --env demo" in output
     result = run_here(empty_project, "--pipelines", "new_study")
     assert "--params source=PATH" in " ".join((result.stdout + result.stderr).split())
+
+
+def _mixed_dozen(folder: Path) -> dict[str, tuple[str, set[str]]]:
+    """Twelve studies, half of them odd; StudyInstanceUID and SOPInstanceUIDs by PatientID."""
+    root = "1.2.826.0.1.3680043.9.7"
+    odd = {
+        "P4": ({}, f"{root}.50", "50"),  # Two patients with the same SOPInstanceUIDs,
+        "P5": ({}, f"{root}.51", "50"),
+        "P6": ({}, f"{root}.60", "60"),  # and two with one StudyInstanceUID.
+        "P7": ({}, f"{root}.60", "61"),
+        "P8": ({"PatientBirthDate": "00/00/0000", "PatientSex": "male"}, f"{root}.8", "8"),
+        "P9": ({"StudyDate": "2019.06.01"}, f"{root}.9", "9"),
+        "P10": ({"BodyPartExamined": "ABDOMEN"}, f"{root}.10", "10"),
+    }
+    plain = {f"P{k}": ({"PatientName": "山田^太郎"}, f"{root}.{k}", f"{k}") for k in range(4)}
+    made = {}
+    for patient, (change, study, sop) in (plain | odd).items():
+        uids = write_study(
+            folder / patient,
+            study,
+            patient=patient,
+            names=[f"{root}.{sop}.{number}" for number in range(9)],
+            z_mm=[5.0 * number for number in range(9)],
+            shape=(96, 96),
+            series=f"{study}.{patient[1:]}.1",
+            change={"SpecificCharacterSet": "ISO_IR 192", **change},
+        )
+        made[patient] = (study, set(uids))
+    for number in range(9):
+        write_slice(
+            *[folder / "P11" / f"{number}.dcm"],
+            **{"uid": f"{root}.11.1", "study": f"{root}.11", "patient": "P11"},
+            **{"position": (-4.0, -4.0, 5.0 * number), "shape": (96, 96)},
+        )
+    return made | {"P11": (f"{root}.11", {f"{root}.11.1"})}
+
+
+def test_each_of_twelve_mixed_studies_has_its_own_results(project_copy, tmp_path) -> None:
+    expected = _mixed_dozen(tmp_path / "in")
+    options = ("dicom_output=true", "include_phi=true", "models:resnet18_400")
+    result = _run(project_copy, tmp_path / "in", *options)
+    output = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode != 0
+    assert "2 of 12 studies could not be predicted, or not written as DICOM" in output
+    assert "Traceback" not in output
+    folder = project_copy / "data/07_model_output/new_study/latest"
+    table = pd.read_csv(folder / "predictions.csv", dtype=str)
+    assert set(table["patient_id"]) == set(expected) - {"P10"}
+    for patient, rows in table.groupby("patient_id"):
+        study, uids = expected[patient]
+        assert set(rows["study_id"]) == {study}
+        assert set(rows["sop_instance_uid"]) == uids
+        assert len(rows) == 10
+    written = {}
+    for path in sorted((folder / "dicom").rglob("*.dcm")):
+        made = dcmread(path)
+        study, uids = expected[str(made.PatientID)]
+        written.setdefault(path.name, []).append(str(made.PatientID))
+        assert study == made.StudyInstanceUID
+        referred = [e.value for e in made.iterall() if e.keyword == "ReferencedSOPInstanceUID"]
+        assert referred
+        assert set(referred) <= uids
+        number = int(path.parent.name.removeprefix("study_"))
+        assert set(table.loc[table["study_number"] == str(number), "patient_id"]) == {
+            made.PatientID
+        }
+    assert sorted(written["report.dcm"]) == sorted(set(expected) - {"P10", "P11"})

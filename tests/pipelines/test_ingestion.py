@@ -17,7 +17,7 @@ PARAMS = IngestionParameters()
 
 
 def ingest(raw: Path, params: IngestionParameters = PARAMS) -> tuple[pd.DataFrame, ...]:
-    index = index_slices(raw, params)
+    _, index = index_slices(raw, params)
     labels, findings = read_labels(raw, index, params)
     return index, labels, report_ingestion(raw, index, labels, findings, params)
 
@@ -174,11 +174,24 @@ def test_a_misspelt_parameter_is_named():
 
 
 def test_worker_processes_and_chunks_change_nothing(today: Path, monkeypatch, capfd):
-    alone = index_slices(today, PARAMS)
+    _, alone = index_slices(today, PARAMS)
     monkeypatch.setattr(ingestion, "_WORTH_PROCESSES", 0)
-    shared = index_slices(today, IngestionParameters(workers=2, chunk_files=3))
+    _, shared = index_slices(today, IngestionParameters(workers=2, chunk_files=3))
     pd.testing.assert_frame_equal(alone, shared)
     assert "Invalid value" not in capfd.readouterr().err  # quirk 11, in the workers too
+
+
+def test_phantoms_are_known_by_their_marker_wherever_their_folder_is_named(today: Path):
+    assert index_slices(today, PARAMS)[0] == {"synthetic": False}
+    (today / "phantoms.json").write_text("{}")
+    assert index_slices(today, PARAMS)[0] == {"synthetic": True}
+    own = IngestionParameters(own_data={"train": [str(today / "stage_2_train")]})
+    (today / "elsewhere").mkdir()
+    assert index_slices(today / "elsewhere", own)[0] == {"synthetic": True}
+    # Real slices to train on: phantoms that are only predicted do not matter.
+    write_study(today / "clinic" / "ct", "d")
+    own = IngestionParameters(own_data={"train": ["clinic/ct"], "test2": ["stage_2_test"]})
+    assert index_slices(today, own)[0] == {"synthetic": False}
 
 
 def test_the_log_is_short(today: Path, caplog):  # quirk 11

@@ -106,7 +106,7 @@ def test_what_cannot_be_prepared_is_named_and_left_out(
     cut.write_bytes(cut.read_bytes()[:-100])
     _, manifest, _ = prepare(raw)
     assert manifest["study_id"].tolist() == ["a", "t"]
-    assert "Study b is left out: Study b: none of its slices can be read" in caplog.text
+    assert "Study b is left out: none of its slices can be read" in caplog.text
     assert manifest["repaired_slices"].tolist() == [1, 0]
     assert manifest["repaired"].iloc[0] == [2]
     assert "Study a: slices [2] show their neighbour" in caplog.text

@@ -1,15 +1,18 @@
 """New studies: votes of the members, evidence, the function without Kedro."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from rsna19_kedro import predict_study
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
+from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.ensemble.combination import MeanCandidate
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.mlp import MLPCandidate, MLPSettings
@@ -19,10 +22,14 @@ from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.slice_network import Combiner
+from rsna19_kedro.networks.training_data import NOT_RECORDED, SYNTHETIC_ONLY, TRAINING_DATA
 from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.pipelines.new_study.nodes import predict_new
+from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters
 from rsna19_kedro.prediction.heat import HEAT_PX
 from rsna19_kedro.prediction.members import combine_models, find_members
+from rsna19_kedro.prediction.new_study_page import new_study_page
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)
@@ -30,7 +37,9 @@ MODELS = ("resnet18_400", "clf2Dc_resnet34_3x3")
 DECODER = "resnet18_384_5_planes_bn_f8"
 
 
-def _write_checkpoint(folder: Path, model: str, fold: int, variants: Sequence[str]) -> None:
+def _write_checkpoint(
+    folder: Path, model: str, fold: int, variants: Sequence[str], **metadata: object
+) -> None:
     torch.manual_seed(fold)
     Checkpoint(
         ZOO[model],
@@ -38,7 +47,7 @@ def _write_checkpoint(folder: Path, model: str, fold: int, variants: Sequence[st
         LUT,
         crop_px=384,
         resize_px=48,
-        metadata={"recipe": {"variants": list(variants)}},
+        metadata={"recipe": {"variants": list(variants)}, **metadata},
     ).write(folder / model / f"fold_{fold}" / "checkpoint.safetensors")
 
 
@@ -51,6 +60,10 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory):
             variants = ["normal", "flip_horizontal"] if "18" in model else ["rotate_plus15"]
             _write_checkpoint(folder, model, fold, variants)
     return folder
+
+
+SYNTHETIC = {"synthetic": True, "patients": 4, "studies": 5, "slices": 60, "sha256": "a"}
+REAL = {**SYNTHETIC, "synthetic": False, "sha256": "b"}
 
 
 def _head(slices: int = 4) -> np.ndarray:
@@ -221,6 +234,64 @@ def test_one_name_is_a_model_and_one_number_a_fold(checkpoints) -> None:
     assert result.members == ("clf2Dc_resnet34_3x3 fold 3",)
     with pytest.raises(InputError, match="there is"):
         predict_study(_head(), checkpoints, models="clf2Dc_resnet34_3x3_2")
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "first", "second"),
+    [
+        ("synthetic", SYNTHETIC, SYNTHETIC),
+        ("partly synthetic", SYNTHETIC, REAL),
+        ("not recorded", REAL, None),
+        ("real", REAL, REAL),
+    ],
+)
+def test_new_study_says_what_its_models_were_trained_on(
+    tmp_path, caplog, trained_on: str, first: dict, second: dict | None
+) -> None:
+    """In the log, the table, the summary, the page and what ``predict_study`` returns."""
+    for fold, data in enumerate((first, second)):
+        recorded = {} if data is None else {TRAINING_DATA: data}
+        _write_checkpoint(tmp_path, MODELS[0], fold, ["normal"], **recorded)
+    (tmp_path / "report_summary.json").write_text(
+        json.dumps({"models": [MODELS[0]], "auc_any": {"value": 0.9}, TRAINING_DATA: [REAL]})
+    )
+    result = predict_study(_head(), tmp_path)
+    assert result.band.trained_on == trained_on
+    volumes = VolumeStore(tmp_path / "volumes")
+    volumes.write("study_1", result.hu, {})
+    slices = pd.DataFrame(
+        {
+            **{"study_number": 1, "study_id": "s", "slice_num": range(4)},
+            **{"sop_instance_uid": list("abcd"), "instance_number": [1, 2, 3, pd.NA]},
+            "position_mm": 2.5,
+        }
+    )
+    record = {"number": 1, "study_id": "s", "study_date": "", "series_description": ""}
+    record |= {"remarks": [], "failed": None}
+    findings = {"problems": {}, "refused": {}, "files": 4, "studies": [record]}
+    with caplog.at_level(logging.INFO, logger="rsna19_kedro"):
+        table, _, as_json, summary = predict_new(
+            *(volumes, slices, findings, tmp_path, tmp_path / "heat", tmp_path),
+            params=NewStudyParameters(),
+            prediction=PredictionSettings(),
+        )
+    assert set(table["trained_on"]) == {trained_on}
+    assert summary["synthetic"] == ("synthetic" in trained_on)
+    (logged,) = [record for record in caplog.records if record.message == summary["band"]]
+    assert (logged.levelname == "INFO") == (trained_on == "real")
+    assert as_json["summary"]["band"] == summary["band"]
+    assert [one["instance_number"] for one in as_json["studies"][0]["slices"]] == [1, 2, 3, None]
+    series = pd.DataFrame({"study_number": [], "reason": [], "picked": np.zeros(0, bool)})
+    page = new_study_page(volumes, table, series, findings, summary, tmp_path / "heat")
+    top, facts = page.split("Worklist")[0], page.split("How it was made")[1]
+    if trained_on == "real":
+        assert summary["band"].endswith("(5 studies, 60 slices); out-of-fold AUC of any: 0.900")
+        assert summary["band"] in facts
+        assert SYNTHETIC_ONLY not in page
+        assert top.count('class="warning"') == 1  # That it is for research.
+    else:
+        assert f"<strong>{summary['band']}.</strong>" in top
+        assert summary["band"].startswith(SYNTHETIC_ONLY if summary["synthetic"] else NOT_RECORDED)
 
 
 def test_prepared_slices_are_taken_as_they_are(checkpoints) -> None:

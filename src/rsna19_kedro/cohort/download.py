@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from rsna19_kedro.contracts import PHANTOM_MARKER
 from rsna19_kedro.errors import ParameterError, SourceError
+from rsna19_kedro.files import walk_files
 
 LABEL_CSVS: Final = ("stage_2_train.csv", "stage_1_train.csv")
 """Kaggle's label files, the more complete one first (reference, section 1)."""
@@ -47,6 +49,13 @@ class Download:
     stage_1_csv: Path | None = None
     looked_for: tuple[Path, ...] = ()
     ignored: tuple[Path, ...] = field(default=())
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a labelled folder holds phantoms: their marker file is in it or beside it."""
+        labelled = [folder for subset, folder in self.folders if subset != "test2"]
+        places = (place for folder in labelled for place in (folder, folder.parent))
+        return any((place / PHANTOM_MARKER).is_file() for place in places)
 
 
 def find_download(raw_dir: Path) -> Download:
@@ -130,7 +139,7 @@ def list_files(download: Download) -> dict[str, list[str]]:
     """
     files: dict[str, list[str]] = {}
     for subset, folder in download.folders:
-        names = sorted(_walk(folder))
+        names = sorted(walk_files(folder))
         if not names:
             raise SourceError(
                 f"{folder} holds no file, but DICOM files of the subset {subset!r} are expected "
@@ -161,12 +170,6 @@ def _stage_folders(folder: Path, depth: int) -> Iterator[Path]:
             yield path
         elif depth > 0 and not path.name.startswith("."):
             yield from _stage_folders(path, depth - 1)
-
-
-def _walk(folder: Path) -> Iterator[str]:
-    for place, subfolders, names in os.walk(folder, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        yield from (os.path.join(place, name) for name in names if not name.startswith("."))
 
 
 def _relative(name: str, raw_dir: Path) -> str:

@@ -31,7 +31,8 @@ def index_download(download: Download, chunk_files: int, workers: int | None) ->
         ``slice_index``: one row per file, see ``number_slices``.
 
     Raises:
-        SourceError: A folder without any file, or no usable slice for training.
+        SourceError: A folder without any file, no usable slice for training, or UIDs that
+            several patients share.
     """
     logger.info("Reading %s: layout %s", download.raw_dir, download.layout)
     jobs = [
@@ -52,7 +53,7 @@ def index_download(download: Download, chunk_files: int, workers: int | None) ->
             headers["sop_instance_uid"].astype(object).isin(read_label_uids(download.stage_1_csv))
         )
         headers.loc[(headers["subset"] == "train") & ~stage_1, "subset"] = "test"
-    index = number_slices(headers)
+    index = number_slices(headers, download.raw_dir)
     _check_usable(index, download)
     return index
 

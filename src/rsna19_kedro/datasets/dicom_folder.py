@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from rsna19_kedro.contracts import PHANTOM_MARKER
 from rsna19_kedro.datasets.folder import FolderDataset
 from rsna19_kedro.errors import SourceError
 
-PHANTOM_MARKER = "phantoms.json"
 _STARTED_MARKER = ".phantoms-started.json"
 
 

@@ -1,22 +1,24 @@
 """From whatever a user points at to prepared volumes, with an account of what was left out."""
 
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pydicom
 
 from rsna19_kedro.contracts import POSITION
 from rsna19_kedro.ct.nifti import read_nifti
 from rsna19_kedro.ct.study_volume import ALIGNED
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.headers import read_headers
-from rsna19_kedro.dicom.series import SERIES, pick_series
+from rsna19_kedro.dicom.new_study_texts import StudyTexts, patient_key, series_text
+from rsna19_kedro.dicom.result_sources import file_digest
+from rsna19_kedro.dicom.series import pick_series
 from rsna19_kedro.dicom.slice_index import headers_table, is_truncated, number_slices
 from rsna19_kedro.dicom.sources import MAX_UNPACKED_BYTES, Source, opened
 from rsna19_kedro.dicom.studies import prepare_study
@@ -25,15 +27,41 @@ from rsna19_kedro.parallel import map_in_processes
 
 logger = logging.getLogger(__name__)
 
-NIFTI_SERIES = "NIfTI file"
-NewStudies = tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]
-
-PLACE = ("row_shifts_px", "col_shifts_px", "crop_row", "crop_col")
+NIFTI_SERIES: Final = "NIfTI file"
+PLACE: Final = ("row_shifts_px", "col_shifts_px", "crop_row", "crop_col")
 """What is kept of a volume's record: where its images lie in it."""
-CROP_PX = 400
+CROP_PX: Final = 400
 """Side of prepared slices, as in training."""
-_WORTH_PROCESSES = 6
+SLICES: Final = (
+    *("study_number", "study_id", "slice_num", "sop_instance_uid", "instance_number"),
+    "position_mm",
+)
+_WORTH_PROCESSES: Final = 6
 """Studies from which on several processes prepare them: starting those takes a second."""
+
+
+@dataclass(frozen=True)
+class NewStudies:
+    """What a source holds.
+
+    Attributes:
+        slices: Prepared slices, columns ``SLICES``: ``study_id`` is the StudyInstanceUID,
+            ``position_mm`` that along the normal.
+        series: See ``pick_series``, with ``study_number`` instead of ``study_id``.
+        files: ``study_number``, ``slice_num``, ``path``, ``sha256`` and ``problem`` of every
+            file; the first two are null where it belongs to no study or is not used. The local
+            key from numbers to files.
+        findings: ``files`` read; ``problems``, count by reason; ``refused``, why zip files
+            within the source were not unpacked; ``studies``, a list by number: ``number``,
+            ``study_id``, ``study_date``, ``series_description``, ``remarks``, ``failed`` (why
+            it cannot be predicted, or null), and with ``include_phi`` ``patient_name``,
+            ``patient_id`` and ``path``.
+    """
+
+    slices: pd.DataFrame
+    series: pd.DataFrame
+    files: pd.DataFrame
+    findings: dict[str, Any]
 
 
 def prepare_new_studies(
@@ -44,128 +72,184 @@ def prepare_new_studies(
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     include_phi: bool = False,
 ) -> NewStudies:
-    """Prepare every study of a source.
+    """Prepare every study of a source and store its volume under ``volume_name``.
+
+    A study is what one patient has under one StudyInstanceUID. Studies are numbered from 1, in
+    the order of their files.
 
     Args:
         path: See ``sources.opened``.
         store: Where the volumes go.
         crop_size_px: Side of the prepared slices.
-        max_unpacked_bytes: A zip file that unpacks to more is refused.
-        include_phi: Whether to keep names and numbers of patients, and descriptions of series:
-            free text that may name a patient.
-
-    Returns:
-        ``study_id``, ``slice_num``, ``sop_instance_uid`` of the prepared slices; the series,
-        see ``pick_series``; and the findings: ``files``, ``problems`` (count by reason),
-        ``failed`` (reason by study), ``predicted``, ``patients``, ``remarks`` (by study).
+        max_unpacked_bytes: Zip files that unpack to more are refused.
+        include_phi: Whether to tell names and numbers of patients, and paths; otherwise they
+            are also taken out of descriptions of series and out of errors.
 
     Raises:
         SourceError: Nothing in it can be predicted; the message says what was found.
     """
     with opened(path, max_unpacked_bytes) as source:
         if source.nifti:
-            slices, series, findings = _nifti(source, store, crop_size_px)
-        else:
-            slices, series, findings = _dicom(source, store, crop_size_px, include_phi)
-    return slices, series if include_phi else series.assign(description=""), findings
+            return _nifti(source, store, crop_size_px)
+        return _dicom(source, store, crop_size_px, include_phi)
+
+
+def volume_name(number: int) -> str:
+    """Name of a study's volume, and of the folder of its DICOM results."""
+    return f"study_{number}"
 
 
 def _nifti(source: Source, store: VolumeStore, crop_size_px: int) -> NewStudies:
     (name,) = source.files
     volume = read_nifti(source.root / name, crop_size_px)
-    store.write("nifti", volume, {})
+    store.write(volume_name(1), volume, {})
     slices = pd.DataFrame(
-        {"study_id": "nifti", "slice_num": np.arange(len(volume)), "sop_instance_uid": ""}
-    )
+        {
+            **{"study_number": 1, "study_id": "nifti", "slice_num": np.arange(len(volume))},
+            **{"sop_instance_uid": "", "instance_number": np.nan, "position_mm": np.nan},
+        }
+    ).astype({"instance_number": "Int64"})
     series = pd.DataFrame(
         [
             {
-                **dict.fromkeys(SERIES, "nifti"),
-                **{"slices": len(volume), "distance_mm": np.nan, "description": NIFTI_SERIES},
-                **{"kernel": "", "picked": True, "reason": "used, a NIfTI file is taken as it is"},
+                **{"study_number": 1, "series_instance_uid": "nifti", "slices": len(volume)},
+                **{"distance_mm": np.nan, "description": NIFTI_SERIES, "kernel": ""},
+                **{"picked": True, "reason": "used, a NIfTI file is taken as it is"},
             }
         ]
     )
-    nothing: dict[str, Any] = {name: {} for name in ("problems", "failed", "patients", "remarks")}
-    return slices, series, {"files": 1, "predicted": 1, **nothing}
+    study = {"number": 1, "study_id": "nifti", "study_date": "", "remarks": [], "failed": None}
+    study["series_description"] = NIFTI_SERIES
+    findings = {"files": 1, "problems": {}, "refused": {}, "studies": [study]}
+    file = {"study_number": 1, "slice_num": None, "path": name, "sha256": "", "problem": ""}
+    return NewStudies(slices, series, pd.DataFrame([file]), findings)
 
 
 @dataclass(frozen=True)
-class _NewStudy:
+class _Prepared:
     """What became of a study: its slices, or why there are none."""
 
-    study_id: str
-    failed: str | None = None
     slices: pd.DataFrame | None = None
+    failed: str | None = None
     remarks: list[str] = field(default_factory=list)
-    patient: str | None = None
 
 
 def _dicom(source: Source, store: VolumeStore, crop_size_px: int, include_phi: bool) -> NewStudies:
     rows = read_headers(source.root, source.files)
     headers = headers_table([{**row, "subset": "test2"} for row in rows])
+    headers = headers.assign(
+        study_instance_uid=headers["study_id"], study_number=_study_numbers(headers, source.root)
+    )
+    # From here on a study is what one patient has under one StudyInstanceUID.
+    headers["study_id"] = headers["study_number"].map(volume_name, na_action="ignore")
     series = pick_series(headers, source.root)
     studies = [
-        (own, series[series["study_id"] == study_id])
-        for study_id, own in headers.groupby("study_id", sort=False)
+        (own, series[series["study_id"] == name])
+        for name, own in headers.groupby("study_id", sort=False)
     ]
-    prepare = partial(_prepare, source.root, store, crop_size_px, include_phi)
+    texts = [StudyTexts.of(source.root, *study, include_phi) for study in studies]
+    prepare = partial(_prepare, source.root, store, crop_size_px)
     if len(studies) < _WORTH_PROCESSES:
         outcomes = [prepare(study) for study in studies]
     else:
         outcomes = list(map_in_processes(prepare, studies, description="Preparing studies"))
-    ready = [one for one in outcomes if one.slices is not None]
-    # Files that are no usable slice, by what is wrong with them; no file is named.
     wrong = headers.loc[headers["problem"].notna() & ~is_truncated(headers), "problem"]
-    problems = wrong.str.split(":").str[0].value_counts()
     findings = {
         "files": len(rows),
-        "problems": {str(reason): int(count) for reason, count in problems.items()},
-        "failed": {one.study_id: one.failed for one in outcomes if one.failed is not None},
-        "predicted": len(ready),
-        "patients": {one.study_id: one.patient for one in ready if one.patient is not None},
-        "remarks": {one.study_id: one.remarks for one in ready},
+        "problems": wrong.str.split(":").str[0].value_counts().to_dict(),
+        "refused": {
+            name if include_phi else f"Zip file {number}": reason
+            for number, (name, reason) in enumerate(source.refused.items(), 1)
+        },
+        "studies": [
+            {
+                **text.record,
+                "remarks": outcome.remarks,
+                "failed": outcome.failed,
+            }
+            for outcome, text in zip(outcomes, texts, strict=True)
+        ],
     }
+    ready = [one.slices for one in outcomes if one.slices is not None]
     if not ready:
         raise SourceError(_nothing(findings))
-    return pd.concat([one.slices for one in ready], ignore_index=True), series, findings
+    slices = pd.concat(ready, ignore_index=True)
+    by_name = dict(zip(headers["study_id"].dropna().unique(), texts, strict=True))
+    for column in ("description", "kernel"):
+        series[column] = [
+            by_name[name].shown(text)
+            for name, text in zip(series["study_id"], series[column], strict=True)
+        ]
+    numbers = headers.drop_duplicates("study_id").set_index("study_id")["study_number"]
+    series.insert(0, "study_number", series.pop("study_id").map(numbers))
+    files = _files(headers, slices, source.refused)
+    slices = slices.assign(study_id=slices["study_instance_uid"])[list(SLICES)]
+    return NewStudies(slices, series, files, findings)
+
+
+def _study_numbers(headers: pd.DataFrame, root: Path) -> "pd.Series[int]":
+    """Number of each file's study; null where a file has no StudyInstanceUID.
+
+    A file without PatientID belongs to the only patient of its study, if there is one.
+    """
+    rows = headers.loc[headers["study_id"].notna(), ["study_id", "patient_id", "path"]]
+    patient = rows["patient_id"].astype(object)
+    if patient.isna().any():
+        known = rows.groupby("study_id")["patient_id"].agg(["first", "nunique"])
+        only = rows["study_id"].map(known["first"].where(known["nunique"] == 1))
+        patient = patient.where(patient.notna(), only.astype(object))
+        unknown = patient.isna()
+        patient[unknown] = [patient_key(root / path) for path in rows.loc[unknown, "path"]]
+    keys = rows["study_id"].astype(object) + "\n" + patient
+    numbers = pd.Series(pd.factorize(keys)[0] + 1, index=rows.index, dtype="Int64")
+    return numbers.reindex(headers.index)
 
 
 def _prepare(
-    root: Path,
-    store: VolumeStore,
-    crop_size_px: int,
-    include_phi: bool,
-    study: tuple[pd.DataFrame, pd.DataFrame],
-) -> _NewStudy:
+    root: Path, store: VolumeStore, crop_size_px: int, study: tuple[pd.DataFrame, pd.DataFrame]
+) -> _Prepared:
     """Prepare the picked series of a study, given its headers and its series, and store it."""
     own, series = study
-    study_id = str(own["study_id"].iloc[0])
     picked = series[series["picked"]]
     if picked.empty:
-        return _NewStudy(study_id, _why_none(own, series))
+        return _Prepared(failed=_why_none(own, series))
     uid = picked.iloc[0]["series_instance_uid"]
-    chosen = own["series_instance_uid"].eq(uid) if isinstance(uid, str) else own[SERIES[1]].isna()
-    slices = number_slices(own[chosen])
-    slices = slices[slices["slice_num"].notna()].astype({"slice_num": int})
+    of_series = own["series_instance_uid"]
+    chosen = own[of_series.eq(uid) if isinstance(uid, str) else of_series.isna()]
     try:
+        slices = number_slices(chosen, root, by_uid=False)
+        slices = slices[slices["slice_num"].notna()].astype({"slice_num": int})
         volume, record = prepare_study(slices, root, crop_size_px)
+        digests = [file_digest(root / path) for path in slices["path"]]
     except InputError as error:
-        return _NewStudy(study_id, _without_names(str(error), root, own["path"]))
-    store.write(study_id, volume, {"record": {name: asdict(record)[name] for name in PLACE}})
-    return _NewStudy(
-        study_id,
-        slices=slices[["study_id", "slice_num", "sop_instance_uid"]],
-        remarks=_remarks(record.alignment, record.repaired, own[chosen], slices),
-        patient=_patient(root / str(slices["path"].iloc[0])) if include_phi else None,
+        return _Prepared(failed=_without_paths(str(error), root, own["path"]))
+    except Exception as error:  # Whatever a header holds, the other studies go on.
+        logger.debug("A study cannot be prepared", exc_info=True)
+        return _Prepared(failed=f"its files cannot be read ({type(error).__name__})")
+    name = str(own["study_id"].iloc[0])
+    store.write(name, volume, {"record": {key: asdict(record)[key] for key in PLACE}})
+    slices = slices.assign(
+        sha256=digests, instance_number=slices["instance_number"].round().astype("Int64")
+    )
+    remarks = _remarks(record.alignment, record.repaired, chosen, slices)
+    return _Prepared(slices, remarks=remarks)
+
+
+def _files(headers: pd.DataFrame, slices: pd.DataFrame, refused: dict[str, str]) -> pd.DataFrame:
+    used = slices.set_index("path")[["slice_num", "sha256"]].astype({"slice_num": "Int64"})
+    files = headers[["study_number", "path", "problem"]].join(used, on="path")
+    zips = pd.DataFrame({"path": list(refused), "problem": list(refused.values())})
+    columns = ["study_number", "slice_num", "path", "sha256", "problem"]
+    return pd.concat([files, zips], ignore_index=True)[columns].sort_values(
+        ["study_number", "slice_num", "path"], ignore_index=True
     )
 
 
-def _without_names(message: str, root: Path, paths: Iterable[str]) -> str:
+def _without_paths(message: str, root: Path, paths: Iterable[str]) -> str:
     """A message that names no file: folders are often called after patients."""
-    for path in paths:
+    for path in sorted(paths, key=len, reverse=True):
         message = message.replace(f"{root / path}", "a file").replace(path, "a file")
-    return message.replace(str(root), "the source")
+    return message.replace(f"{root}{os.sep}", "").replace(str(root), "the source")
 
 
 def _why_none(own: pd.DataFrame, series: pd.DataFrame) -> str:
@@ -179,72 +263,55 @@ def _why_none(own: pd.DataFrame, series: pd.DataFrame) -> str:
 def _remarks(
     alignment: str, repaired: list[int], own: pd.DataFrame, slices: pd.DataFrame
 ) -> list[str]:
-    found = []
+    remarks = []
     if alignment != ALIGNED:
-        found.append(f"stacked as it came ({alignment})")
+        remarks.append(f"stacked as it came ({alignment})")
     if repaired:
         shown = ", ".join(map(str, repaired))
-        found.append(f"damaged slices, replaced by their neighbours: {shown}")
+        remarks.append(f"damaged slices, replaced by their neighbours: {shown}")
     same = int(slices.duplicated(POSITION).sum())
     if same and slices[POSITION].notna().all(axis=None):
-        found.append(
+        remarks.append(
             f"{same} of its {len(slices)} images lie at the position of another: copies, or a "
             "series in time rather than a stack of slices? Look at them before you trust it"
         )
+    shared = int(slices.duplicated("sop_instance_uid").sum())
+    if shared:
+        remarks.append(
+            f"{shared} of its {len(slices)} images have the SOPInstanceUID of another one: their "
+            "slice numbers, not their UIDs, say which is which"
+        )
     twice = len(own) - len(slices)
     if twice:
-        found.append(f"{twice} more files of this series were left out (duplicates or damaged)")
-    return found
-
-
-def _patient(path: Path) -> str:
-    header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-    parts = (str(header.get("PatientName", "")), str(header.get("PatientID", "")))
-    return " ".join(part for part in parts if part)
+        remarks.append(f"{counted(twice, 'more file')} of this series left out: copies or damaged")
+    return remarks
 
 
 def _nothing(findings: dict[str, Any]) -> str:
-    found = [f"{count} files: {reason}" for reason, count in findings["problems"].items()]
-    found += [f"a study: {reason}" for reason in dict.fromkeys(findings["failed"].values())]
+    reasons = [f"{counted(n, 'file')}: {reason}" for reason, n in findings["problems"].items()]
+    failed = dict.fromkeys(study["failed"] for study in findings["studies"])
+    reasons += [f"a study: {reason}" for reason in failed]
+    reasons += [f"{name}: {reason}" for name, reason in findings["refused"].items()]
     return (
-        f"Nothing in the source can be predicted. Of {findings['files']} files: "
-        f"{'; '.join(found)}. "
+        f"Nothing in the source can be predicted. {counted(findings['files'], 'file')} read: "
+        f"{'; '.join(reasons)}. "
         "Wanted are axial CT slices of a head without contrast agent, as DICOM."
     )
 
 
-def study_titles(predicted: Iterable[str], findings: dict[str, Any]) -> dict[str, str]:
-    """What studies are called in the log, the report and the tables: ``Study 1``, ``Study 2``.
-
-    Args:
-        predicted: Studies in the order of the tables; those that failed come after them.
-        findings: See ``prepare_new_studies``.
-    """
-    names = [*predicted, *findings["failed"]]
-    return {name: f"Study {number}" for number, name in enumerate(names, 1)}
-
-
-def series_text(row: pd.Series) -> str:
-    """Describe a series, a row of ``pick_series``, in words."""
-    parts = [str(row["description"])] if row["description"] else []
-    parts.append(counted(row["slices"], "slice"))
-    if np.isfinite(row["distance_mm"]):
-        parts.append(f"{row['distance_mm']:.1f} mm apart")
-    if row["kernel"]:
-        parts.append(f"kernel {row['kernel']}")
-    return ", ".join(parts)
-
-
-def log_new_studies(slices: pd.DataFrame, series: pd.DataFrame, findings: dict[str, Any]) -> None:
-    """Log which series were picked and what was left out; see ``prepare_new_studies``."""
-    titles = study_titles(slices["study_id"].unique(), findings)
-    for _, row in series.iterrows():
-        title = titles.get(row["study_id"], "No study")
-        logger.info("%s: %s: %s", title, series_text(row), row["reason"])
-    for reason, count in findings["problems"].items():
+def log_new_studies(new: NewStudies) -> None:
+    """Log which series were picked and what was left out."""
+    for _, row in new.series.iterrows():
+        logger.info("Study %d: %s: %s", row["study_number"], series_text(row), row["reason"])
+    for reason, count in new.findings["problems"].items():
         logger.warning("%s left out: %s", counted(count, "file"), reason)
-    for name, remarks in findings["remarks"].items():
-        for remark in remarks:
-            logger.warning("%s: %s", titles[name], remark)
-    for name, reason in findings["failed"].items():
-        logger.warning("%s (%s) cannot be predicted: %s", titles[name], name, reason)
+    for name, reason in new.findings["refused"].items():
+        logger.warning("%s left out: %s", name, reason)
+    for study in new.findings["studies"]:
+        for remark in study["remarks"]:
+            logger.warning("Study %d: %s", study["number"], remark)
+        if study["failed"]:
+            logger.warning(
+                "Study %d (%s) cannot be predicted: %s",
+                *(study["number"], study["study_id"], study["failed"]),
+            )

@@ -39,14 +39,21 @@ def read_hu(path: Path) -> np.ndarray:
     except Exception as error:  # pydicom lets all sorts through on a malformed file
         raise DamagedFileError(f"{path} cannot be read as DICOM: {error}") from error
     _check_image(dataset, path)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        raise DamagedFileError(
+            f"{path} is written in the transfer syntax {syntax}, which is not one of DICOM's: its "
+            "pixels cannot be read safely. Export it anew as Explicit VR Little Endian."
+        )
     try:
         stored = dataset.pixel_array
     except Exception as error:  # decoders raise what they like
         reason = " ".join(str(error).split())[:300]
         raise DamagedFileError(
             f"The pixel data of {path} cannot be decoded: {reason}. Expected "
-            f"{dataset.Rows} x {dataset.Columns} pixels of {dataset.BitsAllocated} bits. Get a "
-            "whole copy of the file, or leave it out."
+            f"{dataset.Rows} x {dataset.Columns} pixels of {dataset.BitsAllocated} bits, as "
+            f"{syntax.name}. Get a whole copy of the file (where all files of a study are like "
+            "this, export it anew as Explicit VR Little Endian), or leave it out."
         ) from error
     return to_hu(
         stored,

@@ -1,5 +1,6 @@
 """The images that DICOM results refer to: their headers, and where heatmaps lie on them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +14,15 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, generate_uid
 from scipy import ndimage
 
+from rsna19_kedro.dicom.phi import (
+    IMAGE_ATTRIBUTES,
+    RESULT_ATTRIBUTES,
+    readable_header,
+    text_of,
+)
 from rsna19_kedro.errors import SourceError
 
-_OF_IMAGES: Final = (
-    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
-    *("FrameOfReferenceUID", "Modality", "Rows", "Columns", "PixelSpacing", "SliceThickness"),
-    *("SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("InstanceNumber", "PositionReferenceIndicator"),
-)
-"""Attributes that say nothing of the person; all others are left out unless wanted."""
-
-_OF_PATIENT: Final = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "StudyID", "ReferringPhysicianName"),
-)
-"""Attributes that results must have, if only empty (type 2)."""
-
+_REFERENCED_UID: Final = pydicom.tag.Tag("ReferencedSOPInstanceUID")
 _UIDS: Final = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 
 
@@ -90,25 +84,53 @@ class HeatPlace:
         )
 
 
+@dataclass(frozen=True)
+class ResultSources:
+    """The images that a study's results refer to.
+
+    Attributes:
+        headers: One an image, feet to head, as results take them up.
+        left_out: Keywords of attributes that were left out for their values.
+    """
+
+    headers: list[Dataset]
+    left_out: list[str]
+
+
 @config.disable_value_validation()
-def result_sources(root: Path, paths: Sequence[str], *, include_phi: bool) -> list[Dataset]:
-    """Read the headers that a study's results refer to.
+def result_sources(
+    root: Path, paths: Sequence[str], digests: Sequence[str], *, include_phi: bool
+) -> ResultSources:
+    """Read the headers that a study's results refer to, from the very files that were predicted.
 
     UIDs that are none (Kaggle's ``ID_...``) become UIDs derived from them, the same each time.
 
     Args:
         root: Folder that ``paths`` are relative to.
         paths: Files of one series, feet to head.
+        digests: Of each file when it was predicted, see ``file_digest``.
         include_phi: Whether results carry over what the headers say of the patient.
 
     Raises:
-        SourceError: The images differ in size or spacing, or lack their position, so that no
-            segmentation can refer to them.
+        SourceError: A file is not the one that was predicted any more; or the images are such
+            that results could not refer to them: of several patients or studies, of one
+            SOPInstanceUID, of several sizes or spacings, without a position.
     """
-    headers = [pydicom.dcmread(root / path, stop_before_pixels=True, force=True) for path in paths]
+    read = [_read(root / path, digest) for path, digest in zip(paths, digests, strict=True)]
+    whole = [header for header, _ in read]
+    for name, what in (("PatientID", "patients"), ("StudyInstanceUID", "studies")):
+        values = {text_of(header, name) for header in whole}
+        if len(values) > 1:
+            raise SourceError(f"no DICOM results: its images are of {len(values)} {what}")
+    uids = {text_of(header, "SOPInstanceUID") for header in whole}
+    if len(uids) < len(whole):
+        raise SourceError(
+            f"no DICOM results: its {len(whole)} images have {len(uids)} SOPInstanceUIDs, so that "
+            "results could not say which of them they refer to"
+        )
     kinds = {
         (header.get("Rows"), header.get("Columns"), str(header.get("PixelSpacing")))
-        for header in headers
+        for header in whole
     }
     if len(kinds) > 1:
         raise SourceError(
@@ -118,37 +140,77 @@ def result_sources(root: Path, paths: Sequence[str], *, include_phi: bool) -> li
     lacking = [
         name
         for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-        if any(name not in header for header in headers)
+        if any(name not in header for header in whole)
     ]
     if lacking:
         raise SourceError(f"no DICOM results: its images lack {', '.join(lacking)}")
-    positions = np.array([header.ImagePositionPatient for header in headers], dtype=float)
+    positions = np.array([header.ImagePositionPatient for header in whole], dtype=float)
     gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     distance_mm = float(np.median(gaps)) if len(gaps) else 1.0
-    return [_source(header, distance_mm, include_phi) for header in headers]
+    headers = [_source(header, distance_mm, include_phi) for header in whole]
+    taken = set(IMAGE_ATTRIBUTES) | (set(RESULT_ATTRIBUTES) if include_phi else set())
+    left_out = sorted({name for _, lost in read for name in lost} & taken)
+    return ResultSources(headers, left_out)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_refers(made: Dataset, sources: Sequence[Dataset]) -> None:
+    """Check that a result is about the images that were predicted, before it is written.
+
+    Args:
+        made: A structured report or segmentation.
+        sources: Headers of the images.
+
+    Raises:
+        SourceError: It names another patient or study, or refers to another image.
+    """
+    for name in ("PatientID", "StudyInstanceUID"):
+        wanted = {text_of(header, name) for header in sources}
+        if wanted != {text_of(made, name)}:
+            raise SourceError(f"no DICOM results: their {name} is not that of the images")
+    known = {str(header.SOPInstanceUID) for header in sources}
+    referred = {str(element.value) for element in made.iterall() if element.tag == _REFERENCED_UID}
+    if not referred or not referred <= known:
+        raise SourceError("no DICOM results: they would refer to images that were not predicted")
+
+
+def _read(path: Path, digest: str) -> tuple[Dataset, list[str]]:
+    if file_digest(path) != digest:
+        raise SourceError(
+            "no DICOM results: a file was changed since it was predicted. Run the prediction again"
+        )
+    return readable_header(pydicom.dcmread(path, stop_before_pixels=True, force=True))
 
 
 def _source(header: Dataset, distance_mm: float, include_phi: bool) -> Dataset:
-    found = Dataset()
     if include_phi:
-        found.update({e.tag: e for e in header if not e.tag.is_private and e.VR != "SQ"})
-    for name in _OF_IMAGES:
-        if name in header:
-            found[name] = header[name]
-    for name in _OF_PATIENT:
-        found.setdefault(name, "")
-    found.setdefault("SOPClassUID", CTImageStorage)
-    found.setdefault("Modality", "CT")
+        made = Dataset()
+        made.update({element.tag: element for element in header})
+    else:
+        made = Dataset()
+        for name in IMAGE_ATTRIBUTES:
+            if name in header:
+                made[name] = header[name]
+    for name in RESULT_ATTRIBUTES:
+        made.setdefault(name, "")
+    made.SpecificCharacterSet = header.SpecificCharacterSet
+    made.setdefault("SOPClassUID", CTImageStorage)
+    made.setdefault("Modality", "CT")
     # Positions without a frame of reference are taken to share one: they are of one series.
     for name, instead in (("SeriesInstanceUID", "series of "), ("FrameOfReferenceUID", "frame ")):
-        if not found.get(name):
-            setattr(found, name, f"{instead}{found.StudyInstanceUID}")
-    if not found.get("SliceThickness"):  # A segmentation must state one; Kaggle's images do not.
-        found.SliceThickness = f"{distance_mm:.4f}"
+        if not made.get(name):
+            setattr(made, name, f"{instead}{made.StudyInstanceUID}")
+    if not made.get("SliceThickness"):  # A segmentation must state one; Kaggle's images do not.
+        made.SliceThickness = f"{distance_mm:.4f}"
     for name in _UIDS:
-        text = str(found[name].value)
+        text = str(made[name].value)
         if not UID(text).is_valid:
-            setattr(found, name, generate_uid(entropy_srcs=[text]))
-    found.file_meta = pydicom.dataset.FileMetaDataset()
-    found.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    return found
+            setattr(made, name, generate_uid(entropy_srcs=[text]))
+    made.file_meta = pydicom.dataset.FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    return made

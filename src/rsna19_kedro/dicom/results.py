@@ -6,6 +6,7 @@ keeps scheme names that start with 99 for such codes).
 """
 
 import logging
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pydicom.sr.codedict import Code, codes
 from pydicom.uid import JPEGLSLossless
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.dicom.result_sources import HeatPlace
+from rsna19_kedro.dicom.result_sources import HeatPlace, check_refers
 from rsna19_kedro.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class StudyFindings:
         place: Where the prepared slices lie on the images.
         method: What combined the models, in words.
         version: Version of this software.
+        warning: What every reader must see about the models; empty for nothing.
     """
 
     sources: Sequence[Dataset]
@@ -64,6 +66,7 @@ class StudyFindings:
     place: HeatPlace
     method: str
     version: str
+    warning: str = ""
 
 
 def write_dicom_results(found: StudyFindings, folder: Path) -> list[Path]:
@@ -75,6 +78,10 @@ def write_dicom_results(found: StudyFindings, folder: Path) -> list[Path]:
 
     Returns:
         The files.
+
+    Raises:
+        SourceError: They would name another patient, study or image than the sources; then
+            nothing is written.
     """
     with warnings.catch_warnings():
         # Names of one part are common, and the source's to mend.
@@ -83,6 +90,8 @@ def write_dicom_results(found: StudyFindings, folder: Path) -> list[Path]:
         segmentation = evidence_segmentation(found)
     if segmentation is not None:
         made["evidence.dcm"] = segmentation
+    for dataset in made.values():
+        check_refers(dataset, found.sources)
     paths = []
     for name, dataset in made.items():
         with atomic_path(folder / name) as part:
@@ -111,11 +120,18 @@ def structured_report(found: StudyFindings) -> sr.EnhancedSR:
         imaging_measurements=list(_groups(found)),
         title=codes.DCM.ImagingMeasurementReport,
     )
+    if found.warning:
+        comment = sr.TextContentItem(
+            name=codes.DCM.Comment,
+            value=found.warning,
+            relationship_type=sr.RelationshipTypeValues.CONTAINS,
+        )
+        content[0].ContentSequence.insert(-1, comment)  # Before the measurements.
     return sr.EnhancedSR(
         evidence=list(found.sources),
         content=content,
         series_number=9001,
-        series_description="Haemorrhage probabilities, research only",
+        series_description=_series(found, "Haemorrhage probabilities, research only"),
         **_equipment(found.version),
     )
 
@@ -154,10 +170,15 @@ def evidence_segmentation(found: StudyFindings) -> hd.seg.Segmentation | None:
         device_serial_number="none",
         content_label="EVIDENCE",
         content_description="Evidence for haemorrhage times probability; no outline",
-        series_description="Haemorrhage evidence, research only",
+        series_description=_series(found, "Haemorrhage evidence, research only"),
         transfer_syntax_uid=JPEGLSLossless,
         **_equipment(found.version),
     )
+
+
+def _series(found: StudyFindings, usual: str) -> str:
+    """Description of a series: the warning, if there is one; at most 64 characters (VR LO)."""
+    return textwrap.shorten(found.warning or usual, 64, placeholder="...")
 
 
 def _groups(found: StudyFindings) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:

@@ -1,6 +1,7 @@
 """The table of all slices: which ones are usable, to which study and place they belong."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 
 from rsna19_kedro.contracts import ORIENTATION, POSITION
 from rsna19_kedro.ct.geometry import is_axial, order_slices, study_geometry, valid_orientation
+from rsna19_kedro.dicom.copies import IN_SERIES, find_copies
 from rsna19_kedro.dicom.headers import COLUMNS, INTEGER_TAGS, TEXT_TAGS, TRUNCATED
+from rsna19_kedro.errors import SourceError, counted
 
 SUBSETS: Final = ("train", "test", "test2")
 """Stage-1 train, stage-1 test (labelled since stage 2), stage-2 test."""
@@ -43,28 +46,35 @@ def headers_table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def number_slices(headers: pd.DataFrame) -> pd.DataFrame:
+def number_slices(headers: pd.DataFrame, root: Path, *, by_uid: bool = True) -> pd.DataFrame:
     """Sort out what cannot be used and number the slices of each study from feet to head.
 
     What has a problem keeps its row: the text in ``problem`` says why it has no
     ``slice_num``. Truncated pixels are the exception: that slice keeps its place, so that
-    slice numbers and labels stay aligned. Of a SOPInstanceUID that occurs several times one
-    row is used, and of a study with several series the one with most axial slices.
+    slice numbers and labels stay aligned. Of copies (see ``copies.find_copies``) one file is
+    used, and of a study with several series the one with most axial slices.
 
     Args:
         headers: Table of ``headers_table``, in any order.
+        root: Folder that ``path`` is relative to.
+        by_uid: Whether labels, which are by SOPInstanceUID, belong to the slices: then each
+            SOPInstanceUID names one image.
 
     Returns:
         One row a file, ordered by study and place, with ``slice_num`` (Int64, 0-based, null
         for what is not used), ``position_mm`` along the normal, ``row_offset_mm`` and
         ``col_offset_mm`` (see ``StudyGeometry``; null where position or orientation is
         missing in the study) and ``tilt_deg`` (null where not axial).
+
+    Raises:
+        SourceError: Two patients share a StudyInstanceUID or, ``by_uid``, a SOPInstanceUID.
     """
     table = headers.sort_values("path", ignore_index=True)
-    # Without a PatientID every such study would become one patient: it is its own then.
-    own = ("study:" + table["study_id"]).where(table["study_id"].notna())
-    table["patient_id"] = table["patient_id"].fillna(own)
-    _mark_duplicates(table)
+    _fill_patients(table)
+    _refuse_shared(table, "study_id", "StudyInstanceUID")
+    if by_uid:
+        _refuse_shared(table, "sop_instance_uid", "SOPInstanceUID")
+    _mark_copies(table, root, by_uid)
     _mark_other_series(table)
     usable = _usable(table).to_numpy()
     slice_num = np.full(len(table), -1, dtype=np.int64)
@@ -96,22 +106,49 @@ def _usable(table: pd.DataFrame) -> "pd.Series[bool]":
     return table["problem"].isna() | is_truncated(table)
 
 
-def _mark_duplicates(table: pd.DataFrame) -> None:
-    """Keep one file a SOPInstanceUID: a whole one, of the first subset, first by path."""
+def _fill_patients(table: pd.DataFrame) -> None:
+    """Give slices without PatientID that of their study; a study without any is a patient.
+
+    Otherwise all such studies would become one patient.
+    """
+    known = table.groupby("study_id", dropna=True)["patient_id"].transform("first")
+    own = ("study:" + table["study_id"]).where(table["study_id"].notna())
+    table["patient_id"] = table["patient_id"].fillna(known).fillna(own)
+
+
+def _refuse_shared(table: pd.DataFrame, column: str, name: str) -> None:
+    usable = table.loc[_usable(table), [column, "patient_id", "path"]]
+    patients = usable.drop_duplicates([column, "patient_id"])
+    shared = patients[patients[column].duplicated(keep=False)].sort_values([column, "path"])
+    if shared.empty:
+        return
+    first = shared[shared[column] == shared[column].iloc[0]]
+    raise SourceError(
+        f"{counted(shared[column].nunique(), name)} {'belong' if len(shared) > 2 else 'belongs'} "
+        f"to several patients, for instance {first[column].iloc[0]}: "
+        f"{' and '.join(first['path'].head(2))}. Labels and results could not be told apart. "
+        f"Give each patient's files UIDs of their own, or keep one patient's files."
+    )
+
+
+def _mark_copies(table: pd.DataFrame, root: Path, by_uid: bool) -> None:
+    """Keep one file of each image: a whole one, of the first subset, first by path."""
     usable = table[_usable(table)]
     ranked = usable.assign(
         broken=usable["problem"].notna(),
         rank=usable["subset"].map({name: i for i, name in enumerate(SUBSETS)}),
     ).sort_values(["broken", "rank", "path"])
-    again = ranked["sop_instance_uid"].duplicated()
-    kept = ranked[~again].set_index("sop_instance_uid")["path"]
-    extra = ranked.loc[again, "sop_instance_uid"]
-    table.loc[extra.index, "problem"] = "duplicate of " + extra.map(kept).astype(_TEXT)
+    copies, others = find_copies(ranked, root, ("sop_instance_uid",) if by_uid else IN_SERIES)
+    table.loc[copies.index, "problem"] = "duplicate of " + copies.astype(_TEXT)
+    if by_uid:
+        table.loc[others.index, "problem"] = (
+            "another image with the SOPInstanceUID of " + others.astype(_TEXT)
+        )
 
 
 def _mark_other_series(table: pd.DataFrame) -> None:
-    """Keep one series a study, and one patient: that with most axial slices."""
-    key = ["study_id", "patient_id", "series_instance_uid"]
+    """Keep one series a study: that with most axial slices."""
+    key = ["study_id", "series_instance_uid"]
     usable = table.loc[_usable(table), key].fillna("")
     axial = is_axial(table.loc[usable.index, ORIENTATION])
     sizes = usable.assign(axial=axial, slices=1).groupby(key, sort=True)[["axial", "slices"]].sum()
@@ -122,12 +159,7 @@ def _mark_other_series(table: pd.DataFrame) -> None:
         return
     kept = sizes.drop_duplicates("study_id").set_index("study_id")
     chosen = usable["study_id"].map(kept["series_instance_uid"])
-    owner = usable["study_id"].map(kept["patient_id"])
-    stranger = usable["patient_id"] != owner
-    other = (usable["series_instance_uid"] != chosen) & ~stranger
-    table.loc[stranger.index[stranger], "problem"] = (
-        "its study belongs to another patient too, who is used: " + owner[stranger].astype(_TEXT)
-    )
+    other = usable["series_instance_uid"] != chosen
     table.loc[other.index[other], "problem"] = (
         "its study has a larger axial series, which is used: " + chosen[other].astype(_TEXT)
     )

@@ -1,19 +1,24 @@
 """What a user points at: a folder, one file, a zip of DICOM, or a NIfTI file with HU."""
 
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from rsna19_kedro.errors import SourceError
+from rsna19_kedro.files import walk_files
 
 MAX_UNPACKED_BYTES: Final = 20 * 2**30
 """A zip file that would unpack to more is refused."""
 
 _NIFTI: Final = (".nii", ".nii.gz")
+_DEEPEST_ZIP: Final = 3
+"""Zip files within zip files are unpacked to this depth."""
+_LOCKED: Final = 0x1
 
 
 @dataclass(frozen=True)
@@ -22,28 +27,44 @@ class Source:
 
     Attributes:
         root: Folder that ``files`` are relative to.
-        files: Paths with ``/`` between folders, sorted.
+        files: Paths with ``/`` between folders, sorted; the name of a zip file within the
+            source stands for a folder of what it holds.
         nifti: Whether this is one NIfTI file rather than DICOM.
+        refused: Zip files within the source that cannot be unpacked, and why.
     """
 
     root: Path
     files: tuple[str, ...]
     nifti: bool = False
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
 def opened(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[Source]:
-    """List the files of a source; a zip file is unpacked for as long as the block lasts.
+    """List the files of a source; zip files are unpacked for as long as the block lasts.
+
+    Folders are walked with their links. Hidden files and folders (``.git``, ``._IM1``) and
+    ``__MACOSX`` are left out.
 
     Args:
         path: Folder, file, zip file or NIfTI file.
-        max_bytes: Greatest size of all files of a zip together, unpacked.
+        max_bytes: Greatest size of all files from zip files together, unpacked.
 
     Raises:
-        SourceError: Nothing there, an empty folder, or a zip file that is not safe to unpack.
+        SourceError: Nothing there, an empty folder, or a zip file that cannot be unpacked.
     """
     if path.is_dir():
-        yield _folder(path, path)
+        files = _listed(path)
+        if not files:
+            raise SourceError(f"The source {path} holds no file.")
+        if not any(_is_zip(path / name) for name in files):
+            yield Source(path, files)
+            return
+        with tempfile.TemporaryDirectory(prefix="rsna19-") as name:
+            root, unpacking = Path(name), _Unpacking(max_bytes)
+            for file in files:
+                unpacking.add(path / file, root / file, 1)
+            yield Source(root, _listed(root), refused=unpacking.refused(root))
     elif not path.is_file():
         raise SourceError(
             f"The source {path} does not exist. Name a folder, a DICOM file, a zip file or a "
@@ -53,49 +74,131 @@ def opened(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[Source]:
         yield Source(path.parent, (path.name,), nifti=True)
     elif zipfile.is_zipfile(path):
         with tempfile.TemporaryDirectory(prefix="rsna19-") as name:
-            _unpack(path, Path(name), max_bytes)
-            yield _folder(Path(name), path)
+            root, unpacking = Path(name), _Unpacking(max_bytes)
+            try:
+                unpacking.unpack(path, root, 1)
+            except _CannotUnpack as error:
+                raise SourceError(f"The zip file {path} {error}") from error
+            files, refused = _listed(root), unpacking.refused(root)
+            if not files and not refused:
+                raise SourceError(f"The source {path} holds no file.")
+            yield Source(root, files, refused=refused)
     else:
         yield Source(path.parent, (path.name,))
 
 
-def _folder(folder: Path, shown: Path) -> Source:
-    files = sorted(
-        file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
+def _listed(folder: Path) -> tuple[str, ...]:
+    names = (Path(name).relative_to(folder).as_posix() for name in walk_files(folder))
+    return tuple(
+        sorted(
+            name
+            for name in names
+            if "__MACOSX" not in name.split("/") and (folder / name).is_file()
+        )
     )
-    if not files:
-        raise SourceError(f"The source {shown} holds no file.")
-    return Source(folder, tuple(files))
 
 
-def _unpack(path: Path, target: Path, max_bytes: int) -> None:
-    """Unpack a zip file after a look at what it says that it holds, and count as it comes."""
-    with zipfile.ZipFile(path) as archive:
+def _is_zip(path: Path) -> bool:
+    """By the first bytes: a DICOM file that happens to end like a zip file is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06") and path.stat().st_size > 21
+    except OSError:
+        return False
+
+
+class _CannotUnpack(Exception):
+    """Why, as a sentence that begins with its verb; the zip file is its subject."""
+
+
+class _Unpacking:
+    """Unpacks zip files and the zip files within them, to a limit for all together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = self._left = max_bytes
+        self._refused: dict[Path, str] = {}
+
+    def refused(self, root: Path) -> dict[str, str]:
+        """Zip files that could not be unpacked, relative to ``root``, and why."""
+        return {
+            path.relative_to(root).as_posix(): f"a zip file that {why}"
+            for path, why in self._refused.items()
+        }
+
+    def add(self, file: Path, target: Path, depth: int) -> None:
+        """Unpack a zip file to a folder of its name; link any other file."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not _is_zip(file):
+            target.symlink_to(file.resolve())
+            return
+        try:
+            self.unpack(file, target, depth)
+        except _CannotUnpack as error:
+            shutil.rmtree(target, ignore_errors=True)  # Half a study is none.
+            self._refused[target] = str(error)
+
+    def unpack(self, path: Path, target: Path, depth: int) -> None:
+        """Unpack after a look at what the file says that it holds, and count as it comes.
+
+        Raises:
+            _CannotUnpack: Says what is wrong with it and what to do.
+        """
+        if depth > _DEEPEST_ZIP:
+            raise _CannotUnpack(f"lies in {_DEEPEST_ZIP} others. Unpack the outer ones yourself.")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                self._extract(archive, target)
+        except _CannotUnpack:
+            raise
+        except NotImplementedError as error:
+            raise _CannotUnpack(
+                "is packed by a method that Python cannot unpack (such as Deflate64, which "
+                "Windows takes above 2 GB). Unpack it yourself and name that folder."
+            ) from error
+        except OSError as error:  # A full disk, a name that is too long.
+            raise _CannotUnpack(f"cannot be unpacked: {error.strerror or error}.") from error
+        except Exception as error:  # What the decompressors raise on wrong bytes.
+            raise _CannotUnpack(
+                "is damaged: not all of its files can be unpacked. Get a whole copy of it, or "
+                "unpack what can be had yourself and name that folder."
+            ) from error
+        inner = [Path(name) for name in walk_files(target) if _is_zip(Path(name))]
+        for file in inner:
+            packed = file.with_name(f".{file.name}")
+            file.rename(packed)
+            self.add(packed, file, depth + 1)
+            packed.unlink()
+
+    def _extract(self, archive: zipfile.ZipFile, target: Path) -> None:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
             name = PurePosixPath(member.filename.replace("\\", "/"))
             link = (member.external_attr >> 16) & 0o170000 == 0o120000
             if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or link:
-                raise SourceError(
-                    f"The zip file {path} holds the path {member.filename!r}, which leads out of "
-                    "it. It was not unpacked; make it anew from the folder of DICOM files."
+                raise _CannotUnpack(
+                    f"holds the path {member.filename!r}, which leads out of it. It was not "
+                    "unpacked; make it anew from the folder of DICOM files."
                 )
-        left = max_bytes
-        if sum(member.file_size for member in members) > left:
-            raise _too_large(path, max_bytes)
+            if member.flag_bits & _LOCKED:
+                raise _CannotUnpack(
+                    "is locked with a password. Unpack it yourself and name that folder."
+                )
+        if sum(member.file_size for member in members) > self._left:
+            raise self._too_large()
         for member in members:
-            place = target / member.filename.replace("\\", "/")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as packed, place.open("wb") as file:
+            path = target / member.filename.replace("\\", "/")
+            if path.is_dir():
+                continue  # Its name ends in a backslash: a folder, as Windows packs it.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as packed, path.open("wb") as file:
                 while block := packed.read(2**20):
-                    left -= len(block)
-                    if left < 0:
-                        raise _too_large(path, max_bytes)
+                    self._left -= len(block)
+                    if self._left < 0:
+                        raise self._too_large()
                     file.write(block)
 
-
-def _too_large(path: Path, max_bytes: int) -> SourceError:
-    return SourceError(
-        f"The zip file {path} unpacks to more than {max_bytes / 2**30:.1f} GiB. Unpack it "
-        "yourself and name the folder, or raise new_study.max_unpacked_gib."
-    )
+    def _too_large(self) -> _CannotUnpack:
+        return _CannotUnpack(
+            f"unpacks to more than {self._max_bytes / 2**30:.1f} GiB. Unpack it yourself and name "
+            "the folder, or raise new_study.max_unpacked_gib."
+        )

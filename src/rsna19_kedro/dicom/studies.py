@@ -179,8 +179,7 @@ def prepare_study(
     """
     decoded, repairs = _decode(root, slices["path"].tolist())
     if len(repairs) == len(decoded):
-        study_id = slices["study_id"].iloc[0]
-        raise DamagedFileError(f"Study {study_id}: none of its slices can be read. {repairs[0]}")
+        raise DamagedFileError(f"none of its slices can be read. {repairs[0]}")
     return build_volume(slices, decoded, repairs, crop_size_px)
 
 

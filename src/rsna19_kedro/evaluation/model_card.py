@@ -15,17 +15,15 @@ def model_card(
     fold_losses: pd.DataFrame,
     fold_statistics: pd.DataFrame,
     *,
-    phantoms: bool,
     versions: Mapping[str, str],
 ) -> str:
     """Fill the card from the run's tables.
 
     Args:
-        summary: ``report_summary``.
+        summary: ``report_summary``; its ``band`` says what the models were trained on.
         study_metrics: Of ``study_level.study_metrics``.
         fold_losses: Of ``scores.fold_losses``.
         fold_statistics: Counts a fold, with a row ``all``.
-        phantoms: Whether the data are synthetic.
         versions: Software and its versions.
 
     Returns:
@@ -39,6 +37,5 @@ def model_card(
         worst=next(iter(told_apart.nsmallest(1, "auc").to_dict("records")), None),
         losses=fold_losses.to_dict("records"),
         positive={name: int(everything[f"slices_{name}"]) for name in CLASSES},
-        phantoms=phantoms,
         versions=versions,
     )

@@ -33,7 +33,10 @@ class ViewedStudy:
     """A study as the page shows it.
 
     Attributes:
+        number: Its number, which stays the same whatever the order.
         title: Its heading; no name or number of a patient unless the user asked for it.
+        date: Of the study, as ``2019-06-01``; may be empty.
+        description: Of the series; may be empty.
         hu: ``(S, H, W)`` int16.
         slices: Rows of ``StudyResult.slices``.
         study: Probability by class.
@@ -41,7 +44,10 @@ class ViewedStudy:
         facts: Term and text, such as the series that was picked.
     """
 
+    number: int
     title: str
+    date: str
+    description: str
     hu: np.ndarray
     slices: pd.DataFrame
     study: Mapping[str, float]
@@ -55,6 +61,7 @@ def viewer_page(
     problems: Mapping[str, int],
     failed: Sequence[tuple[str, str]],
     facts: Sequence[tuple[str, str]],
+    warning: str = "",
 ) -> str:
     """Compose the page; it needs no other file and no network.
 
@@ -64,6 +71,7 @@ def viewer_page(
         problems: How many files were left out, by reason.
         failed: Heading and reason of studies that could not be predicted.
         facts: Term and text about the run: models, method, versions.
+        warning: What stands above all else; empty for nothing.
     """
     return template("viewer.html.j2").render(
         studies=studies,
@@ -73,6 +81,7 @@ def viewer_page(
         problems=problems,
         failed=failed,
         facts=facts,
+        warning=warning,
         data=Markup(_script_safe([_viewer_data(study) for study in studies])),
         colours=Markup(_script_safe([_hex(CLASS_COLOURS[name]) for name in CLASSES])),
     )

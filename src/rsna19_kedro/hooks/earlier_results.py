@@ -1,4 +1,4 @@
-"""What earlier runs left: results of other raw data, earlier predictions of new studies."""
+"""What earlier runs left: results of other raw data."""
 
 import json
 import logging
@@ -13,7 +13,6 @@ from kedro.pipeline.node import Node
 
 from rsna19_kedro.context import current_scope
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.files import empty_folder
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
 from rsna19_kedro.runners.persistence import remove_file
 
@@ -76,25 +75,3 @@ class OneSource:
         """Note the source once the index is made from it."""
         if node.name == "index_slices":
             self._note.write_text(json.dumps(self._source))
-
-
-class FreshNewStudy:
-    """Remove what an earlier run predicted: nothing of it may be taken for this run's."""
-
-    @hook_impl
-    def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
-    ) -> None:
-        """Remove what this run makes anew, and what hangs on it."""
-        if not is_new_study(run_params):
-            return
-        stale = pipelines["new_study"].from_nodes(*(node.name for node in pipeline.nodes))
-        for name in stale.all_outputs():
-            remove_file(catalog, name)
-        makers = {node.name for node in stale.nodes}
-        for maker, folder in (
-            ("predict_new", "new_heat_folder"),
-            ("write_dicom", "new_dicom_folder"),
-        ):
-            if maker in makers:
-                empty_folder(catalog.load(folder))

@@ -23,6 +23,8 @@ class ResultSummary:
         ("report", "the report"),
         ("model_card", "the model card"),
         ("new_predictions_csv", "predictions"),
+        ("new_predictions_json", "predictions for programs"),
+        ("new_sources", "which number is which file"),
         ("new_report", "the report"),
     )
 

@@ -34,7 +34,8 @@ class Checkpoint:
         hu_lut: ``(1401,)`` float32, network input of HU -400..1000.
         crop_px: Side of the square that the network sees, in pixels of the prepared volume.
         resize_px: Side that this square is reduced to; equal to ``crop_px`` for none.
-        metadata: Fold, number of optimiser steps, validation loss, versions: for people.
+        metadata: Fold, epoch, validation loss, recipe, versions, and what it was trained on
+            (``training_data.describe_training_data``).
     """
 
     spec: ModelSpec

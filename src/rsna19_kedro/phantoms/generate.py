@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.contracts import CLASSES, PHANTOM_MARKER
 from rsna19_kedro.errors import SourceError
 from rsna19_kedro.files import atomic_path
 from rsna19_kedro.parallel import map_in_processes
@@ -29,7 +29,6 @@ from rsna19_kedro.phantoms.scan import Acquisition, Scan, acquire
 
 logger = logging.getLogger(__name__)
 
-MARKER: Final = "phantoms.json"
 STARTED: Final = ".phantoms-started.json"
 TRUTH: Final = "phantom_truth.parquet"
 LEAST_VOXELS: Final = 4
@@ -68,7 +67,7 @@ def write_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = None
     )
     truth = pd.concat(list(parts), ignore_index=True)
     _write_tables(folder, what, truth)
-    _write_json(folder / MARKER, description)
+    _write_json(folder / PHANTOM_MARKER, description)
     _tidy(folder)
     logger.info("%d studies, %d slices of phantoms in %s", len(plans), len(truth), folder)
 
@@ -181,7 +180,7 @@ def _write_labels(path: Path, rows: pd.DataFrame) -> None:
 
 def _is_done(folder: Path, description: dict[str, Any]) -> bool:
     """Whether the set is complete; raises when the folder is not for these phantoms."""
-    for name in (MARKER, STARTED):
+    for name in (PHANTOM_MARKER, STARTED):
         path = folder / name
         if not path.is_file():
             continue
@@ -193,7 +192,7 @@ def _is_done(folder: Path, description: dict[str, Any]) -> bool:
                 f"({', '.join(f'{k} was {found.get(k)!r}' for k in changed)}). Delete that "
                 "folder's contents to have them made anew, or name another raw_dir."
             )
-        return name == MARKER
+        return name == PHANTOM_MARKER
     if folder.is_dir():
         foreign = sorted(p.name for p in folder.iterdir() if p.name != ".gitkeep")
         if foreign:

@@ -1,88 +1,103 @@
 """DICOM results of new studies: what was predicted, brought back to the images it is about."""
 
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.dicom.headers import read_headers
+from rsna19_kedro.dicom.new_source import volume_name
 from rsna19_kedro.dicom.result_sources import HeatPlace, result_sources
 from rsna19_kedro.dicom.results import StudyFindings, write_dicom_results
 from rsna19_kedro.dicom.sources import opened
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, SourceError
 from rsna19_kedro.prediction.heat import read_heat
 from rsna19_kedro.version import __version__
+
+logger = logging.getLogger(__name__)
+
+_NIFTI: Final = "no DICOM results: a NIfTI file has no DICOM images to refer to"
 
 
 def write_studies(
     source: Path,
     volumes: VolumeStore,
     predictions: pd.DataFrame,
+    sources: pd.DataFrame,
     heat: Path,
     folder: Path,
     *,
     method: str,
+    warning: str,
     max_unpacked_bytes: int,
     include_phi: bool,
 ) -> dict[str, dict[str, Any]]:
-    """Write the results of each study into ``folder/study_<n>``, as the report numbers them.
+    """Write the results of each study into ``folder/study_<number>``.
 
     The source is opened again for the images' headers: nothing of them is kept in between.
 
     Args:
         source: What was predicted; see ``sources.opened``.
         volumes: Prepared volumes, with their records.
-        predictions: ``level`` (``study`` or ``slice``), keys and six ``pred_*``.
-        heat: Folder with the evidence maps ``<number>.npy``.
+        predictions: Table of ``results_table``.
+        sources: Files of the studies, see ``NewStudies.files``.
+        heat: Folder with the evidence maps, see ``read_heat``.
         folder: Where results go.
         method: What combined the models, in words.
-        max_unpacked_bytes: A zip file that unpacks to more is refused.
+        warning: What the models were trained on, if results must say so; see ``Band.warning``.
+        max_unpacked_bytes: Zip files that unpack to more are refused.
         include_phi: Whether results name the patient.
 
     Returns:
-        ``files``: those of each study, relative to ``folder``; ``failed``: why a study has none.
+        By number of the study, ``files``: those of each, relative to ``folder``; ``failed``: why
+        a study has none.
     """
     made: dict[str, dict[str, Any]] = {"files": {}, "failed": {}}
-    studies = predictions[predictions["level"] == "study"]
-    with opened(source, max_unpacked_bytes) as found:
-        if found.nifti:
-            reason = "no DICOM results: a NIfTI file has no DICOM images to refer to"
-            return {**made, "failed": {"nifti": reason}}
-        paths = _paths(found.root, found.files)
-        for number, (_, study) in enumerate(studies.iterrows()):
-            name = str(study["study_id"])
-            own = predictions[(predictions["study_id"] == name) & (predictions["level"] == "slice")]
-            own = own.sort_values("slice_num")
+    sources = sources.astype({"study_number": "Int64", "slice_num": "Int64"})
+    with opened(source, max_unpacked_bytes) as files:
+        for number, rows in predictions.groupby("study_number", sort=True):
+            name = volume_name(int(number))
             try:
-                sources = result_sources(
-                    found.root,
-                    [paths[uid] for uid in own["sop_instance_uid"]],
+                if files.nifti:
+                    raise SourceError(_NIFTI)
+                used = sources[sources["study_number"] == number].dropna(subset="slice_num")
+                used = used.sort_values("slice_num")
+                images = result_sources(
+                    files.root,
+                    used["path"].tolist(),
+                    used["sha256"].tolist(),
                     include_phi=include_phi,
                 )
+                if images.left_out:
+                    logger.warning(
+                        "Study %s: DICOM results lack %s: not valid in its files",
+                        *(number, ", ".join(images.left_out)),
+                    )
+                of_slices = rows[rows["level"] == "slice"].sort_values("slice_num")
+                study = rows[rows["level"] == "study"]
+                record = volumes.meta(name)["record"]
+                assert isinstance(record, dict)
+                findings = StudyFindings(
+                    images.headers,
+                    of_slices[list(PREDICTIONS)].to_numpy(np.float64),
+                    study[list(PREDICTIONS)].to_numpy(np.float64)[0],
+                    read_heat(heat, name),
+                    HeatPlace.from_record(record, volumes.shape(name)[-1]),
+                    method,
+                    __version__,
+                    warning,
+                )
+                paths = write_dicom_results(findings, folder / name)
             except InputError as error:
-                made["failed"][name] = str(error)
-                continue
-            record = volumes.meta(name)["record"]
-            assert isinstance(record, dict)
-            findings = StudyFindings(
-                sources,
-                own[list(PREDICTIONS)].to_numpy(np.float64),
-                study[list(PREDICTIONS)].to_numpy(np.float64),
-                read_heat(heat, number),
-                HeatPlace.from_record(record, volumes.shape(name)[-1]),
-                method,
-                __version__,
-            )
-            paths_made = write_dicom_results(findings, folder / f"study_{number + 1}")
-            made["files"][name] = [path.relative_to(folder).as_posix() for path in paths_made]
+                made["failed"][str(number)] = str(error)
+            except Exception as error:  # Whatever a header holds, the other studies go on.
+                logger.debug("No DICOM results of study %s", number, exc_info=True)
+                made["failed"][str(number)] = (
+                    f"no DICOM results: its headers cannot be taken over ({type(error).__name__})"
+                )
+            else:
+                made["files"][str(number)] = [path.relative_to(folder).as_posix() for path in paths]
     return made
-
-
-def _paths(root: Path, files: tuple[str, ...]) -> dict[str, str]:
-    """The file of each SOPInstanceUID; of several, the first without a problem, by path."""
-    rows = read_headers(root, files)
-    rows.sort(key=lambda row: (row["problem"] is not None, row["path"]), reverse=True)
-    return {str(row["sop_instance_uid"]): str(row["path"]) for row in rows}  # The last one stays.

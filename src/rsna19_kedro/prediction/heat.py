@@ -9,9 +9,9 @@ HEAT_PX = 100
 """Side of the evidence maps of a result; they cover the prepared slice."""
 
 
-def read_heat(folder: Path, number: int) -> np.ndarray | None:
-    """Maps of a study, by its number from 0 in the table; ``None`` where it has none."""
-    path = folder / f"{number}.npy"
+def read_heat(folder: Path, name: str) -> np.ndarray | None:
+    """Maps of a study, by the name of its volume; ``None`` where it has none."""
+    path = folder / f"{name}.npy"
     return np.load(path) if path.is_file() else None
 
 

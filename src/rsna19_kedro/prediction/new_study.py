@@ -10,6 +10,12 @@ import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.networks.training_data import (
+    TRAINING_DATA,
+    Band,
+    reported_auc,
+    training_band,
+)
 from rsna19_kedro.prediction.engine import Engine, Prediction, Study
 from rsna19_kedro.prediction.heat import heat_of
 from rsna19_kedro.prediction.members import Member, combine_models
@@ -23,7 +29,7 @@ class StudyResult:
     """What the models say of one study.
 
     Attributes:
-        study_id: Its name.
+        study_id: Name of its volume.
         slices: A row a slice: ``slice_num``, six ``pred_*`` and six ``spread_*`` (standard
             deviation between checkpoints, a sign of uncertainty).
         study: Probability of the study by class: the highest of its slices.
@@ -31,6 +37,7 @@ class StudyResult:
             share of the study's strongest; ``None`` where no member can give it.
         method: What combined the models, in words.
         members: Names of the checkpoints that took part.
+        band: What these checkpoints were trained on.
         hu: ``(S, 400, 400)`` int16, the prepared slices that ``heat`` lies on; only
             ``predict_study`` gives them.
     """
@@ -41,6 +48,7 @@ class StudyResult:
     heat: np.ndarray | None
     method: str
     members: tuple[str, ...]
+    band: Band
     hu: np.ndarray | None = None
 
     @property
@@ -57,6 +65,7 @@ def predict_prepared(
     settings: PredictionSettings,
     *,
     one_variant: bool = False,
+    report_summary: Path | None = None,
     on_study: Callable[[str], None] = lambda _: None,
 ) -> list[StudyResult]:
     """Predict prepared studies with every member, and combine.
@@ -68,13 +77,16 @@ def predict_prepared(
         level2: Folder of the second level; ``None`` for the mean of the members.
         settings: How the device is used.
         one_variant: Only the slices as they are, no other test-time augmentation.
+        report_summary: File with the AUC of these models, if there is one; see ``reported_auc``.
         on_study: Called with the title of the member after each study.
     """
     votes: dict[str, list[np.ndarray]] = {}  # By model, (N, 6) of each fold.
     areas: dict[str, list[np.ndarray]] = {}
     heat: dict[str, tuple[int, np.ndarray]] = {}
+    trained_on: list[dict[str, Any] | None] = []
     for member in members:
         checkpoint, variants = member.load()
+        trained_on.append(checkpoint.metadata.get(TRAINING_DATA))
         variants = ("normal",) if one_variant else variants
         engine = Engine.of(checkpoint, variants, settings)
         studies = (Study(name, volumes.read(name)) for name in names)
@@ -96,6 +108,7 @@ def predict_prepared(
     mean_areas = np.mean([np.mean(of, axis=0) for of in areas.values()], axis=0) if areas else None
     values, method = combine_models(by_model, studies_of, slice_nums, level2, mean_areas)
     spread = np.concatenate(list(votes.values())).std(axis=0)
+    band = training_band(trained_on, reported_auc(report_summary, set(votes), trained_on))
     shown = tuple(f"{member.model} fold {member.fold}" for member in members)
     results = []
     for number, name in enumerate(names):
@@ -106,7 +119,7 @@ def predict_prepared(
         highest = dict(zip(CLASSES, values[rows].max(axis=0).tolist(), strict=True))
         weight, total = heat.get(name, (0, None))
         maps = None if total is None else (total / weight).astype(np.float16)
-        results.append(StudyResult(name, pd.DataFrame(columns), highest, maps, method, shown))
+        results.append(StudyResult(name, pd.DataFrame(columns), highest, maps, method, shown, band))
     return results
 
 
@@ -123,31 +136,3 @@ def _add_heat(
         weight, total = heat.get(predicted.study_id, (0, np.float32(0)))
         summed = total + cells * heat_of(predicted.evidence, crop_share)
         heat[predicted.study_id] = (weight + cells, summed)
-
-
-def results_table(results: Sequence[StudyResult], slices: pd.DataFrame) -> pd.DataFrame:
-    """Put the results of all studies into one table.
-
-    Args:
-        results: In the order in which studies are numbered.
-        slices: ``study_id``, ``slice_num``, ``sop_instance_uid`` of their slices.
-
-    Returns:
-        One row per study (``level`` is ``study``: its most suspicious slice, the highest
-        probability of each class and the spread there), followed by one per slice (``slice``):
-        ``study_number`` from 1, ``study_id``, ``level``, ``slice_num``, ``sop_instance_uid``,
-        six ``pred_*`` and six ``spread_*``.
-    """
-    tables = []
-    for number, result in enumerate(results, 1):
-        own = slices[slices["study_id"] == result.study_id]
-        table = own.merge(result.slices, on="slice_num", validate="one_to_one")
-        worst = table[table["slice_num"] == result.most_suspicious].iloc[0]
-        study = worst[["study_id", "slice_num", "sop_instance_uid"]].to_dict()
-        for name, value in result.study.items():
-            at = table[f"pred_{name}"].idxmax()
-            study |= {f"pred_{name}": value, f"spread_{name}": table.at[at, f"spread_{name}"]}
-        rows = pd.concat([pd.DataFrame([study | {"level": "study"}]), table.assign(level="slice")])
-        tables.append(rows.assign(study_number=number))
-    keys = ["study_number", "study_id", "level", "slice_num", "sop_instance_uid"]
-    return pd.concat(tables, ignore_index=True)[[*keys, *PREDICTIONS, *SPREAD]]

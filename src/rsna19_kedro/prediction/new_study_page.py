@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.dicom.new_source import series_text, study_titles
+from rsna19_kedro.dicom.new_source import volume_name
+from rsna19_kedro.dicom.new_study_texts import series_text, title
 from rsna19_kedro.evaluation.viewer import ViewedStudy, viewer_page
+from rsna19_kedro.networks.training_data import Band
 from rsna19_kedro.prediction.heat import read_heat
 from rsna19_kedro.version import package_versions
 
@@ -30,55 +31,73 @@ def new_study_page(
     Args:
         volumes: Prepared volumes.
         predictions: Table of ``results_table``.
-        series: See ``prepare_new_studies``.
-        findings: See ``prepare_new_studies``.
-        summary: ``method`` and ``members`` of the results.
+        series: See ``NewStudies``.
+        findings: See ``NewStudies``.
+        summary: ``method``, ``members``, ``trained_on`` and ``band`` of the results.
         heat: Folder with the evidence maps.
     """
-    of_study = predictions[predictions["level"] == "study"].reset_index(drop=True)
-    titles = {
-        name: ", ".join(filter(None, [title, findings["patients"].get(name)]))
-        for name, title in study_titles(of_study["study_id"], dict(findings)).items()
-    }
+    of_study = predictions[predictions["level"] == "study"]
+    records = {record["number"]: record for record in findings["studies"]}
     viewed = []
-    for number in np.argsort(-of_study["pred_any"].to_numpy(), kind="stable"):
-        name = of_study.at[number, "study_id"]
-        own = predictions[(predictions["study_id"] == name) & (predictions["level"] == "slice")]
-        probabilities = {label: float(of_study.at[number, f"pred_{label}"]) for label in CLASSES}
-        facts = _facts(name, own, series, findings, len(summary["members"]))
-        hu, maps = volumes.read(name), read_heat(heat, number)
-        viewed.append(ViewedStudy(titles[name], hu, own, probabilities, maps, facts))
+    for row in of_study.sort_values("pred_any", ascending=False, kind="stable").to_dict("records"):
+        record = records[row["study_number"]]
+        name = volume_name(record["number"])
+        own = predictions[
+            (predictions["study_number"] == record["number"]) & (predictions["level"] == "slice")
+        ]
+        viewed.append(
+            ViewedStudy(
+                record["number"],
+                title(record),
+                record["study_date"],
+                record["series_description"],
+                volumes.read(name),
+                own,
+                {label: float(row[f"pred_{label}"]) for label in CLASSES},
+                read_heat(heat, name),
+                _facts(record, own, series, len(summary["members"])),
+            )
+        )
     shown = [
         {
-            "study": titles.get(row["study_id"], "none"),
+            "study": title(records[row["study_number"]]),
             "text": series_text(row),
             "reason": row["reason"],
         }
         for _, row in series.iterrows()
     ]
-    failed = [(titles[name], reason) for name, reason in findings["failed"].items()]
+    failed = [(title(record), record["failed"]) for record in records.values() if record["failed"]]
+    failed += findings["refused"].items()
+    band = Band(summary["trained_on"], summary["band"])
     versions = package_versions("rsna19_kedro", "torch", "pydicom")
     facts = [
         ("Combined by", summary["method"]),
         ("Models", ", ".join(summary["members"])),
+        *([] if band.warning else [("Training data", band.text)]),
         ("Files read", str(findings["files"])),
         ("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         ("Python", platform.python_version()),
     ]
-    return viewer_page(viewed, shown, findings["problems"], failed, facts)
+    return viewer_page(viewed, shown, findings["problems"], failed, facts, band.warning)
 
 
 def _facts(
-    name: str, own: pd.DataFrame, series: pd.DataFrame, findings: Mapping[str, Any], members: int
+    record: Mapping[str, Any], own: pd.DataFrame, series: pd.DataFrame, members: int
 ) -> list[tuple[str, str]]:
     worst = own.loc[own["pred_any"].idxmax()]
-    place = f"{int(worst['slice_num'])} (numbered 0 to {len(own) - 1}, feet to head)"
-    facts = [("Most suspicious slice", place)]
+    where = f"{int(worst['slice_num'])} (numbered 0 to {len(own) - 1}, feet to head)"
+    if pd.notna(worst["instance_number"]):
+        where += f", InstanceNumber {int(worst['instance_number'])}"
+    if pd.notna(worst["position_mm"]):
+        where += f", at {worst['position_mm']:.1f} mm"
+    facts = [("Most suspicious slice", where)]
     if members > 1:
         spread = f"{100 * worst['spread_any']:.1f} % there (standard deviation, any)"
         facts.append(("Models disagree by", spread))
-    facts.append(("StudyInstanceUID", name))
-    picked = series.loc[(series["study_id"] == name) & series["picked"], "reason"]
+    facts.append(("StudyInstanceUID", record["study_id"]))
+    if record.get("path"):
+        facts.append(("Path", record["path"]))
+    picked = series.loc[(series["study_number"] == record["number"]) & series["picked"], "reason"]
     facts += [("Series", str(reason)) for reason in picked[:1]]
-    return facts + [("Remark", text) for text in findings["remarks"].get(name, [])]
+    return facts + [("Remark", text) for text in record["remarks"]]

@@ -11,6 +11,7 @@ from rsna19_kedro.ct.lut import lut_from_table
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.training_data import TRAINING_DATA, describe_training_data
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 from rsna19_kedro.version import package_versions
@@ -24,6 +25,7 @@ def train_fold(
     volumes: VolumeStore,
     volume_index: pd.DataFrame,
     hu_lut: pd.DataFrame,
+    download_facts: dict[str, Any],
     recipe: Recipe,
     training: TrainingSettings,
     fold: int,
@@ -39,6 +41,7 @@ def train_fold(
         volumes: Prepared volumes.
         volume_index: Manifest of the volumes.
         hu_lut: Table ``hu``, ``value``.
+        download_facts: ``synthetic``: whether the slices are phantoms.
         recipe: The model's recipe.
         training: Settings of the machine.
         fold: The fold that is held out.
@@ -81,7 +84,13 @@ def train_fold(
         hu_lut=lut,
         crop_px=recipe.input.crop_px,
         resize_px=recipe.input.network_px,
-        metadata={**_metadata(recipe, fold, history), "precision": job.precision},
+        metadata={
+            **_metadata(recipe, fold, history),
+            "precision": job.precision,
+            TRAINING_DATA: describe_training_data(
+                labels[labels["fold"] != fold], synthetic=download_facts["synthetic"]
+            ),
+        },
     )
     return history, checkpoint
 

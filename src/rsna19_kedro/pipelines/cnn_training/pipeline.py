@@ -23,7 +23,7 @@ def _train(model: str, fold: int, scope: Scope) -> Pipeline:
     data = {
         "labels": spec.labels,
         "validation_labels": spec.validation_labels or spec.labels,
-        **{name: name for name in ("volumes", "volume_index", "hu_lut")},
+        **{name: name for name in ("volumes", "volume_index", "hu_lut", "download_facts")},
     }
     if spec.starts_from is not None:
         data["parent"] = f"{spec.starts_from}.fold_{fold}.checkpoint"

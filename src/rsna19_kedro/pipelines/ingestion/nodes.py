@@ -12,7 +12,9 @@ from rsna19_kedro.cohort.labels import read_download_labels
 from .parameters import IngestionParameters
 
 
-def index_slices(raw_download: Path, params: IngestionParameters) -> pd.DataFrame:
+def index_slices(
+    raw_download: Path, params: IngestionParameters
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Read the headers of all files of a download.
 
     Args:
@@ -20,13 +22,15 @@ def index_slices(raw_download: Path, params: IngestionParameters) -> pd.DataFram
         params: Where own data lie, and how many processes read.
 
     Returns:
+        ``download_facts``: ``synthetic``, whether the labelled slices are phantoms; and
         ``slice_index``: one row per file, see ``rsna19_kedro.dicom.slice_index.number_slices``.
 
     Raises:
         SourceError: No such folder, no known layout, an empty folder, or no usable slice.
     """
     download = params.download(raw_download)
-    return index_download(download, params.chunk_files, params.workers)
+    index = index_download(download, params.chunk_files, params.workers)
+    return {"synthetic": download.is_synthetic}, index
 
 
 def read_labels(

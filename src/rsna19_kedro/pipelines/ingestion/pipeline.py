@@ -16,7 +16,10 @@ def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     return Pipeline(
         [
             GroupedNode(
-                index_slices, ["raw_download", PARAMETERS], "slice_index", name="index_slices"
+                index_slices,
+                ["raw_download", PARAMETERS],
+                ["download_facts", "slice_index"],
+                name="index_slices",
             ),
             GroupedNode(
                 read_labels, [*read, PARAMETERS], ["labels", "label_findings"], name="read_labels"

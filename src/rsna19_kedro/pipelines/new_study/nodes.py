@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.dicom.new_source import log_new_studies, prepare_new_studies, study_titles
-from rsna19_kedro.errors import ParameterError, SourceError
+from rsna19_kedro.dicom.new_source import log_new_studies, prepare_new_studies, volume_name
+from rsna19_kedro.errors import ParameterError, SourceError, counted
 from rsna19_kedro.files import empty_folder
+from rsna19_kedro.networks.training_data import Band
 from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters
 from rsna19_kedro.prediction.settings import PredictionSettings
 
@@ -19,17 +20,15 @@ logger = logging.getLogger(__name__)
 
 def prepare_source(
     volumes: Path, params: NewStudyParameters
-) -> tuple[VolumeStore, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Find the series, pick one per study, prepare it.
+) -> tuple[VolumeStore, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Find the studies of a source, pick one series per study, prepare it.
 
     Args:
         volumes: Folder for the prepared volumes; emptied first.
         params: Names the source.
 
     Returns:
-        The volumes; ``new_slices`` (``study_id``, ``slice_num``, ``sop_instance_uid``);
-        ``new_series`` (see ``pick_series``); and the findings: files read, files left out by
-        reason, studies that could not be predicted, and, if wanted, patients.
+        The volumes; slices, series, files and findings as in ``NewStudies``.
 
     Raises:
         ParameterError: No source is named.
@@ -39,37 +38,51 @@ def prepare_source(
         raise ParameterError("Name what to predict: --params source=PATH (a folder, file or zip).")
     empty_folder(volumes)
     store = VolumeStore(volumes)
-    slices, series, findings = prepare_new_studies(
+    new = prepare_new_studies(
         Path(params.source).expanduser(),
         store,
         crop_size_px=params.crop_size_px,
         max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
         include_phi=params.include_phi,
     )
-    log_new_studies(slices, series, findings)
-    return store, slices, series, findings
+    log_new_studies(new)
+    return store, new.slices, new.series, new.files, new.findings
 
 
 def predict_new(
     volumes: VolumeStore,
     slices: pd.DataFrame,
+    findings: dict[str, Any],
     models: Path,
     heat: Path,
+    reports: Path,
     params: NewStudyParameters,
     prediction: PredictionSettings,
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, Any]]:
     """Predict the prepared studies with every trained model that was asked for.
 
+    Args:
+        volumes: Prepared volumes.
+        slices: ``new_slices``.
+        findings: ``new_findings``.
+        models: Folder of the checkpoints.
+        heat: Folder for the evidence maps; emptied first.
+        reports: Folder whose ``report_summary.json``, if there is one, gives the models' AUC.
+        params: Which models take part.
+        prediction: How the device is used.
+
     Returns:
-        ``new_predictions`` twice (for Parquet and CSV), see ``results_table``; and how they
-        were made.
+        ``new_predictions`` three times (for Parquet, CSV and JSON), see ``results_table`` and
+        ``results_json``; and how they were made: ``method``, ``members``, and what these were
+        trained on (see ``Band``).
     """
     from rsna19_kedro.parallel import progress_bar
     from rsna19_kedro.prediction.members import find_members
-    from rsna19_kedro.prediction.new_study import predict_prepared, results_table
+    from rsna19_kedro.prediction.new_study import predict_prepared
+    from rsna19_kedro.prediction.new_study_tables import results_json, results_table
 
     members = find_members(models, params.models, params.fold, params.fast)
-    names = slices["study_id"].unique().tolist()
+    names = [volume_name(number) for number in slices["study_number"].unique()]
     with progress_bar() as bar:
         task = bar.add_task("Predicting", total=len(members) * len(names))
         results = predict_prepared(
@@ -79,14 +92,25 @@ def predict_new(
             None if params.fast else models / "level2",
             prediction,
             one_variant=params.fast,
+            report_summary=reports / "report_summary.json",
             on_study=lambda title: bar.update(task, advance=1, description=title),
         )
     empty_folder(heat)
-    for number, result in enumerate(results):
+    heat.mkdir(parents=True, exist_ok=True)
+    for result in results:
         if result.heat is not None:
-            np.save(heat / f"{number}.npy", result.heat)
-    table = results_table(results, slices)
-    return table, table, {"method": results[0].method, "members": list(results[0].members)}
+            np.save(heat / f"{result.study_id}.npy", result.heat)
+    table = results_table(results, slices, findings)
+    band = results[0].band
+    logger.log(logging.WARNING if band.warning else logging.INFO, "%s", band.text)
+    summary = {
+        "method": results[0].method,
+        "members": list(results[0].members),
+        "trained_on": band.trained_on,
+        "synthetic": band.synthetic,
+        "band": band.text,
+    }
+    return table, table, results_json(table, findings, summary), summary
 
 
 def report_new(
@@ -108,7 +132,7 @@ def report_new(
 def write_dicom(
     volumes: VolumeStore,
     predictions: pd.DataFrame,
-    findings: dict[str, Any],
+    sources: pd.DataFrame,
     summary: dict[str, Any],
     heat: Path,
     folder: Path,
@@ -117,7 +141,7 @@ def write_dicom(
     """Write a structured report and a segmentation per study, if they were asked for.
 
     Returns:
-        ``files`` by study, and ``failed``: why a study has none.
+        ``files`` by number of the study, and ``failed``: why a study has none.
     """
     empty_folder(folder)
     if not params.dicom_output:
@@ -128,9 +152,11 @@ def write_dicom(
         Path(params.source or "").expanduser(),
         volumes,
         predictions,
+        sources,
         heat,
         folder,
         method=summary["method"],
+        warning=Band(summary["trained_on"], summary["band"]).warning,
         max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
         include_phi=params.include_phi,
     )
@@ -146,13 +172,18 @@ def refuse_incomplete(
     Raises:
         SourceError: Names how many and why.
     """
-    del report
-    failed = {**dicom["failed"], **findings["failed"]}
-    if failed:
-        titles = study_titles(predictions["study_id"].unique(), findings)
-        reasons = "; ".join(f"{titles[name]} ({name}): {reason}" for name, reason in failed.items())
+    del predictions, report
+    studies = findings["studies"]
+    failed = [
+        f"Study {study['number']} ({study['study_id']}): {reason}"
+        for study in studies
+        if (reason := study["failed"] or dicom["failed"].get(str(study["number"])))
+    ]
+    refused = [f"{name}: {reason}" for name, reason in findings["refused"].items()]
+    counts = [f"{len(failed)} of {counted(len(studies), 'study', 'studies')}"] if failed else []
+    counts += [counted(len(refused), "zip file")] if refused else []
+    if counts:
         raise SourceError(
-            f"{len(failed)} of {len(findings['failed']) + findings['predicted']} studies could "
-            f"not be {'predicted' if findings['failed'] else 'written as DICOM'} ({reasons}). "
-            "The results of the others are whole."
+            f"{' and '.join(counts)} could not be predicted, or not written as DICOM "
+            f"({'; '.join(failed + refused)}). The results of the others are whole."
         )

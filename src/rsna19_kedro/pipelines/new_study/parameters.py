@@ -15,7 +15,7 @@ class NewStudyParameters(Strict):
         models: Names of the models that take part; ``None`` for all that are trained.
         fold: Folds that take part; ``None`` for all.
         fast: One model, one fold, one variant.
-        include_phi: Whether outputs may name the patient.
+        include_phi: Whether outputs may name the patient and the files.
         dicom_output: Whether to write results as DICOM, too.
         crop_size_px: Side of the prepared slices; that of the training's.
         max_unpacked_gib: A zip file that unpacks to more is refused.

@@ -14,7 +14,7 @@ def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
             Node(
                 prepare_source,
                 inputs={"volumes": "new_volumes_folder", "params": "params:new_study"},
-                outputs=["new_volumes", "new_slices", "new_series", "new_findings"],
+                outputs=["new_volumes", "new_slices", "new_series", "new_sources", "new_findings"],
                 name="prepare_source",
             ),
             Node(
@@ -22,12 +22,17 @@ def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
                 inputs={
                     "volumes": "new_volumes",
                     "slices": "new_slices",
+                    "findings": "new_findings",
                     "models": "models_folder",
                     "heat": "new_heat_folder",
+                    "reports": "reports_folder",
                     "params": "params:new_study",
                     "prediction": "params:prediction",
                 },
-                outputs=["new_predictions", "new_predictions_csv", "new_summary"],
+                outputs=[
+                    *("new_predictions", "new_predictions_csv", "new_predictions_json"),
+                    "new_summary",
+                ],
                 name="predict_new",
                 tags="gpu",
             ),
@@ -50,7 +55,7 @@ def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
                 inputs={
                     "volumes": "new_volumes",
                     "predictions": "new_predictions",
-                    "findings": "new_findings",
+                    "sources": "new_sources",
                     "summary": "new_summary",
                     "heat": "new_heat_folder",
                     "folder": "new_dicom_folder",

@@ -1,7 +1,6 @@
 """Nodes of the report: tables, figures, pictures, and the page that they are put on."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,11 @@ from rsna19_kedro.evaluation.study_level import study_metrics, study_table
 from rsna19_kedro.evaluation.style import figure_png
 from rsna19_kedro.evaluation.summary import candidate_tables, main_numbers, networks_only
 from rsna19_kedro.evaluation.training_figures import draw_learning_curves
+from rsna19_kedro.networks.training_data import (
+    TRAINING_DATA,
+    describe_training_data,
+    training_band,
+)
 from rsna19_kedro.pipelines.reporting.parameters import ReportingParameters
 
 logger = logging.getLogger(__name__)
@@ -127,9 +131,13 @@ def summarise(
     test_slices: pd.DataFrame,
     submission_average: pd.DataFrame,
     fold_notes: list[str],
+    download_facts: dict[str, Any],
     parameters: ReportingParameters,
 ) -> dict[str, Any]:
-    """Gather the main numbers, for the page and for a machine to read."""
+    """Gather the main numbers, for the page and for a machine to read.
+
+    ``training_data`` describes, fold by fold, the slices that the models were trained on.
+    """
     summary = main_numbers(
         stacked_oof,
         level2_scores,
@@ -137,6 +145,13 @@ def summarise(
         resamples=parameters.bootstrap_resamples,
         seed=parameters.seed,
     )
+    trained_on = [
+        describe_training_data(
+            stacked_oof[stacked_oof["fold"] != fold], synthetic=download_facts["synthetic"]
+        )
+        for fold in sorted(stacked_oof["fold"].unique())
+    ]
+    band = training_band(trained_on, summary["auc_any"]["value"])
     return {
         "models": list(model_names(level1_oof)),
         **summary,
@@ -144,6 +159,10 @@ def summarise(
         "test_slices": len(test_slices),
         "submission_rows": len(submission_average),
         "fold_notes": fold_notes,
+        TRAINING_DATA: trained_on,
+        "trained_on": band.trained_on,
+        "synthetic": band.synthetic,
+        "band": band.text,
     }
 
 
@@ -182,7 +201,6 @@ def write_model_card(
     study_scores: pd.DataFrame,
     fold_scores: pd.DataFrame,
     fold_statistics: pd.DataFrame,
-    raw_download: Path,
 ) -> str:
     """Fill the model card from the run's tables."""
     return model_card(
@@ -190,7 +208,6 @@ def write_model_card(
         study_scores,
         fold_scores,
         fold_statistics,
-        phantoms=(raw_download / "phantoms.json").is_file(),
         versions=page.software_versions(),
     )
 

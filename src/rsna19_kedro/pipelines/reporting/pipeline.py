@@ -72,7 +72,7 @@ def _second_level_nodes() -> list[Node]:
 
 def _end_nodes() -> list[Node]:
     summary = ["stacked_oof", *SECOND_LEVEL, "level1_oof", "test_slices", "submission_average"]
-    summary.append("fold_notes")
+    summary += ["fold_notes", "download_facts"]
     tables = [
         "report_summary",
         "fold_statistics",
@@ -88,7 +88,7 @@ def _end_nodes() -> list[Node]:
         "study_scores",
         "ranked_studies",
     ]
-    card = ["report_summary", "study_scores", "fold_scores", "fold_statistics", "raw_download"]
+    card = ["report_summary", "study_scores", "fold_scores", "fold_statistics"]
     return [
         _node(
             nodes.summarise, {n: n for n in summary} | {"parameters": PARAMETERS}, "report_summary"

@@ -1,0 +1,103 @@
+"""What may be said of a new study: with or without what names the patient."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pydicom
+from pydicom.dataset import Dataset
+
+from rsna19_kedro.dicom.phi import (
+    PERSON_ATTRIBUTES,
+    date_of,
+    identifying_words,
+    text_of,
+    without_words,
+)
+from rsna19_kedro.errors import counted
+
+_NAMED = [*PERSON_ATTRIBUTES, "StudyDate", "SeriesDescription", "SpecificCharacterSet"]
+
+
+@dataclass(frozen=True)
+class StudyTexts:
+    """What is told of one study.
+
+    Attributes:
+        record: ``number``, ``study_id`` (StudyInstanceUID), ``study_date``,
+            ``series_description`` and, if asked for, ``patient_name``, ``patient_id``, ``path``.
+        hidden: Words that are taken out of other texts.
+    """
+
+    record: dict[str, Any]
+    hidden: frozenset[str]
+
+    @classmethod
+    def of(cls, root: Path, own: pd.DataFrame, series: pd.DataFrame, include_phi: bool) -> Self:
+        """Read them from a file of the study's picked series, or from any other.
+
+        Args:
+            root: Folder that ``path`` is relative to.
+            own: Rows of ``headers_table`` of the study.
+            series: Its rows of ``pick_series``.
+            include_phi: Whether the patient may be named.
+        """
+        picked = series.loc[series["picked"], "series_instance_uid"]
+        of_series = own[own["series_instance_uid"].isin(picked)]
+        paths = (of_series if len(of_series) else own)["path"].tolist()
+        header = _header(root / paths[0])
+        hidden = frozenset() if include_phi else identifying_words(header, own["path"])
+        record = {
+            "number": int(own["study_number"].iloc[0]),
+            "study_id": str(own["study_instance_uid"].iloc[0]),
+            "study_date": date_of(header, "StudyDate"),
+            "series_description": without_words(text_of(header, "SeriesDescription"), hidden),
+        }
+        if include_phi:
+            record |= {
+                "patient_name": text_of(header, "PatientName"),
+                "patient_id": text_of(header, "PatientID"),
+                "path": os.path.commonpath(paths),
+            }
+        return cls(record, frozenset(hidden))
+
+    def shown(self, text: str) -> str:
+        """A text without the words that are hidden."""
+        return without_words(text, self.hidden)
+
+
+def patient_key(path: Path) -> str:
+    """What tells patients without PatientID apart: name and date of birth."""
+    header = _header(path)
+    return f"{text_of(header, 'PatientName').lower()} {text_of(header, 'PatientBirthDate')}"
+
+
+def title(study: dict[str, Any]) -> str:
+    """What a study is called in the log, the page and the tables.
+
+    Args:
+        study: A record of ``NewStudies.findings``.
+    """
+    person = " ".join(filter(None, [study.get("patient_name"), study.get("patient_id")]))
+    return f"Study {study['number']}" + (f", {person}" if person else "")
+
+
+def series_text(row: pd.Series) -> str:
+    """Describe a series, a row of ``pick_series``, in words."""
+    parts = [str(row["description"])] if row["description"] else []
+    parts.append(counted(row["slices"], "slice"))
+    if np.isfinite(row["distance_mm"]):
+        parts.append(f"{row['distance_mm']:.1f} mm apart")
+    if row["kernel"]:
+        parts.append(f"kernel {row['kernel']}")
+    return ", ".join(parts)
+
+
+def _header(path: Path) -> Dataset:
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_NAMED)
+    except Exception:  # What is wrong with the file is said elsewhere.
+        return Dataset()

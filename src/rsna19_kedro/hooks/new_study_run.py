@@ -1,0 +1,70 @@
+"""What a prediction of new studies needs before it begins, and where its results are found."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from rsna19_kedro.files import empty_folder
+from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
+from rsna19_kedro.prediction.output_folder import point_latest_to
+from rsna19_kedro.runners.persistence import remove_file
+
+
+class NewStudyRun:
+    """Refuse a prediction without models; give it an empty folder, and ``latest`` its results."""
+
+    _FILES: Final = ("new_slices", "new_volumes_folder", "new_predictions", "new_report")
+    """A dataset of each layer: their folders are the run's, or, of a folder, itself."""
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Look for models before a DICOM file is read; remove what this run makes anew.
+
+        Raises:
+            ModelError: No trained model is there that was asked for.
+        """
+        if not is_new_study(run_params):
+            return
+        makers = {node.name for node in pipeline.nodes}
+        if "predict_new" in makers:
+            from rsna19_kedro.prediction.members import find_members
+
+            params = catalog.load("params:new_study")
+            if params.source is not None:  # The first node asks for it.
+                folder = catalog.load("models_folder")
+                find_members(folder, params.models, params.fold, params.fast)
+        if run_params["only_missing_outputs"]:
+            return
+        stale = pipelines["new_study"].from_nodes(*makers)
+        for name in stale.all_outputs():
+            remove_file(catalog, name)
+        for maker, folder in (
+            ("predict_new", "new_heat_folder"),
+            ("write_dicom", "new_dicom_folder"),
+        ):
+            if maker in {node.name for node in stale.nodes}:
+                empty_folder(catalog.load(folder))
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+        """Let ``latest`` lead to this run's folders."""
+        self._point(run_params, catalog)
+
+    @hook_impl
+    def on_pipeline_error(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+        """Let ``latest`` lead to the results of the studies that have some."""
+        self._point(run_params, catalog)
+
+    def _point(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+        if not is_new_study(run_params) or not catalog["new_predictions"].exists():
+            return
+        project = Path(run_params["project_path"])
+        for name in self._FILES:
+            path = project / dataset_path(catalog, name, project)
+            point_latest_to(path if name.endswith("_folder") else path.parent)

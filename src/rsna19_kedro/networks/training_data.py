@@ -1,0 +1,138 @@
+"""What models were trained on: what a checkpoint records of it, and what a reader is told.
+
+No torch here: the reports use it as well.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pandas as pd
+
+from rsna19_kedro.contracts import CLASSES
+
+TRAINING_DATA: Final = "training_data"
+"""Key of :func:`describe_training_data` in the metadata of a checkpoint."""
+
+SYNTHETIC_ONLY: Final = "Trained on synthetic heads only: a demonstration"
+NOT_RECORDED: Final = "It is not recorded what these models were trained on"
+
+TrainedOn = Literal["synthetic", "partly synthetic", "not recorded", "real"]
+
+
+@dataclass(frozen=True)
+class Band:
+    """What a reader of predictions is told about the training data.
+
+    Attributes:
+        trained_on: ``synthetic`` (all models), ``partly synthetic`` (some models),
+            ``not recorded`` (no model is known to be synthetic, some are of an older version)
+            or ``real``.
+        text: A sentence without full stop.
+    """
+
+    trained_on: TrainedOn
+    text: str
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any model was trained on synthetic heads."""
+        return "synthetic" in self.trained_on
+
+    @property
+    def warning(self) -> str:
+        """The text if it must stand at the top of every result; empty for models of real data."""
+        return "" if self.trained_on == "real" else self.text
+
+
+def describe_training_data(rows: pd.DataFrame, *, synthetic: bool) -> dict[str, Any]:
+    """Describe the rows that a model is trained on, for the metadata of its checkpoint.
+
+    Args:
+        rows: Training slices, in any order: ``sop_instance_uid``, ``study_id``, ``patient_id``,
+            ``fold`` and six labels.
+        synthetic: Whether the heads are phantoms.
+
+    Returns:
+        ``synthetic``; numbers of ``patients``, ``studies`` and ``slices``; ``positive_slices``
+        per class; and ``sha256``, a hash of the UIDs, folds and labels. No identifier of a
+        patient, path or date is in it.
+    """
+    hashed = rows[["sop_instance_uid", "fold", *CLASSES]].sort_values("sop_instance_uid")
+    hashed = hashed.astype(dict.fromkeys(("fold", *CLASSES), "int64"))
+    return {
+        "synthetic": synthetic,
+        "patients": int(rows["patient_id"].nunique()),
+        "studies": int(rows["study_id"].nunique()),
+        "slices": len(rows),
+        "positive_slices": {name: int(rows[name].sum()) for name in CLASSES},
+        "sha256": hashlib.sha256(
+            hashed.to_csv(index=False, lineterminator="\n").encode()
+        ).hexdigest(),
+    }
+
+
+def training_band(recorded: Sequence[Mapping[str, Any] | None], auc: float | None = None) -> Band:
+    """Say what the models of a prediction were trained on.
+
+    Args:
+        recorded: ``describe_training_data`` of every model (one per checkpoint); ``None`` for a
+            checkpoint of an older version, which has none.
+        auc: Out-of-fold AUC of ``any``; told only of models of real data.
+    """
+    known = [data for data in recorded if data is not None]
+    synthetic, models = sum(data["synthetic"] for data in known), len(recorded)
+    if synthetic:
+        if synthetic == models:
+            return Band("synthetic", SYNTHETIC_ONLY)
+        verb = "was" if synthetic == 1 else "were"
+        share = f"{synthetic} of {models} models {verb} trained on synthetic heads only"
+        return Band("partly synthetic", f"{SYNTHETIC_ONLY} ({share})")
+    if len(known) < models or not known:
+        share = f" (no record for {models - len(known)} of {models} models)" if known else ""
+        return Band("not recorded", f"{NOT_RECORDED}{share}")
+    return Band("real", _sentence(known, auc))
+
+
+def reported_auc(
+    summary: Path | None, models: set[str], recorded: Sequence[Mapping[str, Any] | None]
+) -> float | None:
+    """Out-of-fold AUC of ``any`` that the report gives for these models, if there is such a report.
+
+    Checkpoints may have been copied from another machine, beside the report of other models. So
+    a report counts only if it is about the same models and at least one of them was trained on
+    the same slices, folds and labels.
+
+    Args:
+        summary: File ``report_summary.json`` of the pipeline ``reporting``; it may be missing.
+        models: Names of the models that predict.
+        recorded: See ``training_band``.
+    """
+    if summary is None or not summary.is_file():
+        return None
+    report = json.loads(summary.read_text(encoding="utf-8"))
+    reported = {data["sha256"] for data in report.get(TRAINING_DATA, ())}
+    if set(report["models"]) != models or not reported & {d["sha256"] for d in recorded if d}:
+        return None
+    value = report["auc_any"]["value"]
+    return None if value is None else float(value)
+
+
+def _sentence(recorded: Sequence[Mapping[str, Any]], auc: float | None) -> str:
+    patients, studies, slices = (
+        _counted([data[key] for data in recorded], one, key)
+        for key, one in (("patients", "patient"), ("studies", "study"), ("slices", "slice"))
+    )
+    which = "The model" if len(recorded) == 1 else "Each model"
+    text = f"{which} was trained on real head CT of {patients} ({studies}, {slices})"
+    return text if auc is None else f"{text}; out-of-fold AUC of any: {auc:.3f}"
+
+
+def _counted(values: Sequence[int], one: str, several: str) -> str:
+    """Write counts with their unit: ``1 patient``, ``40 to 45 patients``."""
+    low, high = min(values), max(values)
+    shown = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{shown} {one if high == 1 else several}"
