@@ -11,12 +11,17 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from rsna19_kedro.contracts import POSITION
 from rsna19_kedro.ct.nifti import read_nifti
-from rsna19_kedro.ct.study_volume import ALIGNED
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.headers import read_headers
-from rsna19_kedro.dicom.new_study_texts import StudyTexts, patient_key, series_text
+from rsna19_kedro.dicom.new_study_texts import (
+    StudyTexts,
+    nothing_to_predict,
+    patient_key,
+    remarks_on,
+    series_text,
+    why_none,
+)
 from rsna19_kedro.dicom.result_sources import file_digest
 from rsna19_kedro.dicom.series import pick_series
 from rsna19_kedro.dicom.slice_index import headers_table, is_truncated, number_slices
@@ -162,17 +167,13 @@ def _dicom(source: Source, store: VolumeStore, crop_size_px: int, include_phi: b
             for number, (name, reason) in enumerate(source.refused.items(), 1)
         },
         "studies": [
-            {
-                **text.record,
-                "remarks": outcome.remarks,
-                "failed": outcome.failed,
-            }
+            {**text.record, "remarks": outcome.remarks, "failed": outcome.failed}
             for outcome, text in zip(outcomes, texts, strict=True)
         ],
     }
     ready = [one.slices for one in outcomes if one.slices is not None]
     if not ready:
-        raise SourceError(_nothing(findings))
+        raise SourceError(nothing_to_predict(findings))
     slices = pd.concat(ready, ignore_index=True)
     by_name = dict(zip(headers["study_id"].dropna().unique(), texts, strict=True))
     for column in ("description", "kernel"):
@@ -212,7 +213,7 @@ def _prepare(
     own, series = study
     picked = series[series["picked"]]
     if picked.empty:
-        return _Prepared(failed=_why_none(own, series))
+        return _Prepared(failed=why_none(own, series))
     uid = picked.iloc[0]["series_instance_uid"]
     of_series = own["series_instance_uid"]
     chosen = own[of_series.eq(uid) if isinstance(uid, str) else of_series.isna()]
@@ -231,7 +232,7 @@ def _prepare(
     slices = slices.assign(
         sha256=digests, instance_number=slices["instance_number"].round().astype("Int64")
     )
-    remarks = _remarks(record.alignment, record.repaired, chosen, slices)
+    remarks = remarks_on(record.alignment, record.repaired, chosen, slices)
     return _Prepared(slices, remarks=remarks)
 
 
@@ -250,53 +251,6 @@ def _without_paths(message: str, root: Path, paths: Iterable[str]) -> str:
     for path in sorted(paths, key=len, reverse=True):
         message = message.replace(f"{root / path}", "a file").replace(path, "a file")
     return message.replace(f"{root}{os.sep}", "").replace(str(root), "the source")
-
-
-def _why_none(own: pd.DataFrame, series: pd.DataFrame) -> str:
-    if len(series):
-        reasons = series["reason"].str.removeprefix("not used: ").unique()
-        return "no series fits: " + "; ".join(reasons)
-    problems = own["problem"].dropna().str.split(" of ").str[0].unique()
-    return "no usable slice: " + "; ".join(problems[:3])
-
-
-def _remarks(
-    alignment: str, repaired: list[int], own: pd.DataFrame, slices: pd.DataFrame
-) -> list[str]:
-    remarks = []
-    if alignment != ALIGNED:
-        remarks.append(f"stacked as it came ({alignment})")
-    if repaired:
-        shown = ", ".join(map(str, repaired))
-        remarks.append(f"damaged slices, replaced by their neighbours: {shown}")
-    same = int(slices.duplicated(POSITION).sum())
-    if same and slices[POSITION].notna().all(axis=None):
-        remarks.append(
-            f"{same} of its {len(slices)} images lie at the position of another: copies, or a "
-            "series in time rather than a stack of slices? Look at them before you trust it"
-        )
-    shared = int(slices.duplicated("sop_instance_uid").sum())
-    if shared:
-        remarks.append(
-            f"{shared} of its {len(slices)} images have the SOPInstanceUID of another one: their "
-            "slice numbers, not their UIDs, say which is which"
-        )
-    twice = len(own) - len(slices)
-    if twice:
-        remarks.append(f"{counted(twice, 'more file')} of this series left out: copies or damaged")
-    return remarks
-
-
-def _nothing(findings: dict[str, Any]) -> str:
-    reasons = [f"{counted(n, 'file')}: {reason}" for reason, n in findings["problems"].items()]
-    failed = dict.fromkeys(study["failed"] for study in findings["studies"])
-    reasons += [f"a study: {reason}" for reason in failed]
-    reasons += [f"{name}: {reason}" for name, reason in findings["refused"].items()]
-    return (
-        f"Nothing in the source can be predicted. {counted(findings['files'], 'file')} read: "
-        f"{'; '.join(reasons)}. "
-        "Wanted are axial CT slices of a head without contrast agent, as DICOM."
-    )
 
 
 def log_new_studies(new: NewStudies) -> None:

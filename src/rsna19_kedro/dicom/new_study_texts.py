@@ -10,6 +10,8 @@ import pandas as pd
 import pydicom
 from pydicom.dataset import Dataset
 
+from rsna19_kedro.contracts import POSITION
+from rsna19_kedro.ct.study_volume import ALIGNED
 from rsna19_kedro.dicom.phi import (
     PERSON_ATTRIBUTES,
     date_of,
@@ -94,6 +96,63 @@ def series_text(row: pd.Series) -> str:
     if row["kernel"]:
         parts.append(f"kernel {row['kernel']}")
     return ", ".join(parts)
+
+
+def why_none(own: pd.DataFrame, series: pd.DataFrame) -> str:
+    """Why no series of a study can be predicted, given its headers and its series."""
+    if len(series):
+        reasons = series["reason"].str.removeprefix("not used: ").unique()
+        return "no series fits: " + "; ".join(reasons)
+    problems = own["problem"].dropna().str.split(" of ").str[0].unique()
+    return "no usable slice: " + "; ".join(problems[:3])
+
+
+def remarks_on(
+    alignment: str, repaired: list[int], own: pd.DataFrame, slices: pd.DataFrame
+) -> list[str]:
+    """What a person should know of a prepared study.
+
+    Args:
+        alignment: See ``VolumeRecord``.
+        repaired: See ``VolumeRecord``.
+        own: Headers of the picked series.
+        slices: Those of them that were prepared.
+    """
+    remarks = []
+    if alignment != ALIGNED:
+        remarks.append(f"stacked as it came ({alignment})")
+    if repaired:
+        shown = ", ".join(map(str, repaired))
+        remarks.append(f"damaged slices, replaced by their neighbours: {shown}")
+    same = int(slices.duplicated(POSITION).sum())
+    if same and slices[POSITION].notna().all(axis=None):
+        remarks.append(
+            f"{same} of its {len(slices)} images lie at the position of another: copies, or a "
+            "series in time rather than a stack of slices? Look at them before you trust it"
+        )
+    shared = int(slices.duplicated("sop_instance_uid").sum())
+    if shared:
+        remarks.append(
+            f"{shared} of its {len(slices)} images have the SOPInstanceUID of another one: their "
+            "slice numbers, not their UIDs, say which is which"
+        )
+    twice = len(own) - len(slices)
+    if twice:
+        remarks.append(f"{counted(twice, 'more file')} of this series left out: copies or damaged")
+    return remarks
+
+
+def nothing_to_predict(findings: dict[str, Any]) -> str:
+    """What was found in a source without a study that can be predicted; see ``NewStudies``."""
+    reasons = [f"{counted(n, 'file')}: {reason}" for reason, n in findings["problems"].items()]
+    failed = dict.fromkeys(study["failed"] for study in findings["studies"])
+    reasons += [f"a study: {reason}" for reason in failed]
+    reasons += [f"{name}: {reason}" for name, reason in findings["refused"].items()]
+    return (
+        f"Nothing in the source can be predicted. {counted(findings['files'], 'file')} read: "
+        f"{'; '.join(reasons)}. "
+        "Wanted are axial CT slices of a head without contrast agent, as DICOM."
+    )
 
 
 def _header(path: Path) -> Dataset:

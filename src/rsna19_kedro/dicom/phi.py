@@ -1,15 +1,15 @@
 """Patient data: which of it may appear where, and how it is kept out of everything else.
 
-================================  =====================================================
-where                             what of the patient and the source
-================================  =====================================================
-DICOM results                     ``IMAGE_ATTRIBUTES``; all others only with ``include_phi``
-tables, JSON, page, log, errors   UIDs, study date, descriptions without names and numbers;
-                                  ``PERSON_ATTRIBUTES`` and paths only with ``include_phi``
-``sources.csv`` of a run          paths: it is the local key from study numbers to files
-``slice_index`` and what training PatientID and paths, which folds and re-runs need; the log
-makes of it                       and errors of a training name UIDs and paths
-================================  =====================================================
+========================  ==================================================================
+where                     what of the patient and the source
+========================  ==================================================================
+DICOM results             ``IMAGE_ATTRIBUTES``; all others only with ``include_phi``
+tables, JSON, page, log,  UIDs, study date, descriptions without names and numbers;
+errors of a prediction    ``PERSON_ATTRIBUTES`` and paths only with ``include_phi``
+``sources.csv``           paths: the local key from study numbers to files
+``slice_index``, log and  UIDs, PatientID (in tables) and paths, which folds, re-runs and
+errors of a training      whoever mends a file need
+========================  ==================================================================
 
 Folders and files are often named after patients, so a path counts as patient data.
 """

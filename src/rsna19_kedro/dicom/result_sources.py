@@ -89,7 +89,7 @@ class ResultSources:
     """The images that a study's results refer to.
 
     Attributes:
-        headers: One an image, feet to head, as results take them up.
+        headers: One per image, feet to head, as results take them up.
         left_out: Keywords of attributes that were left out for their values.
     """
 
