@@ -33,6 +33,14 @@ def tilted(tilt_deg: float) -> tuple[float, ...]:
     return (1.0, 0.0, 0.0, 0.0, float(np.cos(angle)), float(np.sin(angle)))
 
 
+def small_head(shape: tuple[int, int]) -> np.ndarray:
+    """HU of tissue from 0 to 100, some bone, and air along two edges."""
+    hu = np.linspace(0, 100, shape[0] * shape[1]).reshape(shape)
+    hu[8:10, 4:] = 700
+    hu[0] = hu[:, 0] = -1000
+    return hu
+
+
 @config.disable_value_validation()
 def ct_dataset(
     uid: str,
@@ -62,7 +70,7 @@ def ct_dataset(
         series: SeriesInstanceUID; by default one a study.
         position: ImagePositionPatient, mm.
         orientation: ImageOrientationPatient.
-        pixels: Stored values (rows, columns) before the rescale; by default a ramp in HU.
+        pixels: Stored values (rows, columns) before the rescale; by default ``small_head``.
         shape: Rows and columns when no pixels are given.
         spacing: PixelSpacing (between rows, between columns), mm.
         bits_stored: 12 or 16; HighBit follows.
@@ -75,8 +83,7 @@ def ct_dataset(
     """
     dtype = np.dtype(np.int16 if signed else np.uint16)
     if pixels is None:
-        ramp = np.linspace(0, 100, shape[0] * shape[1]).reshape(shape)
-        pixels = ((ramp - intercept) / slope).round()
+        pixels = ((small_head(shape) - intercept) / slope).round()
     pixels = np.asarray(pixels).astype(dtype)
     ds = Dataset()
     ds.SOPClassUID = CTImageStorage

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dicom_factory import write_study
@@ -35,9 +36,14 @@ def prepare(
 
 
 def write_three_studies(folder: Path) -> Path:
-    """A level study ``a``, a tilted one ``b`` and one for testing ``t``; gives their folder."""
+    """A level study ``a``, a tilted one ``b`` and one for testing ``t``; gives their folder.
+
+    Their slices are a ramp from 0 to 100 HU, but for one pixel of air.
+    """
     raw = folder / "raw"
-    write_study(raw, "a", z_mm=(0, 5, 10, 15))
-    write_study(raw, "b", z_mm=(0, 5, 10), tilt_deg=-24)
-    write_study(raw, "t", z_mm=(0, 2.4, 7.4))
+    ramp = np.linspace(0, 100, 256).reshape(16, 16).round() + 1024
+    ramp[0, 0] = 24
+    write_study(raw, "a", z_mm=(0, 5, 10, 15), pixels=ramp)
+    write_study(raw, "b", z_mm=(0, 5, 10), tilt_deg=-24, pixels=ramp)
+    write_study(raw, "t", z_mm=(0, 2.4, 7.4), pixels=ramp)
     return raw

@@ -9,6 +9,7 @@ import numpy as np
 
 from rsna19_kedro.contracts import PADDING_HU
 from rsna19_kedro.ct.crop import crop_head
+from rsna19_kedro.ct.plausibility import check_head, check_hu
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.new_source import CROP_PX, prepare_new_studies
 from rsna19_kedro.errors import SourceError
@@ -18,8 +19,6 @@ from rsna19_kedro.prediction.settings import PredictionSettings
 
 CHECKPOINTS = Path("data/06_models")
 _LEAST_SIDE_PX = 64
-_LEAST_TISSUE = 0.002
-"""Share of the values above 0 HU."""
 
 
 def predict_study(
@@ -96,13 +95,11 @@ def _checked(hu: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(hu).all():
         raise SourceError("The array holds values that are not finite; expected HU.")
-    if hu.min() > -300:
-        raise SourceError(
-            f"The array holds values from {hu.min()} to {hu.max()}, which are not HU: air is "
-            "about -1000."
-        )
-    if (hu > 0).mean() < _LEAST_TISSUE:
-        raise SourceError("The array holds hardly anything but air: nothing that could be a head.")
+    try:
+        check_hu(hu)
+        check_head(hu, (np.nan, np.nan))
+    except SourceError as error:
+        raise SourceError(f"The array holds {error}") from error
     if hu.shape[1:] == (CROP_PX, CROP_PX):
         return np.clip(hu, PADDING_HU, 32767).astype(np.int16)  # Prepared already.
     return crop_head(np.clip(hu, -1024, 32767).astype(np.int16), CROP_PX)

@@ -30,9 +30,13 @@ SIDE = 40
 PLANTED = ("ZZNAME", "ZZNUMBER", "19700203", "ZZACCESSION")
 
 
+def _files(paths: list[str], digests: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"path": paths, "sha256": digests, "frame": None})
+
+
 def _sources(folder: Path, paths: list[str], *, include_phi: bool) -> list[pydicom.Dataset]:
-    digests = [file_digest(folder / path) for path in paths]
-    return result_sources(folder, paths, digests, include_phi=include_phi).headers
+    files = _files(paths, [file_digest(folder / path) for path in paths])
+    return result_sources(folder, files, include_phi=include_phi).headers
 
 
 def _slices(folder: Path) -> pd.DataFrame:
@@ -83,6 +87,7 @@ def test_heat_lies_where_its_pixels_came_from(tmp_path: Path) -> None:
     """A bright square of an image, found again by way of the prepared volume."""
     pixels = np.full((60, 64), 0)
     pixels[20:28, 36:44] = 60
+    pixels[:4] = -1000
     for number, shift in enumerate((0.0, 1.15, 7.3)):  # mm along the columns: 2.3, 14.6 px
         write_slice(
             tmp_path / f"1.2.{number}.dcm",
@@ -238,7 +243,7 @@ def test_files_that_changed_or_mix_patients_have_no_results(study: Path) -> None
     paths = sorted(path.name for path in study.iterdir())
     digests = [file_digest(study / path) for path in paths]
     with pytest.raises(SourceError, match="a file was changed"):
-        result_sources(study, paths, digests[::-1], include_phi=False)
+        result_sources(study, _files(paths, digests[::-1]), include_phi=False)
     header = pydicom.dcmread(study / paths[0])
     for name, what in (("PatientID", "2 patients"), ("StudyInstanceUID", "2 studies")):
         changed = copy.deepcopy(header)
@@ -266,10 +271,10 @@ def test_odd_values_cost_themselves_only(tmp_path: Path, change, written, left_o
     uids = write_study(tmp_path, "1.2.3", patient="p", names=names, z_mm=(0, 5), change=change)
     paths = [f"{uid}.dcm" for uid in uids]
     digests = [file_digest(tmp_path / path) for path in paths]
-    found = result_sources(tmp_path, paths, digests, include_phi=True)
+    found = result_sources(tmp_path, _files(paths, digests), include_phi=True)
     assert found.left_out == left_out
     values = np.zeros((2, 6))
-    place = HeatPlace(np.zeros((2, 2)), SIDE)
+    place = HeatPlace(np.zeros((2, 2)), SIDE, (0, 0))
     findings = StudyFindings(found.headers, values, values[0], None, place, "one model", "1")
     (path,) = write_dicom_results(findings, tmp_path / "out")
     assert str(pydicom.dcmread(path).get(written[0], "")) == written[1]

@@ -7,6 +7,7 @@ import pytest
 from pydicom import config, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
+    CTImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -14,12 +15,12 @@ from pydicom.uid import (
 )
 
 from dicom_factory import PLAIN, ct_dataset, write_dataset, write_slice
-from rsna19_kedro.dicom.headers import COLUMNS, read_header, read_headers
+from rsna19_kedro.dicom.headers import COLUMNS, read_headers, read_rows
 from rsna19_kedro.dicom.quiet import quiet_pydicom
 
 
 def problem(path: Path) -> str | None:
-    return read_header(path)["problem"]
+    return read_rows(path)[0]["problem"]
 
 
 @pytest.mark.parametrize("syntax", [*PLAIN, RLELossless, JPEG2000Lossless], ids=lambda s: s.name)
@@ -38,13 +39,14 @@ def test_every_value_is_read_in_every_syntax(tmp_path: Path, syntax):  # quirks 
         bits_stored=12,
         intercept=-1000,
     )
-    row = read_header(path)
+    (row,) = read_rows(path)
     assert row == {
         **dict.fromkeys(COLUMNS),
         "sop_instance_uid": "ID_000012eaf",
         "study_id": "ID_study",
         "patient_id": "ID_patient",
         "series_instance_uid": "ID_series",
+        "sop_class_uid": str(CTImageStorage),
         "modality": "CT",
         "photometric_interpretation": "MONOCHROME2",
         "rows": 40,
@@ -72,7 +74,7 @@ def test_every_value_is_read_in_every_syntax(tmp_path: Path, syntax):  # quirks 
 @pytest.mark.parametrize(("signed", "bits"), [(True, 16), (False, 12)])
 def test_stored_types_and_intercepts(tmp_path: Path, intercept, signed, bits):  # quirks 8 and 9
     path = write_slice(tmp_path / "a", intercept=intercept, signed=signed, bits_stored=bits)
-    row = read_header(path)
+    (row,) = read_rows(path)
     found = [row[key] for key in ("rescale_intercept", "pixel_representation", "bits_stored")]
     assert found == [intercept, int(signed), bits]
     assert row["problem"] is None
@@ -80,7 +82,7 @@ def test_stored_types_and_intercepts(tmp_path: Path, intercept, signed, bits):  
 
 def test_first_of_several_window_values(tmp_path: Path):  # quirk 10
     path = write_slice(tmp_path / "a.dcm", window=(("00040", "00041"), ("00080", "00081")))
-    row = read_header(path)
+    (row,) = read_rows(path)
     assert (row["window_center"], row["window_width"]) == (40.0, 80.0)
 
 
@@ -110,7 +112,7 @@ def test_pydicom_warns_about_such_a_uid_until_it_is_told_not_to(tmp_path: Path, 
 
 @pytest.mark.parametrize("shape", [(408, 374), (768, 768), (638, 490)])
 def test_other_sizes_than_512(tmp_path: Path, shape):  # quirk 12
-    row = read_header(write_slice(tmp_path / "a.dcm", shape=shape))
+    (row,) = read_rows(write_slice(tmp_path / "a.dcm", shape=shape))
     assert (row["rows"], row["columns"], row["problem"]) == (*shape, None)
 
 
@@ -175,7 +177,7 @@ def test_dicomdir_is_named():
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 def test_without_preamble_and_suffix(tmp_path: Path, syntax):  # quirk 13
     path = write_slice(tmp_path / "IM000001", syntax=syntax, preamble=False)
-    row = read_header(path)
+    (row,) = read_rows(path)
     assert (row["sop_instance_uid"], row["problem"]) == ("IM000001", None)
     assert row["transfer_syntax_uid"] == syntax
 
@@ -183,10 +185,10 @@ def test_without_preamble_and_suffix(tmp_path: Path, syntax):  # quirk 13
 def test_a_header_longer_than_the_first_read(tmp_path: Path):
     long = {"ImageComments": "x" * 9000}
     path = write_slice(tmp_path / "a.dcm", change=long, pixel_bytes=100)
-    row = read_header(path)
+    (row,) = read_rows(path)
     assert row["rescale_slope"] == 1.0
     assert row["problem"] == "truncated pixel data: 100 of 512 bytes"
-    assert read_header(write_slice(tmp_path / "b.dcm", change=long))["problem"] is None
+    assert read_rows(write_slice(tmp_path / "b.dcm", change=long))[0]["problem"] is None
 
 
 def test_a_file_cut_off_in_its_header(tmp_path: Path):
@@ -199,7 +201,7 @@ def test_malformed_values_are_null(tmp_path: Path):
     path = write_slice(tmp_path / "a.dcm", intercept=-1024)
     content = path.read_bytes().replace(b"-1024", b"nix!!").replace(b"40", b"??")
     path.write_bytes(content)
-    row = read_header(path)
+    (row,) = read_rows(path)
     assert row["rescale_intercept"] is None
     assert row["window_center"] is None
     assert row["problem"] is None
@@ -207,7 +209,7 @@ def test_malformed_values_are_null(tmp_path: Path):
 
 def test_a_vector_with_a_missing_part_is_null(tmp_path: Path):
     path = write_slice(tmp_path / "a.dcm", change={"ImagePositionPatient": ["1", "2"]})
-    assert read_header(path)["position_x"] is None
+    assert read_rows(path)[0]["position_x"] is None
 
 
 @pytest.mark.real_data
@@ -222,7 +224,7 @@ def test_real_slices_in_many_syntaxes(open_ct: Path):
 @pytest.mark.real_data
 def test_real_headers_agree_with_pydicom(rsna_sample: Path):
     for path in sorted((rsna_sample / "stage_2_test").iterdir())[::9]:
-        row, ds = read_header(path), dcmread(path, stop_before_pixels=True)
+        (row,), ds = read_rows(path), dcmread(path, stop_before_pixels=True)
         position = [row[f"position_{axis}"] for axis in "xyz"]
         np.testing.assert_array_equal(position, np.array(ds.ImagePositionPatient, dtype=float))
         assert row["patient_id"] == ds.PatientID

@@ -170,3 +170,65 @@ def test_real_slice_is_the_same_in_every_syntax(open_ct: Path, name: str, tolera
     difference = np.abs(read_hu(folder / f"CT2_{name}").astype(int) - plain)
     assert difference.max() <= tolerance  # JPEG-LS was allowed 5, JPEG 2000 is lossy
     assert np.median(difference) <= 10
+
+
+def test_bits_outside_the_stored_ones_mean_nothing(tmp_path) -> None:
+    hu = np.array([[-1000, -1, 0], [40, 900, 2000]])
+    signed = (hu & 0x0FFF).astype(np.uint16).view(np.int16)  # unused bits are 0
+    path = write_slice(tmp_path / "a.dcm", pixels=signed, bits_stored=12, intercept=0)
+    np.testing.assert_array_equal(read_hu(path), hu)
+    overlay = (hu + 1024) | 0x8000 | 0x1000  # an old overlay in unused bits
+    path = write_slice(tmp_path / "b.dcm", pixels=overlay, bits_stored=12, signed=False)
+    np.testing.assert_array_equal(read_hu(path), hu)
+    high = ((hu + 1024) << 4) | 0x000F
+    change = {"HighBit": 15}
+    path = write_slice(tmp_path / "c.dcm", pixels=high, bits_stored=12, signed=False, change=change)
+    np.testing.assert_array_equal(read_hu(path), hu)
+
+
+def test_values_called_signed_though_they_are_not(tmp_path) -> None:
+    """With an intercept of -1024 bone stays bone where 12 bits are called signed."""
+    hu = np.array([[-1024, 0, 1500], [40, 900, 3000]])
+    path = write_slice(tmp_path / "a.dcm", pixels=hu + 1024, bits_stored=12)
+    np.testing.assert_array_equal(read_hu(path), hu)
+
+
+@pytest.mark.parametrize(
+    ("padding", "change"),
+    [
+        (63536, {"PixelPaddingValue": 63536}),
+        (0, {"PixelPaddingValue": 0}),
+        (1030, {"PixelPaddingValue": 1024, "PixelPaddingRangeLimit": 1034}),
+    ],
+)
+def test_padding_is_air_and_tissue_of_its_value_stays(tmp_path, padding, change) -> None:
+    """Pixels with the padding value count as padding only where they touch the edge."""
+    stored = np.full((12, 12), 1064)
+    stored[:, :3] = padding
+    stored[6, 6] = 1030
+    path = write_slice(tmp_path / "a.dcm", pixels=stored, signed=False, change=change)
+    hu = read_hu(path)
+    assert (hu[:, :3] == -1024).all()
+    assert hu[6, 6] == 6
+    assert (np.delete(hu[:, 3:].ravel(), 6 * 9 + 3) == 40).all()
+
+
+def test_a_negative_padding_value_in_an_unsigned_attribute(tmp_path) -> None:
+    stored = np.full((8, 8), 40)
+    stored[0] = -2000
+    path = write_slice(
+        tmp_path / "a.dcm", pixels=stored, intercept=0, change={"PixelPaddingValue": -2000}
+    )
+    assert (read_hu(path)[0] == -1024).all()
+
+
+@pytest.mark.parametrize("text", ["-1000,0", "-1000.0", "-1.000E+03", " -1000 "])
+def test_spellings_of_a_number(tmp_path, text: str) -> None:
+    path = write_slice(tmp_path / "a.dcm", intercept=-1000)
+    content = path.read_bytes()
+    at = content.index(b"\x28\x00\x52\x10DS")
+    size = int.from_bytes(content[at + 6 : at + 8], "little")
+    value = text.encode() + b" " * (len(text) % 2)
+    spelt = content[: at + 6] + len(value).to_bytes(2, "little") + value
+    (tmp_path / "b.dcm").write_bytes(spelt + content[at + 8 + size :])
+    np.testing.assert_array_equal(read_hu(tmp_path / "b.dcm"), read_hu(path))

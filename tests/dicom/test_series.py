@@ -9,8 +9,7 @@ from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom import new_source
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.new_source import prepare_new_studies
-from rsna19_kedro.dicom.series import pick_series
-from rsna19_kedro.dicom.slice_index import headers_table
+from rsna19_kedro.dicom.slice_index import choose_slices, headers_table
 from rsna19_kedro.errors import InputError
 
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
@@ -44,8 +43,8 @@ def _series(
 def _picked(folder: Path):
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.dcm"))
     rows = read_headers(folder, files)
-    table = pick_series(headers_table([{**row, "subset": "test2"} for row in rows]), folder)
-    return table.set_index("series_instance_uid")
+    headers = headers_table([{**row, "subset": "test2"} for row in rows])
+    return choose_slices(headers, folder, training=False)[1].set_index("series_instance_uid")
 
 
 def test_soft_kernel_is_picked_and_the_bone_kernel_is_named(tmp_path) -> None:
@@ -114,6 +113,17 @@ def test_good_studies_are_prepared_beside_bad_ones(tmp_path, monkeypatch, in_pro
     assert "1 more file of" in studies["ID_good"]["remarks"][0]
     assert len(new.files) == new.findings["files"]
     assert new.files.dropna(subset="slice_num")["sha256"].str.len().tolist() == [64] * 10
+
+
+def test_a_series_whose_pixels_are_no_hu_makes_way_for_another(tmp_path) -> None:
+    """Nothing in its header tells: only its pixels do."""
+    _series(tmp_path / "in", "a", slices=12, RescaleIntercept="0")
+    _series(tmp_path / "in", "plain")
+    new = prepare_new_studies(tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16)
+    reasons = new.series.set_index("series_instance_uid")["reason"]
+    assert reasons["plain"].startswith("used")
+    assert "which are not HU" in reasons["a"]
+    assert len(new.slices) == 10
 
 
 def test_images_at_one_position_are_remarked(tmp_path) -> None:

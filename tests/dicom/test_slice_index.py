@@ -96,7 +96,7 @@ def test_the_larger_axial_series_of_a_study_is_used(tmp_path: Path):  # quirk 13
     table = index(tmp_path)
     assert {uid for uid, number in numbers(table).items() if number is not None} == set("abc")
     other = table.loc[table["series_instance_uid"] == "bone", "problem"].unique().tolist()
-    assert other == ["its study has a larger axial series, which is used: soft"]
+    assert other == ["not used: another series or stack of the study fits better (only 2 slices)"]
 
 
 def test_one_patient_a_study(tmp_path: Path):
@@ -122,7 +122,7 @@ def test_images_that_share_a_uid_are_no_copies(tmp_path: Path):
     table = index(tmp_path).set_index("path")
     assert table.loc["d.dcm", "problem"] == "another image with the SOPInstanceUID of c.dcm"
     rows = [{**row, "subset": "test2"} for row in read_headers(tmp_path, ["c.dcm", "d.dcm"])]
-    new = number_slices(headers_table(rows), tmp_path, by_uid=False)
+    new = number_slices(headers_table(rows), tmp_path, training=False)
     assert new["slice_num"].tolist() == [0, 1]
 
 

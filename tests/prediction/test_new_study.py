@@ -29,6 +29,7 @@ from rsna19_kedro.pipelines.new_study.nodes import predict_new
 from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters
 from rsna19_kedro.prediction.heat import HEAT_PX
 from rsna19_kedro.prediction.members import combine_models, find_members
+from rsna19_kedro.prediction.new_study import predict_prepared
 from rsna19_kedro.prediction.new_study_page import new_study_page
 from rsna19_kedro.prediction.settings import PredictionSettings
 
@@ -109,6 +110,22 @@ def test_members_are_found_and_narrowed(checkpoints) -> None:
         find_members(checkpoints, models=("airnet50_384",))
     with pytest.raises(ModelError, match="none at all"):
         find_members(checkpoints / "nowhere")
+
+
+def test_thin_slices_take_the_results_of_their_slab(checkpoints, tmp_path) -> None:
+    results = []
+    thick = _head()[:, :400, :400]
+    for name, volume, per_slab in (("a", np.repeat(thick, 3, axis=0), 3), ("b", thick, 1)):
+        store = VolumeStore(tmp_path / name)
+        store.write("study", volume, {"record": {"slices_per_slab": per_slab}})
+        members = find_members(checkpoints, folds=(0,))
+        results += predict_prepared(store, ["study"], members, None, PredictionSettings())
+    thin_result, thick_result = results
+    expected = thick_result.slices[list(PREDICTIONS)].to_numpy().repeat(3, axis=0)
+    np.testing.assert_allclose(thin_result.slices[list(PREDICTIONS)], expected, atol=1e-6)
+    assert thin_result.slices["slice_num"].tolist() == list(range(12))
+    assert thin_result.heat is not None
+    assert thin_result.heat.shape[0] == 12
 
 
 def test_second_level_is_used_only_if_it_fits(tmp_path) -> None:

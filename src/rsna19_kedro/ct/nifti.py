@@ -1,41 +1,123 @@
 """A head in HU from NIfTI, prepared like a study of DICOM."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import nibabel
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-from rsna19_kedro.ct.crop import crop_head
+from rsna19_kedro.contracts import ORIENTATION, POSITION
+from rsna19_kedro.ct.plausibility import check_head
+from rsna19_kedro.ct.study_volume import ALIGNED, VolumeRecord, build_volume
 from rsna19_kedro.errors import DamagedFileError, SourceError
 
+_RAS_TO_LPS: Final = np.diag([-1.0, -1.0, 1.0])
+_MOST_UNEQUAL: Final = 2.0
+"""Ratio of the pixel spacings in the plane beyond which the slices were not axial."""
+_SQUARE: Final = 0.01
 
-def read_nifti(path: Path, size_px: int) -> np.ndarray:
-    """Read a head in HU from NIfTI, cropped round its centre of mass like a prepared study.
+
+@dataclass(frozen=True)
+class NiftiHead:
+    """A prepared head.
+
+    Attributes:
+        volume: ``(S, size_px, size_px)`` int16 from feet to head; rows from front to back,
+            columns from the patient's right to left.
+        record: See ``VolumeRecord``.
+        remarks: What a person should know of it.
+    """
+
+    volume: np.ndarray
+    record: VolumeRecord
+    remarks: list[str]
+
+
+def read_nifti(path: Path, size_px: int) -> NiftiHead:
+    """Read a head in HU from NIfTI, aligned and cropped like a prepared study.
 
     Args:
-        path: A 3D file with HU and an affine; its axes may point anywhere.
+        path: A 3D file with HU and an affine; its axes may point anywhere, and its slices may
+            be sheared, as by a tilted gantry.
         size_px: Side of the crop, in pixels.
-
-    Returns:
-        ``(S, size_px, size_px)`` int16 from feet to head; rows from front to back, columns
-        from the patient's right to left.
 
     Raises:
         DamagedFileError: Not readable as NIfTI.
-        SourceError: Not 3D, or no values that could be HU.
+        SourceError: Not 3D, not axial, or no head in HU.
     """
+    values, affine, remarks = _load(path)
+    if values.ndim != 3:
+        raise SourceError(f"{path} has {values.ndim} axes; a head in HU has three.")
+    if not np.isfinite(values).all():
+        raise SourceError(f"{path} holds values that are not finite. Convert it to HU first.")
+    # Canonical axes point to the patient's right, front and head; DICOM's to left and back.
+    affine = affine @ np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine[:3, 3] -= affine[:3, :2] @ (np.array(values.shape[:2]) - 1.0)
+    hu = values.transpose(2, 1, 0)[:, ::-1, ::-1]
     try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
+        slices = _slices(_RAS_TO_LPS @ affine[:3], hu.shape)
+        limits = np.iinfo(np.int16)
+        stored = np.clip(hu, limits.min, limits.max).astype(np.int16)
+        volume, record = build_volume(slices, list(stored), {}, size_px)
+        remarks += check_head(volume, (record.row_spacing_mm, record.col_spacing_mm))
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from error
+    if record.alignment != ALIGNED:
+        remarks.append(f"stacked as it came ({record.alignment})")
+    if abs(record.tilt_deg) > 1:
+        remarks.append(
+            f"its affine is sheared: aligned as by a gantry tilt of {record.tilt_deg:.0f} degrees"
+        )
+    return NiftiHead(volume, record, remarks)
+
+
+def _load(path: Path) -> tuple[np.ndarray, NDArray[np.float64], list[str]]:
+    """Values with canonical axes, their affine (to RAS+), and remarks."""
+    try:
+        image: Any = nibabel.load(path)
+        if len(image.shape) > 3 and set(image.shape[3:]) == {1}:
+            image = image.slicer[(..., *[0] * (len(image.shape) - 3))]
+        codes = [int(image.header[name]) for name in ("qform_code", "sform_code")]
+        image = nibabel.as_closest_canonical(image) if len(image.shape) == 3 else image
         values = np.asarray(image.get_fdata(dtype=np.float32))
     except Exception as error:  # nibabel lets all sorts through on a damaged file
         raise DamagedFileError(f"{path} is no readable NIfTI file: {error}") from error
-    if values.ndim != 3:
-        raise SourceError(f"{path} has {values.ndim} axes; a head in HU has three.")
-    if not (np.isfinite(values).all() and values.min() < -300 and values.max() < 32767):
-        raise SourceError(
-            f"{path} holds values from {values.min():g} to {values.max():g}, which are not HU "
-            "(air is about -1000). Convert it to HU first."
+    remarks = []
+    if not any(codes):
+        remarks.append(
+            "its header does not say how it lies in the patient (both orientation codes are 0): "
+            "left and right, front and back, head and feet are a guess. Look at it before you "
+            "trust it"
         )
-    # Canonical axes point to the patient's right, front and head.
-    hu = np.clip(values, -1024, 32767).astype(np.int16).transpose(2, 1, 0)[:, ::-1, ::-1]
-    return crop_head(hu, size_px)
+    return values, np.array(image.affine, dtype=np.float64), remarks
+
+
+def _slices(affine: NDArray[np.float64], shape: tuple[int, ...]) -> pd.DataFrame:
+    """Geometry of the slices as a study of DICOM has it.
+
+    Args:
+        affine: (3, 4) from (column, row, slice) to LPS in mm.
+        shape: Slices, rows, columns.
+
+    Raises:
+        SourceError: The slices were not axial, or rows and columns are not perpendicular.
+    """
+    spacing = np.linalg.norm(affine[:, :3], axis=0)
+    if spacing.min() <= 0 or spacing[:2].max() / spacing[:2].min() > _MOST_UNEQUAL:
+        raise SourceError(
+            f"pixels of {spacing[1]:.2f} x {spacing[0]:.2f} mm in its axial plane: its slices are "
+            "not axial. Give the axial series."
+        )
+    across, down = affine[:, 0] / spacing[0], affine[:, 1] / spacing[1]
+    if abs(across @ down) > _SQUARE:
+        raise SourceError(
+            "its rows and columns are not perpendicular (a sheared affine). Resample it first."
+        )
+    table = pd.DataFrame({"study_id": "nifti", "slice_num": np.arange(shape[0])})
+    table["row_spacing_mm"], table["col_spacing_mm"] = spacing[1], spacing[0]
+    table[POSITION] = affine[:, 3] + np.arange(shape[0])[:, None] * affine[:, 2]
+    table[ORIENTATION] = np.tile(np.concatenate([across, down]), (shape[0], 1))
+    return table

@@ -19,6 +19,7 @@ from rsna19_kedro.ct.geometry import (
     study_geometry,
     valid_orientation,
 )
+from rsna19_kedro.ct.plausibility import check_hu
 
 ALIGNED: Final = "aligned"
 _SAME_SPACING: Final = 0.01
@@ -46,6 +47,7 @@ class VolumeRecord:
         col_shifts_px: (S,) shift of each slice across the columns.
         repaired: Numbers of the slices whose place a neighbour took.
         repairs: How the repairs came about, one text a repaired slice.
+        implausible: Numbers of the slices whose values cannot be HU, see ``check_hu``.
         slice_checksums: (S,) of each file's decoded pixels; empty for a repaired slice.
         checksum: Of all voxels of the volume.
     """
@@ -66,6 +68,7 @@ class VolumeRecord:
     col_shifts_px: list[float]
     repaired: list[int]
     repairs: list[str]
+    implausible: list[int]
     slice_checksums: list[str]
     checksum: str
 
@@ -139,8 +142,12 @@ def build_volume(
     Returns:
         Volume (S, crop_size_px, crop_size_px) int16 HU, at least -1024 where something was
         measured and ``PADDING_HU`` elsewhere; and its record.
+
+    Raises:
+        SourceError: The values of most slices cannot be HU.
     """
     study_id = str(slices["study_id"].iloc[0])
+    implausible = check_hu(decoded)
     frame = study_frame(slices)
     checksums = ["" if hu is None else checksum(hu) for hu in decoded]
     decoded = [
@@ -170,6 +177,7 @@ def build_volume(
         col_shifts_px=[float(shift) for shift in frame.shifts[:, 1]],
         repaired=sorted(repairs),
         repairs=[repairs[number] for number in sorted(repairs)],
+        implausible=implausible,
         slice_checksums=checksums,
         checksum=checksum(volume),
     )

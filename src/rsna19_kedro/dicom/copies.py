@@ -42,6 +42,7 @@ def find_copies(
     """
     copies: dict[object, str] = {}
     others: dict[object, str] = {}
+    table = table[table["frame"].isna()]  # Frames of one file have its SOPInstanceUID.
     again = table[table.duplicated(list(keys), keep=False)]
     for _, rows in again.groupby(list(keys), sort=False, dropna=False):
         geometry = rows[_GEOMETRY].to_numpy(dtype=float)

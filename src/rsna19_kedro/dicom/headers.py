@@ -1,4 +1,4 @@
-"""DICOM headers of many files, read fast and without their pixels.
+"""Fast reading of many DICOM headers, without their pixels.
 
 RSNA's headers are about 700 bytes: one read of the first 4 KiB gives all of a header, and
 pydicom parses it from memory. Its values stay raw bytes and are converted here, which is
@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Final
 
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_partial
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
@@ -25,6 +26,9 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from rsna19_kedro.dicom.frames import frame_headers, has_frames
+from rsna19_kedro.dicom.image_kind import why_not_hu
+from rsna19_kedro.dicom.numbers import parse_numbers
 from rsna19_kedro.dicom.quiet import quiet_pydicom
 
 TEXT_TAGS: Final = {
@@ -34,7 +38,20 @@ TEXT_TAGS: Final = {
     "series_instance_uid": "SeriesInstanceUID",
     "modality": "Modality",
     "photometric_interpretation": "PhotometricInterpretation",
+    "rescale_type": "RescaleType",
 }
+SERIES_TAGS: Final = {
+    "sop_class_uid": "SOPClassUID",
+    "image_type": "ImageType",
+    "kernel": "ConvolutionKernel",
+    "body_part": "BodyPartExamined",
+    "contrast_agent": "ContrastBolusAgent",
+    "burned_in_annotation": "BurnedInAnnotation",
+    "description": "SeriesDescription",
+    "protocol": "ProtocolName",
+    "study_description": "StudyDescription",
+}
+"""What the series of a study is chosen by; several values are separated by backslashes."""
 INTEGER_TAGS: Final = {
     "rows": "Rows",
     "columns": "Columns",
@@ -51,6 +68,10 @@ NUMBER_TAGS: Final = {
     "window_width": "WindowWidth",
     "slice_location_mm": "SliceLocation",
     "instance_number": "InstanceNumber",
+    "acquisition_number": "AcquisitionNumber",
+    "series_number": "SeriesNumber",
+    "slice_thickness_mm": "SliceThickness",
+    "contrast_volume_ml": "ContrastBolusVolume",
 }
 VECTOR_TAGS: Final = {
     ("position_x", "position_y", "position_z"): "ImagePositionPatient",
@@ -61,20 +82,24 @@ VECTOR_TAGS: Final = {
 TRUNCATED: Final = "truncated pixel data"
 """How the problem of a slice begins that keeps its place although its pixels are cut off."""
 
-_TEXT = {column: Tag(keyword) for column, keyword in TEXT_TAGS.items()}
+_TEXT = {column: Tag(keyword) for column, keyword in (TEXT_TAGS | SERIES_TAGS).items()}
 _INTEGER = {column: Tag(keyword) for column, keyword in INTEGER_TAGS.items()}
 _NUMBER = {column: Tag(keyword) for column, keyword in NUMBER_TAGS.items()}
 _VECTOR = {columns: Tag(keyword) for columns, keyword in VECTOR_TAGS.items()}
-_FRAMES, _IMAGE_TYPE = Tag("NumberOfFrames"), Tag("ImageType")
+_FRAMES, _CHARACTER_SET = Tag("NumberOfFrames"), Tag("SpecificCharacterSet")
+_FREE_TEXT = {
+    column: Tag(SERIES_TAGS[column])
+    for column in ("contrast_agent", "description", "protocol", "study_description")
+}
 _WANTED: list[BaseTag | int] = [
     *_TEXT.values(),
     *_INTEGER.values(),
     *_NUMBER.values(),
     *_VECTOR.values(),
     _FRAMES,
-    _IMAGE_TYPE,
+    _CHARACTER_SET,
 ]
-_PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_PIXEL_TAGS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 _FIRST_READ = 4096
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
@@ -99,32 +124,58 @@ def read_headers(root: Path, paths: Sequence[str]) -> list[Row]:
         paths: Files, with ``/`` between folders; absolute ones are fine.
 
     Returns:
-        One dictionary a file with ``path``, the columns of ``TEXT_TAGS``, ``INTEGER_TAGS``,
-        ``NUMBER_TAGS`` and ``VECTOR_TAGS``, ``transfer_syntax_uid`` and ``problem``. A missing
-        or malformed tag is None; of a tag with several values the first counts.
+        One dictionary per file, of an enhanced (multi-frame) file one per frame, with ``path``,
+        the columns of ``TEXT_TAGS``, ``SERIES_TAGS``, ``INTEGER_TAGS``, ``NUMBER_TAGS`` and
+        ``VECTOR_TAGS``, ``frame`` (from 0; None for files without frames),
+        ``transfer_syntax_uid`` and ``problem``. A missing or malformed tag is None; of a tag
+        with several values, numbers are the first.
     """
     quiet_pydicom()
     base = os.fspath(root)
-    return [{"path": path, **read_header(os.path.join(base, path))} for path in paths]
+    return [{"path": path, **row} for path in paths for row in read_rows(os.path.join(base, path))]
 
 
-def read_header(path: str | Path) -> Row:
-    """Read one header, see ``read_headers``.
+def read_rows(path: str | Path) -> list[Row]:
+    """Read the header of one file, see ``read_headers``.
 
     ``problem`` is None for a usable CT slice and else says what is wrong: unreadable file, not
-    DICOM, a DICOMDIR, a missing UID, no pixel data, not CT, a localizer, several frames,
-    colour, no image size, or pixel data that are cut off.
+    DICOM, a DICOMDIR, a missing UID, no pixel data, not CT, a localizer, several frames without
+    their positions, colour, no image size, or pixel data that are cut off.
     """
-    row: Row = dict.fromkeys(COLUMNS)
     try:
         parsed, size = _parse(path)
     except OSError as error:
-        row["problem"] = f"cannot be read: {error.strerror or error}"
-        return row
-    if isinstance(parsed, _Parsed):
-        _fill(row, parsed.header)
-    row["problem"] = parsed if isinstance(parsed, str) else _problem(row, parsed, size)
-    return row
+        problem = f"cannot be read: {error.strerror or error}"
+        return [{**dict.fromkeys(COLUMNS), "problem": problem}]
+    if isinstance(parsed, str):
+        return [{**dict.fromkeys(COLUMNS), "problem": parsed}]
+    try:
+        row = _row(parsed.header)
+        row["problem"] = _problem(row, parsed, size)
+        frames = _frames(parsed.header)
+    except Exception as error:  # pydicom lets all sorts through on a malformed file
+        return [{**dict.fromkeys(COLUMNS), "problem": _malformed(error)}]
+    if row["problem"] is None and has_frames(row["sop_class_uid"], frames):
+        return _frame_rows(path, row)
+    return [row]
+
+
+def _malformed(error: Exception) -> str:
+    return f"malformed DICOM: {type(error).__name__}: {error}"[:200]
+
+
+def _frame_rows(path: str | Path, of_file: Row) -> list[Row]:
+    try:
+        frames = frame_headers(path)
+    except Exception as error:  # pydicom lets all sorts through on a malformed file
+        problem = f"frames without their positions: {type(error).__name__}: {error}"[:200]
+        return [{**of_file, "problem": problem}]
+    rows = []
+    for number, header in enumerate(frames):
+        found = {name: value for name, value in _row(header).items() if value is not None}
+        merged = {**of_file, **found, "frame": number}
+        rows.append({**merged, "problem": _kind(merged) or None})
+    return rows
 
 
 def _parse(path: str | Path) -> tuple[_Parsed | str, int]:
@@ -146,7 +197,7 @@ def _parse(path: str | Path) -> tuple[_Parsed | str, int]:
     except OSError:
         raise
     except Exception as error:  # pydicom lets all sorts through on a malformed file
-        return f"malformed DICOM: {type(error).__name__}: {error}"[:200], size
+        return _malformed(error), size
 
 
 def _parse_header(file: BinaryIO) -> _Parsed:
@@ -166,19 +217,41 @@ def _parse_header(file: BinaryIO) -> _Parsed:
     return parsed
 
 
-def _fill(row: Row, header: FileDataset) -> None:
+def _row(header: Dataset) -> Row:
+    row: Row = dict.fromkeys(COLUMNS)
+    present = header.keys()
     for column, tag in _TEXT.items():
-        row[column] = _text(header, tag)
+        if tag in present:
+            row[column] = _text(header, tag)
     for column, tag in _INTEGER.items():
-        row[column] = _integer(header, tag)
+        if tag in present:
+            row[column] = _integer(header, tag)
     for column, tag in _NUMBER.items():
-        row[column] = next(iter(_numbers(header, tag)), None)
+        if tag in present:
+            row[column] = next(iter(parse_numbers(_text(header, tag))), None)
     for columns, tag in _VECTOR.items():
-        values = _numbers(header, tag)
+        values = parse_numbers(_text(header, tag), len(columns)) if tag in present else []
         if len(values) == len(columns) and None not in values:
             row.update(zip(columns, values, strict=True))
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    row["transfer_syntax_uid"] = str(default_syntax(header) if syntax is None else syntax)
+    if _CHARACTER_SET in present:
+        _decode_free_text(row, header)
+    meta = getattr(header, "file_meta", None)
+    if meta is not None:
+        syntax = meta.get("TransferSyntaxUID")
+        row["transfer_syntax_uid"] = str(default_syntax(header) if syntax is None else syntax)
+    return row
+
+
+def _decode_free_text(row: Row, header: Dataset) -> None:
+    for column, tag in _FREE_TEXT.items():
+        if row[column] is not None:
+            with suppress(Exception):  # An unknown character set: the plain bytes must do.
+                row[column] = str(header[tag].value).strip() or None
+
+
+def _frames(header: Dataset) -> int:
+    number = next(iter(parse_numbers(_text(header, _FRAMES))), None)
+    return int(number or 1)
 
 
 def default_syntax(header: Dataset) -> UID:
@@ -191,8 +264,7 @@ def default_syntax(header: Dataset) -> UID:
 
 def _problem(row: Row, parsed: _Parsed, size: int) -> str | None:
     stored = parsed.header.file_meta.get("MediaStorageSOPClassUID")
-    image_type = (_text(parsed.header, _IMAGE_TYPE) or "").upper().split("\\")
-    frames = next(iter(_numbers(parsed.header, _FRAMES)), None) or 1
+    frames = _frames(parsed.header)
     missing = [name for name in ("sop_instance_uid", "study_id") if not row[name]]
     modality = row["modality"] or ("CT" if stored == CTImageStorage else "unknown")
     checks = (
@@ -201,74 +273,85 @@ def _problem(row: Row, parsed: _Parsed, size: int) -> str | None:
         (bool(missing), f"no {' and no '.join(TEXT_TAGS[name] for name in missing)}"),
         (modality != "CT", f"not CT: modality {modality}"),
         (parsed.offset is None, "no pixel data"),
-        ("LOCALIZER" in image_type, "a localizer"),
-        (frames > 1, f"several frames in one file: {frames:.0f}"),
+        (
+            frames > 1 and not has_frames(row["sop_class_uid"], frames),
+            f"several frames in one file: {frames}",
+        ),
         (
             (row["samples_per_pixel"] or 1) != 1,
             f"a colour image: {row['samples_per_pixel']} samples",
         ),
         (not (row["rows"] and row["columns"] and row["bits_allocated"]), "no image size"),
+        (bool(kind := _kind(row)), kind),
     )
     for found, text in checks:
         if found:
             return text
-    return _truncation(row, parsed, size)
+    return _pixel_problem(row, parsed, size)
 
 
-def _truncation(row: Row, parsed: _Parsed, size: int) -> str | None:
+def _kind(row: Row) -> str:
+    names = ("sop_class_uid", "image_type", "rescale_type")
+    texts = [str(row[name] or "") for name in names]
+    return why_not_hu(*texts, int(row["bits_stored"] or 0), str(row["description"] or ""))
+
+
+def _pixel_problem(row: Row, parsed: _Parsed, size: int) -> str | None:
     if row["transfer_syntax_uid"] not in _UNCOMPRESSED or parsed.offset is None:
         return None  # the size of compressed pixels is known only once they are decoded
     expected = (
         int(row["rows"] or 0) * int(row["columns"] or 0) * int(row["bits_allocated"] or 0) // 8
-    )
+    ) * _frames(parsed.header)
     there = max(min(size - parsed.offset, parsed.length), 0)
-    return f"{TRUNCATED}: {there} of {expected} bytes" if there < expected else None
+    if there < expected:
+        return f"{TRUNCATED}: {there} of {expected} bytes"
+    row_bytes = int(row["columns"] or 0) * int(row["bits_allocated"] or 0) // 8
+    if parsed.length - expected >= max(row_bytes, 2):
+        return f"more pixel data than its size needs: {parsed.length} bytes for {expected}"
+    return None
 
 
-def _raw(header: FileDataset, tag: BaseTag) -> bytes | None:
-    if tag not in header:
+def _value(header: Dataset, tag: BaseTag) -> Any:
+    """Bytes of an element that pydicom has not converted yet, else its value; None if absent."""
+    return header.get_item(tag).value if tag in header.keys() else None  # noqa: SIM118
+
+
+def _text(header: Dataset, tag: BaseTag) -> str | None:
+    value = _value(header, tag)
+    if value is None:
         return None
-    value: Any = header.get_item(tag).value  # a raw element: not yet converted by pydicom
-    return value if isinstance(value, bytes) else None
-
-
-def _text(header: FileDataset, tag: BaseTag) -> str | None:
-    raw = _raw(header, tag)
-    if raw is None:
-        return None
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
+    if isinstance(value, bytes):
+        try:
+            text = value.decode("utf-8")
+        except UnicodeDecodeError:
+            text = value.decode("latin-1")
+    else:
+        text = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
     return text.strip(" \0\r\n\t") or None
 
 
-def _integer(header: FileDataset, tag: BaseTag) -> int | None:
-    raw = _raw(header, tag)
-    if raw is None or len(raw) < 2:
+def spelt(header: Dataset, keyword: str) -> str | None:
+    """Text of an attribute as its file spells it, before pydicom judges it; None if absent."""
+    return _text(header, Tag(keyword))
+
+
+def _integer(header: Dataset, tag: BaseTag) -> int | None:
+    value = _value(header, tag)
+    if isinstance(value, int):
+        return value
+    if not isinstance(value, bytes) or len(value) < 2:
         return None
     little = getattr(header.get_item(tag), "is_little_endian", True)
-    return int.from_bytes(raw[:2], "little" if little else "big")
-
-
-def _numbers(header: FileDataset, tag: BaseTag) -> list[float | None]:
-    text = _text(header, tag)
-    return [] if text is None else [_number(part) for part in text.split("\\")]
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None
+    return int.from_bytes(value[:2], "little" if little else "big")
 
 
 COLUMNS: Final = (
     *TEXT_TAGS,
+    *SERIES_TAGS,
     *INTEGER_TAGS,
     *NUMBER_TAGS,
     *(column for columns in VECTOR_TAGS for column in columns),
+    "frame",
     "transfer_syntax_uid",
     "problem",
 )

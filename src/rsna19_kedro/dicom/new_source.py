@@ -12,6 +12,9 @@ import numpy as np
 import pandas as pd
 
 from rsna19_kedro.ct.nifti import read_nifti
+from rsna19_kedro.ct.plausibility import check_head
+from rsna19_kedro.ct.slabs import SLAB_MM, slices_per_slab
+from rsna19_kedro.ct.study_volume import VolumeRecord
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.new_study_texts import (
@@ -20,11 +23,17 @@ from rsna19_kedro.dicom.new_study_texts import (
     patient_key,
     remarks_on,
     series_text,
+    unlike_training,
     why_none,
 )
 from rsna19_kedro.dicom.result_sources import file_digest
-from rsna19_kedro.dicom.series import pick_series
-from rsna19_kedro.dicom.slice_index import headers_table, is_truncated, number_slices
+from rsna19_kedro.dicom.series import SERIES_COLUMNS
+from rsna19_kedro.dicom.slice_index import (
+    choose_slices,
+    headers_table,
+    is_truncated,
+    number_chosen,
+)
 from rsna19_kedro.dicom.sources import MAX_UNPACKED_BYTES, Source, opened
 from rsna19_kedro.dicom.studies import prepare_study
 from rsna19_kedro.errors import InputError, SourceError, counted
@@ -52,10 +61,10 @@ class NewStudies:
     Attributes:
         slices: Prepared slices, columns ``SLICES``: ``study_id`` is the StudyInstanceUID,
             ``position_mm`` that along the normal.
-        series: See ``pick_series``, with ``study_number`` instead of ``study_id``.
-        files: ``study_number``, ``slice_num``, ``path``, ``sha256`` and ``problem`` of every
-            file; the first two are null where it belongs to no study or is not used. The local
-            key from numbers to files.
+        series: See ``series.pick_series``, with ``study_number`` instead of ``study_id``.
+        files: ``study_number``, ``slice_num``, ``path``, ``frame``, ``sha256`` and ``problem`` of
+            every file, of an enhanced file of every frame; the first two are null where it
+            belongs to no study or is not used. The local key from numbers to files.
         findings: ``files`` read; ``problems``, count by reason; ``refused``, why zip files
             within the source were not unpacked; ``studies``, a list by number: ``number``,
             ``study_id``, ``study_date``, ``series_description``, ``remarks``, ``failed`` (why
@@ -74,6 +83,7 @@ def prepare_new_studies(
     store: VolumeStore,
     *,
     crop_size_px: int = CROP_PX,
+    slab_mm: float = SLAB_MM,
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     include_phi: bool = False,
 ) -> NewStudies:
@@ -86,6 +96,8 @@ def prepare_new_studies(
         path: See ``sources.opened``.
         store: Where the volumes go.
         crop_size_px: Side of the prepared slices.
+        slab_mm: Thickness of the slabs that thin slices are averaged in for prediction; 0 for
+            none.
         max_unpacked_bytes: Zip files that unpack to more are refused.
         include_phi: Whether to tell names and numbers of patients, and paths; otherwise they
             are also taken out of descriptions of series and out of errors.
@@ -95,8 +107,8 @@ def prepare_new_studies(
     """
     with opened(path, max_unpacked_bytes) as source:
         if source.nifti:
-            return _nifti(source, store, crop_size_px)
-        return _dicom(source, store, crop_size_px, include_phi)
+            return _nifti(source, store, crop_size_px, slab_mm)
+        return _dicom(source, store, crop_size_px, slab_mm, include_phi)
 
 
 def volume_name(number: int) -> str:
@@ -104,10 +116,13 @@ def volume_name(number: int) -> str:
     return f"study_{number}"
 
 
-def _nifti(source: Source, store: VolumeStore, crop_size_px: int) -> NewStudies:
+def _nifti(source: Source, store: VolumeStore, crop_size_px: int, slab_mm: float) -> NewStudies:
     (name,) = source.files
-    volume = read_nifti(source.root / name, crop_size_px)
-    store.write(volume_name(1), volume, {})
+    head = read_nifti(source.root / name, crop_size_px)
+    volume, record = head.volume, head.record
+    per_slab = slices_per_slab(record.slice_distance_mm, np.nan, slab_mm)
+    store.write(volume_name(1), volume, {"record": _kept(record, per_slab)})
+    remarks = head.remarks + unlike_training(record, per_slab)
     slices = pd.DataFrame(
         {
             **{"study_number": 1, "study_id": "nifti", "slice_num": np.arange(len(volume))},
@@ -117,29 +132,52 @@ def _nifti(source: Source, store: VolumeStore, crop_size_px: int) -> NewStudies:
     series = pd.DataFrame(
         [
             {
-                **{"study_number": 1, "series_instance_uid": "nifti", "slices": len(volume)},
-                **{"distance_mm": np.nan, "description": NIFTI_SERIES, "kernel": ""},
+                **{"study_number": 1, "series_instance_uid": "nifti", "stack": 1},
+                **{"slices": len(volume)},
+                **{
+                    "distance_mm": record.slice_distance_mm,
+                    "description": NIFTI_SERIES,
+                    "kernel": "",
+                },
                 **{"picked": True, "reason": "used, a NIfTI file is taken as it is"},
             }
         ]
     )
-    study = {"number": 1, "study_id": "nifti", "study_date": "", "remarks": [], "failed": None}
-    study["series_description"] = NIFTI_SERIES
+    study = {"number": 1, "study_id": "nifti", "study_date": "", "failed": None}
+    study |= {"series_description": NIFTI_SERIES, "remarks": remarks}
     findings = {"files": 1, "problems": {}, "refused": {}, "studies": [study]}
-    file = {"study_number": 1, "slice_num": None, "path": name, "sha256": "", "problem": ""}
+    file = {"study_number": 1, "slice_num": None, "path": name, "frame": None}
+    file |= {"sha256": "", "problem": ""}
     return NewStudies(slices, series, pd.DataFrame([file]), findings)
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What became of a study: its slices, or why there are none."""
+    """What became of a study: its slices, or why there are none.
 
+    Attributes:
+        headers: Its rows of ``choose_slices``.
+        series: Its stacks, see ``series.pick_series``.
+        slices: Its prepared slices; ``None`` where it cannot be predicted.
+        failed: Why it cannot be predicted.
+        remarks: What a person should know of it.
+    """
+
+    headers: pd.DataFrame
+    series: pd.DataFrame
     slices: pd.DataFrame | None = None
     failed: str | None = None
     remarks: list[str] = field(default_factory=list)
 
 
-def _dicom(source: Source, store: VolumeStore, crop_size_px: int, include_phi: bool) -> NewStudies:
+def _kept(record: VolumeRecord, per_slab: int) -> dict[str, Any]:
+    """What later steps need of a volume's record."""
+    return {key: asdict(record)[key] for key in PLACE} | {"slices_per_slab": per_slab}
+
+
+def _dicom(
+    source: Source, store: VolumeStore, crop_size_px: int, slab_mm: float, include_phi: bool
+) -> NewStudies:
     rows = read_headers(source.root, source.files)
     headers = headers_table([{**row, "subset": "test2"} for row in rows])
     headers = headers.assign(
@@ -147,17 +185,13 @@ def _dicom(source: Source, store: VolumeStore, crop_size_px: int, include_phi: b
     )
     # From here on a study is what one patient has under one StudyInstanceUID.
     headers["study_id"] = headers["study_number"].map(volume_name, na_action="ignore")
-    series = pick_series(headers, source.root)
-    studies = [
-        (own, series[series["study_id"] == name])
-        for name, own in headers.groupby("study_id", sort=False)
-    ]
-    texts = [StudyTexts.of(source.root, *study, include_phi) for study in studies]
-    prepare = partial(_prepare, source.root, store, crop_size_px)
+    studies = [own for _, own in headers.groupby("study_id", sort=False)]
+    prepare = partial(_prepare, source.root, store, crop_size_px, slab_mm)
     if len(studies) < _WORTH_PROCESSES:
         outcomes = [prepare(study) for study in studies]
     else:
         outcomes = list(map_in_processes(prepare, studies, description="Preparing studies"))
+    texts = [StudyTexts.of(source.root, one.headers, one.series, include_phi) for one in outcomes]
     wrong = headers.loc[headers["problem"].notna() & ~is_truncated(headers), "problem"]
     findings = {
         "files": len(rows),
@@ -175,15 +209,16 @@ def _dicom(source: Source, store: VolumeStore, crop_size_px: int, include_phi: b
     if not ready:
         raise SourceError(nothing_to_predict(findings))
     slices = pd.concat(ready, ignore_index=True)
-    by_name = dict(zip(headers["study_id"].dropna().unique(), texts, strict=True))
-    for column in ("description", "kernel"):
-        series[column] = [
-            by_name[name].shown(text)
-            for name, text in zip(series["study_id"], series[column], strict=True)
-        ]
-    numbers = headers.drop_duplicates("study_id").set_index("study_id")["study_number"]
-    series.insert(0, "study_number", series.pop("study_id").map(numbers))
-    files = _files(headers, slices, source.refused)
+    shown = []
+    for one, text in zip(outcomes, texts, strict=True):
+        own = one.series.assign(study_number=text.record["number"])
+        for column in ("description", "kernel"):
+            own[column] = [text.shown(words) for words in own[column]]
+        shown.append(own)
+    series = pd.concat(shown, ignore_index=True).drop(columns="study_id")
+    series.insert(0, "study_number", series.pop("study_number"))
+    every = pd.concat([headers[headers["study_id"].isna()], *(one.headers for one in outcomes)])
+    files = _files(every, slices, source.refused)
     slices = slices.assign(study_id=slices["study_instance_uid"])[list(SLICES)]
     return NewStudies(slices, series, files, findings)
 
@@ -207,42 +242,54 @@ def _study_numbers(headers: pd.DataFrame, root: Path) -> "pd.Series[int]":
 
 
 def _prepare(
-    root: Path, store: VolumeStore, crop_size_px: int, study: tuple[pd.DataFrame, pd.DataFrame]
+    root: Path, store: VolumeStore, crop_size_px: int, slab_mm: float, own: pd.DataFrame
 ) -> _Prepared:
-    """Prepare the picked series of a study, given its headers and its series, and store it."""
-    own, series = study
-    picked = series[series["picked"]]
-    if picked.empty:
-        return _Prepared(failed=why_none(own, series))
-    uid = picked.iloc[0]["series_instance_uid"]
-    of_series = own["series_instance_uid"]
-    chosen = own[of_series.eq(uid) if isinstance(uid, str) else of_series.isna()]
+    """Choose the best stack of slices of a study, given its headers, prepare and store it."""
+    headers, series = own, pd.DataFrame(columns=SERIES_COLUMNS)
+    refused: dict[int, str] = {}
     try:
-        slices = number_slices(chosen, root, by_uid=False)
-        slices = slices[slices["slice_num"].notna()].astype({"slice_num": int})
-        volume, record = prepare_study(slices, root, crop_size_px)
+        while True:
+            own, series = choose_slices(headers, root, training=False, refused=refused)
+            if not series["picked"].any():
+                return _Prepared(own, series, failed=why_none(own, series))
+            slices = number_chosen(own)
+            slices = slices[slices["slice_num"].notna()].astype({"slice_num": int})
+            try:
+                volume, record = prepare_study(slices, root, crop_size_px)
+                remarks = check_head(volume, (record.row_spacing_mm, record.col_spacing_mm))
+                break
+            except InputError as error:  # Perhaps the pixels of another stack are a head in HU.
+                (picked,) = series.index[series["picked"]]
+                refused[int(picked)] = _without_paths(str(error), root, own["path"])
         digests = [file_digest(root / path) for path in slices["path"]]
     except InputError as error:
-        return _Prepared(failed=_without_paths(str(error), root, own["path"]))
+        failed = _without_paths(str(error), root, own["path"])
+        return _Prepared(own, series, failed=failed)
     except Exception as error:  # Whatever a header holds, the other studies go on.
         logger.debug("A study cannot be prepared", exc_info=True)
-        return _Prepared(failed=f"its files cannot be read ({type(error).__name__})")
-    name = str(own["study_id"].iloc[0])
-    store.write(name, volume, {"record": {key: asdict(record)[key] for key in PLACE}})
+        failed = f"its files cannot be read ({type(error).__name__})"
+        return _Prepared(own, series, failed=failed)
+    thickness_mm = float(slices["slice_thickness_mm"].median())
+    per_slab = slices_per_slab(record.slice_distance_mm, thickness_mm, slab_mm)
+    kept = _kept(record, per_slab) | {"turns": slices["turn"].tolist()}
+    store.write(str(own["study_id"].iloc[0]), volume, {"record": kept})
     slices = slices.assign(
         sha256=digests, instance_number=slices["instance_number"].round().astype("Int64")
     )
-    remarks = remarks_on(record.alignment, record.repaired, chosen, slices)
-    return _Prepared(slices, remarks=remarks)
+    return _Prepared(
+        own, series, slices, remarks=remarks_on(record, per_slab, own, slices) + remarks
+    )
 
 
 def _files(headers: pd.DataFrame, slices: pd.DataFrame, refused: dict[str, str]) -> pd.DataFrame:
-    used = slices.set_index("path")[["slice_num", "sha256"]].astype({"slice_num": "Int64"})
-    files = headers[["study_number", "path", "problem"]].join(used, on="path")
+    used = slices[["path", "frame", "slice_num", "sha256"]].astype({"slice_num": "Int64"})
+    files = headers[["study_number", "path", "frame", "problem"]].merge(
+        used, on=["path", "frame"], how="left"
+    )
     zips = pd.DataFrame({"path": list(refused), "problem": list(refused.values())})
-    columns = ["study_number", "slice_num", "path", "sha256", "problem"]
+    columns = ["study_number", "slice_num", "path", "frame", "sha256", "problem"]
     return pd.concat([files, zips], ignore_index=True)[columns].sort_values(
-        ["study_number", "slice_num", "path"], ignore_index=True
+        ["study_number", "slice_num", "path", "frame"], ignore_index=True
     )
 
 

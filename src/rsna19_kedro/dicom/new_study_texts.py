@@ -11,7 +11,10 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from rsna19_kedro.contracts import POSITION
-from rsna19_kedro.ct.study_volume import ALIGNED
+from rsna19_kedro.ct.slabs import THIN_MM
+from rsna19_kedro.ct.study_volume import ALIGNED, VolumeRecord
+from rsna19_kedro.ct.turning import FLIPPED_COLS, FLIPPED_ROWS, TRANSPOSED
+from rsna19_kedro.dicom.headers import TRUNCATED
 from rsna19_kedro.dicom.phi import (
     PERSON_ATTRIBUTES,
     date_of,
@@ -20,6 +23,10 @@ from rsna19_kedro.dicom.phi import (
     without_words,
 )
 from rsna19_kedro.errors import counted
+
+_PIXEL_MM = (0.35, 0.7)
+"""Pixel sizes that the challenge's data have."""
+_DISTANCE_MM = 8.0
 
 _NAMED = [*PERSON_ATTRIBUTES, "StudyDate", "SeriesDescription", "SpecificCharacterSet"]
 
@@ -108,22 +115,28 @@ def why_none(own: pd.DataFrame, series: pd.DataFrame) -> str:
 
 
 def remarks_on(
-    alignment: str, repaired: list[int], own: pd.DataFrame, slices: pd.DataFrame
+    record: VolumeRecord, per_slab: int, own: pd.DataFrame, slices: pd.DataFrame
 ) -> list[str]:
-    """What a person should know of a prepared study.
+    """List what a person should know of a prepared study.
 
     Args:
-        alignment: See ``VolumeRecord``.
-        repaired: See ``VolumeRecord``.
-        own: Headers of the picked series.
+        record: Of its volume.
+        per_slab: See ``slabs.slices_per_slab``.
+        own: Rows of ``choose_slices`` of the study.
         slices: Those of them that were prepared.
     """
     remarks = []
-    if alignment != ALIGNED:
-        remarks.append(f"stacked as it came ({alignment})")
-    if repaired:
-        shown = ", ".join(map(str, repaired))
+    if record.alignment != ALIGNED:
+        remarks.append(f"stacked as it came ({record.alignment})")
+    if slices["turn"].any():
+        remarks.append(_turned(int(slices["turn"].iloc[len(slices) // 2])))
+    if record.repaired:
+        shown = ", ".join(map(str, record.repaired))
         remarks.append(f"damaged slices, replaced by their neighbours: {shown}")
+    if record.implausible:
+        shown = ", ".join(map(str, record.implausible))
+        remarks.append(f"slices whose values cannot be HU, damaged or of another kind: {shown}")
+    remarks += unlike_training(record, per_slab)
     same = int(slices.duplicated(POSITION).sum())
     if same and slices[POSITION].notna().all(axis=None):
         remarks.append(
@@ -136,9 +149,57 @@ def remarks_on(
             f"{shared} of its {len(slices)} images have the SOPInstanceUID of another one: their "
             "slice numbers, not their UIDs, say which is which"
         )
-    twice = len(own) - len(slices)
-    if twice:
-        remarks.append(f"{counted(twice, 'more file')} of this series left out: copies or damaged")
+    series = slices["series_instance_uid"].iloc[0]
+    of_series = own["series_instance_uid"]
+    same_series = own[of_series.eq(series) if isinstance(series, str) else of_series.isna()]
+    problems = same_series["problem"].dropna()
+    for reason in problems[problems.str.startswith("set aside")].unique():
+        count = int((problems == reason).sum())
+        remarks.append(f"{counted(count, 'image')} {reason}")
+    stacked = problems[~problems.str.startswith(("set aside", TRUNCATED))]
+    if len(stacked):
+        kinds = "; ".join(dict.fromkeys(stacked.str.split(" of ").str[0]))
+        remarks.append(f"{counted(len(stacked), 'more file')} of this series left out: {kinds}")
+    return remarks
+
+
+def _turned(turn: int) -> str:
+    if turn == FLIPPED_ROWS | FLIPPED_COLS:
+        how = "turned by 180 degrees, as a patient lying prone"
+    elif turn & TRANSPOSED:
+        how = "turned by 90 degrees, as a patient lying on the side"
+    else:
+        how = "mirrored"
+    return (
+        f"its images are {how}: turned for the models as in a supine head-first scan; results "
+        "lie on the images as they are in the files"
+    )
+
+
+def unlike_training(record: VolumeRecord, per_slab: int) -> list[str]:
+    """List spacings that are far from those of the challenge's data."""
+    remarks = []
+    pixel_mm, distance_mm = record.row_spacing_mm, record.slice_distance_mm
+    if pixel_mm < _PIXEL_MM[0] or pixel_mm > _PIXEL_MM[1]:
+        remarks.append(
+            f"its pixels of {pixel_mm:.2f} mm are unlike those of training "
+            f"({_PIXEL_MM[0]} to {_PIXEL_MM[1]} mm): less reliable"
+        )
+    if per_slab > 1:
+        remarks.append(
+            f"thin slices, {distance_mm:.2g} mm apart: averaged by {per_slab} for prediction; each "
+            "slice has the probability of its slab"
+        )
+    elif distance_mm <= THIN_MM:
+        remarks.append(
+            f"thin slices, {distance_mm:.2g} mm apart, not averaged: less reliable, since models "
+            "look at neighbouring slices about 5 mm apart"
+        )
+    if distance_mm > _DISTANCE_MM:
+        remarks.append(
+            f"its slices are {distance_mm:.1f} mm apart, more than in training (up to about "
+            f"{_DISTANCE_MM:.0f} mm): less reliable"
+        )
     return remarks
 
 

@@ -5,26 +5,35 @@ from typing import Final
 
 import numpy as np
 from pydicom import Dataset, dcmread
+from pydicom.pixels import pixel_array
+from scipy import ndimage
 
-from rsna19_kedro.dicom.headers import default_syntax
+from rsna19_kedro.ct.alignment import FLOOR_HU
+from rsna19_kedro.dicom.frames import split_frames
+from rsna19_kedro.dicom.headers import default_syntax, spelt
+from rsna19_kedro.dicom.numbers import parse_numbers
 from rsna19_kedro.dicom.quiet import quiet_pydicom
 from rsna19_kedro.errors import DamagedFileError
 
 WRAP_MODULO: Final = 4096
 WRAP_INTERCEPT: Final = -1000
 _UNREPAIRED_INTERCEPT_ABOVE: Final = -100
+_NOTHING_NEGATIVE_BELOW: Final = -500
+"""With an intercept below this, stored values of CT are positive even if they are signed."""
 _INT16: Final = np.iinfo(np.int16)
 
 
-def read_hu(path: Path) -> np.ndarray:
+def read_hu(path: Path, frame: int | None = None) -> np.ndarray:
     """Decode one CT slice.
 
     Every transfer syntax that pydicom knows is read; JPEG, JPEG-LS and JPEG 2000 are decoded
     by pylibjpeg with its libjpeg and openjpeg plugins. Values are raw * RescaleSlope
-    (0028,1053) + RescaleIntercept (0028,1052), after the repair of a 12-bit wrap-around.
+    (0028,1053) + RescaleIntercept (0028,1052), after the repair of a 12-bit wrap-around. Bits
+    outside BitsStored have no meaning and are dropped; padding is air.
 
     Args:
         path: DICOM file; preamble and file meta group may be missing.
+        frame: Number of the frame of an enhanced (multi-frame) file, from 0.
 
     Returns:
         (H, W) int16 HU, as in the file: padding below -1024 is left as it is.
@@ -35,10 +44,16 @@ def read_hu(path: Path) -> np.ndarray:
     """
     quiet_pydicom()
     try:
-        dataset = dcmread(path, force=True)
+        return _read(path, frame)
+    except DamagedFileError:
+        raise
     except Exception as error:  # pydicom lets all sorts through on a malformed file
         raise DamagedFileError(f"{path} cannot be read as DICOM: {error}") from error
-    _check_image(dataset, path)
+
+
+def _read(path: Path, frame: int | None) -> np.ndarray:
+    dataset = dcmread(path, force=True)
+    _check_image(dataset, path, frame)
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_private or not syntax.is_transfer_syntax:
         raise DamagedFileError(
@@ -46,7 +61,8 @@ def read_hu(path: Path) -> np.ndarray:
             "pixels cannot be read safely. Export it anew as Explicit VR Little Endian."
         )
     try:
-        stored = dataset.pixel_array
+        # pydicom's own correction of unused bits takes HighBit and the sign for granted.
+        stored = pixel_array(dataset, index=frame, correct_unused_bits=False)
     except Exception as error:  # decoders raise what they like
         reason = " ".join(str(error).split())[:300]
         raise DamagedFileError(
@@ -55,13 +71,80 @@ def read_hu(path: Path) -> np.ndarray:
             f"{syntax.name}. Get a whole copy of the file (where all files of a study are like "
             "this, export it anew as Explicit VR Little Endian), or leave it out."
         ) from error
-    return to_hu(
+    header = dataset if frame is None else split_frames(dataset)[frame]
+    bits = int(dataset.get("BitsStored") or dataset.BitsAllocated)
+    signed = bool(dataset.get("PixelRepresentation"))
+    slope = _number(header, "RescaleSlope", 1.0, path)
+    intercept = _number(header, "RescaleIntercept", 0.0, path)
+    padding = padding_mask(stored, header)
+    stored = without_unused_bits(
         stored,
-        bits_stored=int(dataset.get("BitsStored") or dataset.BitsAllocated),
-        signed=bool(dataset.get("PixelRepresentation")),
-        slope=_number(dataset, "RescaleSlope", 1.0, path),
-        intercept=_number(dataset, "RescaleIntercept", 0.0, path),
+        bits_stored=bits,
+        high_bit=int(dataset.get("HighBit", bits - 1)),
+        signed=signed,
+        intercept=intercept,
     )
+    hu = to_hu(stored, bits_stored=bits, signed=signed, slope=slope, intercept=intercept)
+    if padding is not None:
+        hu[padding] = FLOOR_HU
+    return hu
+
+
+def without_unused_bits(
+    stored: np.ndarray, *, bits_stored: int, high_bit: int, signed: bool, intercept: float
+) -> np.ndarray:
+    """Keep the bits of the stored values that mean something, and extend their sign.
+
+    Bits above HighBit (0028,0102) hold old overlays, repeat the sign, or are what a codec left.
+
+    Args:
+        stored: (H, W) integers.
+        bits_stored: BitsStored (0028,0101).
+        high_bit: HighBit; the lowest bit in use is ``high_bit - bits_stored + 1``.
+        signed: Whether PixelRepresentation (0028,0103) is 1.
+        intercept: RescaleIntercept. With one near -1024 only padding is negative, and scanners
+            that call such values signed may fill the unused bits with zeros all the same.
+
+    Returns:
+        (H, W), the same array where no other bit is set.
+    """
+    low = max(high_bit - bits_stored + 1, 0)
+    if low == 0 and bits_stored >= 8 * stored.dtype.itemsize:
+        return stored
+    half, full = 2 ** (bits_stored - 1), 2**bits_stored
+    most = half - 1 if signed and intercept > _NOTHING_NEGATIVE_BELOW else full - 1
+    if low == 0 and stored.min() >= (-half if signed else 0) and stored.max() <= most:
+        return stored
+    values = (stored.astype(np.int32) >> low) & (full - 1)
+    return np.where(values >= half, values - full, values) if signed else values
+
+
+def padding_mask(stored: np.ndarray, header: Dataset) -> np.ndarray | None:
+    """Find the padding round the scanner's circle.
+
+    PixelPaddingValue (0028,0120), to PixelPaddingRangeLimit (0028,0121) if that is given, is
+    what fills pixels that were not measured (PS3.3 C.7.5.1.1.2). Some scanners state a value
+    that tissue has as well: only pixels that are connected to the edge of the image count.
+
+    Args:
+        stored: (H, W) integers, as stored.
+        header: Header of the slice.
+
+    Returns:
+        (H, W) booleans, or None if there is no padding.
+    """
+    value = _integer(header, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _integer(header, "PixelPaddingRangeLimit")
+    modulo = 2 ** (8 * stored.dtype.itemsize)  # The sign of these attributes is often wrong.
+    low, high = sorted((value, value if limit is None else limit))
+    padded = (stored.astype(np.int64) - low) % modulo <= high - low
+    if not padded.any():
+        return None
+    regions, _ = ndimage.label(padded)
+    edge = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    return np.isin(regions, np.unique(edge[edge > 0]))
 
 
 def to_hu(
@@ -102,7 +185,7 @@ def is_wrapped(*, bits_stored: int, signed: bool, intercept: float) -> bool:
     return bits_stored == 12 and not signed and intercept > _UNREPAIRED_INTERCEPT_ABOVE
 
 
-def _check_image(dataset: Dataset, path: Path) -> None:
+def _check_image(dataset: Dataset, path: Path, frame: int | None) -> None:
     missing = [name for name in ("Rows", "Columns", "BitsAllocated") if not dataset.get(name)]
     frames = dataset.get("NumberOfFrames") or 1
     samples = dataset.get("SamplesPerPixel") or 1
@@ -111,7 +194,7 @@ def _check_image(dataset: Dataset, path: Path) -> None:
         raise DamagedFileError(f"{path} holds no pixel data; expected one CT slice.")
     if missing:
         raise DamagedFileError(f"{path} lacks {', '.join(missing)}; expected one CT slice.")
-    if int(frames) > 1:
+    if int(frames) > 1 and frame is None:
         raise DamagedFileError(
             f"{path} holds {frames} frames; expected one CT slice. Convert it to one file a slice."
         )
@@ -127,11 +210,20 @@ def _check_image(dataset: Dataset, path: Path) -> None:
         dataset.file_meta.TransferSyntaxUID = default_syntax(dataset)
 
 
-def _number(dataset: Dataset, keyword: str, default: float, path: Path) -> float:
-    value = dataset.get(keyword)
-    if value is None or value == "":
+def _number(header: Dataset, keyword: str, default: float, path: Path) -> float:
+    # The element as it was read: pydicom refuses a decimal comma.
+    text = spelt(header, keyword)
+    if not text:
         return default
+    values = parse_numbers(text)
+    if values[0] is None:
+        raise DamagedFileError(f"{path}: {keyword} is {text!r}; expected one number.")
+    return values[0]
+
+
+def _integer(header: Dataset, keyword: str) -> int | None:
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise DamagedFileError(f"{path}: {keyword} is {value!r}; expected one number.") from error
+        value = header[keyword].value
+        return int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+    except Exception:  # Absent, empty, or no number.
+        return None

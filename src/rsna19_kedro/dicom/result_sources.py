@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 import pydicom
 from numpy.typing import NDArray
 from pydicom import config
@@ -14,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, generate_uid
 from scipy import ndimage
 
+from rsna19_kedro.ct.turning import TRANSPOSED, turn_back
 from rsna19_kedro.dicom.phi import (
     IMAGE_ATTRIBUTES,
     RESULT_ATTRIBUTES,
@@ -34,10 +36,12 @@ class HeatPlace:
         first_px: ``(S, 2)`` row and column of the prepared slice at which each image's first
             pixel lies; fractions and negative numbers are usual.
         side_px: Side of the prepared slices.
+        turns: ``(S,)`` how each image was turned before; see ``turning.turns_of``.
     """
 
     first_px: NDArray[np.float64]
     side_px: int
+    turns: tuple[int, ...]
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], side_px: int) -> "HeatPlace":
@@ -45,13 +49,14 @@ class HeatPlace:
 
         Args:
             record: ``row_shifts_px``, ``col_shifts_px``, ``crop_row`` and ``crop_col`` as in
-                ``VolumeRecord``.
+                ``VolumeRecord``; ``turns``, or nothing if no image was turned.
             side_px: Side of the prepared slices.
         """
         shifts = np.stack([record["row_shifts_px"], record["col_shifts_px"]], axis=1)
         first_of_grid = np.floor(shifts + 0.5).min(axis=0)
         corner = np.array([record["crop_row"], record["crop_col"]]) - side_px // 2
-        return cls(shifts - first_of_grid - corner, side_px)
+        turns = record.get("turns", [0] * len(shifts))
+        return cls(shifts - first_of_grid - corner, side_px, tuple(turns))
 
     def on_image(self, heat: np.ndarray, number: int, rows: int, cols: int) -> np.ndarray:
         """Resample the maps of a slice to its image, linearly.
@@ -65,11 +70,13 @@ class HeatPlace:
         Returns:
             ``(C, rows, cols)`` float32; 0 beyond the prepared slice.
         """
+        turn = self.turns[number]
+        rows, cols = (cols, rows) if turn & TRANSPOSED else (rows, cols)
         cell = self.side_px / heat.shape[-1]
         # Centre of image pixel r lies at first + r of the slice, so at (first + r + 1/2) / cell
         # - 1/2 of the map.
         offset = (self.first_px[number] + 0.5) / cell - 0.5
-        return np.stack(
+        on_turned = np.stack(
             [
                 ndimage.affine_transform(
                     np.asarray(plane, dtype=np.float32),
@@ -82,6 +89,7 @@ class HeatPlace:
                 for plane in heat
             ]
         )
+        return turn_back(on_turned, turn)
 
 
 @dataclass(frozen=True)
@@ -98,17 +106,15 @@ class ResultSources:
 
 
 @config.disable_value_validation()
-def result_sources(
-    root: Path, paths: Sequence[str], digests: Sequence[str], *, include_phi: bool
-) -> ResultSources:
+def result_sources(root: Path, files: pd.DataFrame, *, include_phi: bool) -> ResultSources:
     """Read the headers that a study's results refer to, from the very files that were predicted.
 
     UIDs that are none (Kaggle's ``ID_...``) become UIDs derived from them, the same each time.
 
     Args:
-        root: Folder that ``paths`` are relative to.
-        paths: Files of one series, feet to head.
-        digests: Of each file when it was predicted, see ``file_digest``.
+        root: Folder that ``path`` is relative to.
+        files: Rows of ``NewStudies.files``, the images of one series from feet to head; ``sha256``
+            is that of each file when it was predicted, see ``file_digest``.
         include_phi: Whether results carry over what the headers say of the patient.
 
     Raises:
@@ -116,7 +122,10 @@ def result_sources(
             that results could not refer to them: of several patients or studies, of one
             SOPInstanceUID, of several sizes or spacings, without a position.
     """
-    read = [_read(root / path, digest) for path, digest in zip(paths, digests, strict=True)]
+    if files["frame"].notna().any():
+        raise SourceError("no DICOM results: they are not made of enhanced (multi-frame) CT yet")
+    images = zip(files["path"], files["sha256"], strict=True)
+    read = [_read(root / path, digest) for path, digest in images]
     whole = [header for header, _ in read]
     for name, what in (("PatientID", "patients"), ("StudyInstanceUID", "studies")):
         values = {text_of(header, name) for header in whole}

@@ -1,146 +1,182 @@
-"""Which series of a new study to predict: the axial soft-tissue head series, and why."""
+"""Choice of the stack of slices to use of a study: axial, soft-tissue, without contrast agent."""
 
-import re
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pydicom
 
 from rsna19_kedro.contracts import ORIENTATION
 from rsna19_kedro.ct.geometry import is_axial, valid_orientation
+from rsna19_kedro.dicom.image_kind import derived_doubt
+from rsna19_kedro.dicom.series_words import (
+    Contrast,
+    Kernel,
+    Region,
+    contrast_of,
+    kernel_of,
+    region_of,
+)
+from rsna19_kedro.dicom.stacks import SERIES
 from rsna19_kedro.errors import counted
 
-SERIES: Final = ("study_id", "series_instance_uid")
+STACK: Final = [*SERIES, "stack"]
+SERIES_COLUMNS: Final = (
+    *(*STACK, "slices", "distance_mm", "description", "kernel"),
+    *("picked", "reason"),
+)
 
-_DETAILS: Final = (
-    "SeriesDescription",
-    "ConvolutionKernel",
-    "ContrastBolusAgent",
-    "BodyPartExamined",
-)
-_SHARP: Final = re.compile(
-    r"bone|lung|sharp|edge|detail|inner.?ear|^yc|^[hbju][rlcf]?[67]\d|^fc[38]\d|knochen", re.I
-)
-_BODY: Final = re.compile(r"chest|thorax|lung|abdo|pelvi|spine|neck|foot|knee|hip|shoulder", re.I)
-_CONTRAST: Final = re.compile(r"contrast|angio|\bcta?\b.*\bw(ith)?\b|perfusion|venous|\bkm\b", re.I)
 _NOT_HEAD_MM: Final = 350.0
 _USUAL_DISTANCE_MM: Final = 5.0
+_HEAD_MM: Final = 140.0
+"""Length of a head that a whole examination covers at least."""
+_WHOLE: Final = 0.6
+_GAP: Final = 1.8
+_FEW: Final = 8
+_TEXTS: Final = [
+    *("description", "kernel", "body_part", "contrast_agent", "protocol", "study_description"),
+    *("image_type", "burned_in_annotation"),
+]
+# How much worse a stack is for what is wrong with it, in the order of what misleads models most.
+_INCOMPLETE, _DOUBTFUL_CONTRAST, _SHARP_KERNEL, _DOUBTFUL, _MEDIUM_KERNEL = 8.0, 4.0, 2.0, 1.0, 0.5
 
 
-def pick_series(headers: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Pick a series a study.
-
-    Args:
-        headers: Table of ``slice_index.headers_table``.
-        root: Folder that ``path`` is relative to.
-
-    Returns:
-        One row a series that has usable slices: ``SERIES``, ``slices``, ``distance_mm``,
-        ``description``, ``kernel``, ``picked`` and ``reason`` (why, or why not).
-    """
-    usable = headers[headers["problem"].isna()]
-    rows = []
-    for key, slices in usable.groupby(list(SERIES), dropna=False, sort=True):
-        details = _details(root / str(slices["path"].iloc[0]))
-        rows.append(
-            {
-                **dict(zip(SERIES, key, strict=True)),
-                "slices": int(slices["sop_instance_uid"].nunique()),
-                "description": details["SeriesDescription"],
-                "kernel": details["ConvolutionKernel"],
-                **_assess(slices, details),
-            }
-        )
-    columns = [*SERIES, "slices", "distance_mm", "description", "kernel"]
-    return _picked(pd.DataFrame(rows, columns=[*columns, "refusal", "remarks", "rank"]))
-
-
-def _assess(slices: pd.DataFrame, details: dict[str, str]) -> dict[str, Any]:
-    """Decide from its headers whether a series can be used.
+def pick_series(
+    slices: pd.DataFrame, *, needs_geometry: bool, refused: Mapping[int, str]
+) -> pd.DataFrame:
+    """Pick one stack per study.
 
     Args:
-        slices: Rows of the table of headers.
-        details: Description, kernel, contrast agent and body part of its first file.
+        slices: Usable rows of ``headers_table``, with ``stack`` (see ``split_stacks``).
+        needs_geometry: Whether a stack must be axial and no longer than a head.
+        refused: By row of the result, why the pixels of a stack cannot be used.
 
     Returns:
-        ``distance_mm``; ``refusal``, why it cannot be used, or empty; ``remarks``, what a person
-        should know of it; ``rank``: of the usable series of a study the lowest is picked.
+        One row per stack, ``SERIES_COLUMNS``; ``reason`` says why it is picked, or why not.
     """
-    extent_mm, distance_mm, gap = _distances(slices)
-    text = f"{details['SeriesDescription']} {details['BodyPartExamined']}"
+    table = _measured(slices)
+    rows = [_assess(row, needs_geometry) for row in table.to_dict("records")]
+    assessed = pd.DataFrame(rows, index=table.index, columns=["refusal", "remarks", "penalty"])
+    table = table.join(assessed).astype({"penalty": "float64"})
+    for number, reason in refused.items():
+        table.loc[number, "refusal"] = reason
+    _penalise_incomplete(table)
+    table["off"] = np.abs(np.log(table["distance_mm"] / _USUAL_DISTANCE_MM)).round(2).fillna(9.0)
+    return _picked(table)[list(SERIES_COLUMNS)]
+
+
+def _measured(slices: pd.DataFrame) -> pd.DataFrame:
+    """Extent, distances and texts of each stack."""
+    stack = slices.groupby(STACK, dropna=False, sort=True).ngroup()
+    first = slices.assign(number=stack)[~stack.duplicated()].set_index("number").sort_index()
     orientation = slices[ORIENTATION].to_numpy(dtype=float)
-    valid = valid_orientation(orientation)
-    axial = is_axial(orientation[valid])
-    refusal = ""
-    if valid.any() and not axial.all():
-        refusal = "not axial" if not axial.any() else "its slices have several orientations"
-    elif not valid.any():
-        refusal = "no orientation in its headers"
-    elif _BODY.search(text):
-        refusal = "not a head, by its body part or description"
-    elif extent_mm > _NOT_HEAD_MM:
-        refusal = f"{extent_mm:.0f} mm long, too long for a head"
-    elif details["ContrastBolusAgent"] or _CONTRAST.search(details["SeriesDescription"]):
-        refusal = "with contrast agent, which looks like blood"
-    names = (details["ConvolutionKernel"], details["SeriesDescription"])
-    sharp = any(_SHARP.search(name) for name in names)
-    remarks = []
-    if sharp:
+    valid = pd.Series(valid_orientation(orientation), index=slices.index)
+    axial = pd.Series(is_axial(orientation), index=slices.index)
+    heights = pd.DataFrame({"stack": stack, "z": slices["position_z"].round(2)})
+    heights = heights.dropna().drop_duplicates().sort_values(["stack", "z"], kind="stable")
+    by_stack = heights.groupby("stack")["z"]
+    gaps = by_stack.diff().groupby(heights["stack"])
+    texts = first[_TEXTS].astype(object)
+    return first[STACK].assign(
+        slices=stack.value_counts(),
+        valid=valid.groupby(stack).sum(),
+        axial=axial.groupby(stack).sum(),
+        contrast_volume_ml=slices["contrast_volume_ml"].groupby(stack).max(),
+        extent_mm=by_stack.max() - by_stack.min(),
+        distance_mm=gaps.median(),
+        largest_mm=gaps.max(),
+        **{name: texts[name].where(texts[name].notna(), "") for name in _TEXTS},
+    )
+
+
+def _assess(stack: dict[str, Any], needs_geometry: bool) -> tuple[str, str, float]:
+    """Decide from its headers whether a stack can be used.
+
+    Returns:
+        Why it cannot be used, or empty; what a person should know of it; how much worse it is
+        than a plain stack of soft-tissue slices.
+    """
+    others = (stack["protocol"], stack["study_description"])
+    volume_ml = stack["contrast_volume_ml"]
+    contrast = contrast_of(
+        stack["contrast_agent"],
+        None if np.isnan(volume_ml) else float(volume_ml),
+        stack["description"],
+        others,
+    )
+    region = region_of(stack["body_part"], stack["description"], others)
+    kernel = kernel_of(stack["kernel"], stack["description"])
+    refusal = _geometry_refusal(stack) if needs_geometry else ""
+    if not refusal and region is Region.OTHER:
+        refusal = region.value
+    if not refusal and contrast is Contrast.GIVEN:
+        refusal = contrast.value
+    remarks, penalty = [], 0.0
+    if contrast is Contrast.DOUBTFUL:
+        remarks.append(f"{contrast.value}, which looks like blood")
+        penalty += _DOUBTFUL_CONTRAST
+    if region is Region.DOUBTFUL:
+        remarks.append(region.value)
+        penalty += _DOUBTFUL
+    derived = derived_doubt(stack["image_type"], stack["burned_in_annotation"])
+    if derived:
+        remarks.append(derived)
+        penalty += _DOUBTFUL
+    if kernel is Kernel.SHARP:
         remarks.append("a sharp kernel: noisier than what the models know")
-    if gap > 1.8:
+        penalty += _SHARP_KERNEL
+    elif kernel is Kernel.MEDIUM:
+        penalty += _MEDIUM_KERNEL
+    gap = stack["largest_mm"] / stack["distance_mm"]  # NaN for a single slice.
+    if gap > _GAP:
         remarks.append(f"its largest distance of slices is {gap:.1f} times the median: gaps?")
-    if len(slices) < 8:
-        remarks.append(f"only {counted(len(slices), 'slice')}")
-    off = abs(np.log(distance_mm / _USUAL_DISTANCE_MM)) if np.isfinite(distance_mm) else 9.0
-    return {
-        "distance_mm": distance_mm,
-        "refusal": refusal,
-        "remarks": "; ".join(remarks),
-        "rank": (float(sharp), round(float(off), 2), -len(slices)),
-    }
+    if stack["slices"] < _FEW:
+        remarks.append(f"only {counted(stack['slices'], 'slice')}")
+    return refusal, "; ".join(remarks), penalty
+
+
+def _geometry_refusal(stack: dict[str, Any]) -> str:
+    if not stack["valid"]:
+        return "no orientation in its headers"
+    if not stack["axial"]:
+        return "not axial"
+    if stack["axial"] < stack["valid"]:
+        return "its slices have several orientations"
+    if stack["extent_mm"] > _NOT_HEAD_MM:
+        return f"{stack['extent_mm']:.0f} mm long, too long for a head"
+    return ""
+
+
+def _penalise_incomplete(table: pd.DataFrame) -> None:
+    """Prefer stacks that cover the head to those that show a part of it."""
+    usable = table["extent_mm"].where(table["refusal"] == "").fillna(0.0)
+    longest = usable.groupby(table["study_id"], dropna=False).transform("max")
+    incomplete = usable < _WHOLE * longest.clip(upper=_HEAD_MM)
+    table.loc[incomplete, "penalty"] += _INCOMPLETE
 
 
 def _picked(table: pd.DataFrame) -> pd.DataFrame:
     """Add ``picked`` and ``reason``."""
-    picked, reason = [], dict[int, str]()
-    for _, series in table.groupby("study_id", sort=False, dropna=False):
-        fit = series[series["refusal"] == ""].sort_values(["rank", "series_instance_uid"])
-        for number, row in series.iterrows():
-            reason[number] = f"not used: {row['refusal']}"
-        if fit.empty:
-            continue
-        best = fit.index[0]
-        picked.append(best)
-        why = "the only axial head series" if len(fit) == 1 else "the best of its axial series"
-        why += ": soft kernel" if not fit.loc[best, "rank"][0] else ""
-        if np.isfinite(fit.loc[best, "distance_mm"]):
-            why += f", {fit.loc[best, 'distance_mm']:.1f} mm apart"
-        remarks = fit.loc[best, "remarks"]
-        reason[best] = f"used, {why}" + (f" ({remarks})" if remarks else "")
-        for number in fit.index[1:]:
-            reason[number] = "not used: another series of the study fits better"
-            if fit.loc[number, "rank"][0]:
-                reason[number] += " (this one has a sharp kernel)"
-    table = table.assign(picked=table.index.isin(picked))
-    table["reason"] = [reason[number] for number in table.index]
-    return table.drop(columns=["refusal", "remarks", "rank"])
-
-
-def _distances(slices: pd.DataFrame) -> tuple[float, float, float]:
-    """Extent and median slice distance along z in mm; largest distance over the median."""
-    z = slices["position_z"].to_numpy(dtype=float)
-    z = np.unique(z[np.isfinite(z)].round(2))
-    gaps = np.diff(z)
-    if not len(gaps):
-        return 0.0, float("nan"), 1.0
-    median = np.median(gaps)
-    return float(np.ptp(z)), float(median), float(gaps.max() / median)
-
-
-def _details(path: Path) -> dict[str, str]:
-    header = pydicom.dcmread(
-        path, stop_before_pixels=True, force=True, specific_tags=list(_DETAILS)
+    fit = table[table["refusal"] == ""].sort_values(
+        ["study_id", "penalty", "off", "slices", "series_instance_uid", "stack"],
+        ascending=[True, True, True, False, True, True],
+        kind="stable",
     )
-    return {name: str(header.get(name, "") or "").strip() for name in _DETAILS}
+    picked = table.index.isin(fit.drop_duplicates("study_id").index)
+    several = table["study_id"].isin(fit.loc[fit["study_id"].duplicated(), "study_id"])
+    rows = zip(table.to_dict("records"), picked, several, strict=True)
+    return table.assign(picked=picked, reason=[_reason(*row) for row in rows])
+
+
+def _reason(stack: dict[str, Any], picked: bool, several: bool) -> str:
+    remarks = f" ({stack['remarks']})" if stack["remarks"] else ""
+    if stack["refusal"]:
+        return f"not used: {stack['refusal']}"
+    if not picked:
+        return f"not used: another series or stack of the study fits better{remarks}"
+    why = "the best of its axial series" if several else "the only axial head series"
+    if kernel_of(stack["kernel"], stack["description"]) is Kernel.SOFT:
+        why += ": soft kernel"
+    if np.isfinite(stack["distance_mm"]):
+        why += f", {stack['distance_mm']:.1f} mm apart"
+    return f"used, {why}{remarks}"

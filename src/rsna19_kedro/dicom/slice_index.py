@@ -9,9 +9,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rsna19_kedro.contracts import ORIENTATION, POSITION
-from rsna19_kedro.ct.geometry import is_axial, order_slices, study_geometry, valid_orientation
+from rsna19_kedro.ct.geometry import order_slices, study_geometry, valid_orientation
+from rsna19_kedro.ct.turning import turn_geometry
 from rsna19_kedro.dicom.copies import IN_SERIES, find_copies
-from rsna19_kedro.dicom.headers import COLUMNS, INTEGER_TAGS, TEXT_TAGS, TRUNCATED
+from rsna19_kedro.dicom.headers import (
+    COLUMNS,
+    INTEGER_TAGS,
+    SERIES_TAGS,
+    TEXT_TAGS,
+    TRUNCATED,
+)
+from rsna19_kedro.dicom.series import STACK, pick_series
+from rsna19_kedro.dicom.stacks import split_stacks, stray_images
 from rsna19_kedro.errors import SourceError, counted
 
 SUBSETS: Final = ("train", "test", "test2")
@@ -20,9 +29,15 @@ SUBSETS: Final = ("train", "test", "test2")
 
 _TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
 _TYPES: Final[dict[str, Any]] = {
-    **dict.fromkeys((*TEXT_TAGS, "subset", "path", "transfer_syntax_uid", "problem"), _TEXT),
-    **dict.fromkeys(INTEGER_TAGS, "Int32"),
+    **dict.fromkeys(("subset", "path", "transfer_syntax_uid", "problem"), _TEXT),
+    **dict.fromkeys((*TEXT_TAGS, *SERIES_TAGS), _TEXT),
+    **dict.fromkeys((*INTEGER_TAGS, "frame"), "Int32"),
 }
+_ONLY_FOR_CHOICE: Final = [
+    *SERIES_TAGS,
+    *("acquisition_number", "series_number", "contrast_volume_ml", "stack"),
+]
+"""Columns that the slice index does not keep; free text may name the patient."""
 _GEOMETRY = ("position_mm", "row_offset_mm", "col_offset_mm", "tilt_deg")
 _ORDER: Final = (
     *("sop_instance_uid", "study_id", "patient_id", "series_instance_uid", "slice_num"),
@@ -39,43 +54,76 @@ def headers_table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     Returns:
         Text as strings, whole numbers as nullable Int32, other numbers as float64.
     """
-    columns = {
-        name: pd.Series([row.get(name) for row in rows], dtype=_TYPES.get(name, "float64"))
-        for name in ("subset", "path", *COLUMNS)
-    }
+    columns = {}
+    for name in ("subset", "path", *COLUMNS):
+        values = [row.get(name) for row in rows]
+        empty = values.count(None) == len(rows)  # So are most columns of the challenge's files.
+        columns[name] = pd.Series(
+            None if empty else values, index=range(len(rows)), dtype=_TYPES.get(name, "float64")
+        )
     return pd.DataFrame(columns)
 
 
-def number_slices(headers: pd.DataFrame, root: Path, *, by_uid: bool = True) -> pd.DataFrame:
+def number_slices(headers: pd.DataFrame, root: Path, *, training: bool = True) -> pd.DataFrame:
     """Sort out what cannot be used and number the slices of each study from feet to head.
 
-    What has a problem keeps its row: the text in ``problem`` says why it has no
-    ``slice_num``. Truncated pixels are the exception: that slice keeps its place, so that
-    slice numbers and labels stay aligned. Of copies (see ``copies.find_copies``) one file is
-    used, and of a study with several series the one with most axial slices.
+    See ``choose_slices`` and ``number_chosen``, which this does one after the other.
+    """
+    return number_chosen(choose_slices(headers, root, training=training)[0])
+
+
+def choose_slices(
+    headers: pd.DataFrame,
+    root: Path,
+    *,
+    training: bool,
+    refused: Mapping[int, str] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Choose one stack of slices per study; say of all other files why they are not used.
+
+    What has a problem keeps its row, with the reason in ``problem``. Of copies (see
+    ``copies.find_copies``) one file is used, stray images of a series are set aside (see
+    ``stacks.stray_images``), and of a study with several stacks of slices the best is used (see
+    ``series.pick_series``). Images are turned as in a supine head-first scan.
 
     Args:
         headers: Table of ``headers_table``, in any order.
         root: Folder that ``path`` is relative to.
-        by_uid: Whether labels, which are by SOPInstanceUID, belong to the slices: then each
-            SOPInstanceUID names one image.
+        training: Whether labels, which are by SOPInstanceUID, belong to the slices: then each
+            SOPInstanceUID names one image, and studies without usable geometry are kept.
+        refused: By row of the stacks of an earlier call, why its pixels cannot be used.
 
     Returns:
-        One row a file, ordered by study and place, with ``slice_num`` (Int64, 0-based, null
-        for what is not used), ``position_mm`` along the normal, ``row_offset_mm`` and
-        ``col_offset_mm`` (see ``StudyGeometry``; null where position or orientation is
-        missing in the study) and ``tilt_deg`` (null where not axial).
+        The table, sorted by path, with ``turn``; positions, orientations, spacings and sizes are
+        those of the turned images (see ``turn_geometry``). And the stacks of all studies.
 
     Raises:
-        SourceError: Two patients share a StudyInstanceUID or, ``by_uid``, a SOPInstanceUID.
+        SourceError: Two patients share a StudyInstanceUID or, for training, a SOPInstanceUID.
     """
-    table = headers.sort_values("path", ignore_index=True)
+    table = headers.sort_values(["path", "frame"], ignore_index=True)
     _fill_patients(table)
     _refuse_shared(table, "study_id", "StudyInstanceUID")
-    if by_uid:
+    if training:
         _refuse_shared(table, "sop_instance_uid", "SOPInstanceUID")
-    _mark_copies(table, root, by_uid)
-    _mark_other_series(table)
+        _refuse_frames(table)
+    _mark_copies(table, root, by_uid=training)
+    table = turn_geometry(table)
+    return table, _choose(table, not training, refused or {})
+
+
+def number_chosen(table: pd.DataFrame) -> pd.DataFrame:
+    """Number the slices of each study from feet to head.
+
+    Args:
+        table: See ``choose_slices``. Slices with truncated pixels keep their place, so that
+            slice numbers and labels stay aligned.
+
+    Returns:
+        One row per file or frame, ordered by study and place, with ``slice_num`` (Int64, 0-based,
+        null for what is not used), ``position_mm`` along the normal, ``row_offset_mm`` and
+        ``col_offset_mm`` (see ``StudyGeometry``; null where position or orientation is
+        missing in the study) and ``tilt_deg`` (null where not axial).
+    """
     usable = _usable(table).to_numpy()
     slice_num = np.full(len(table), -1, dtype=np.int64)
     geometry = {name: np.full(len(table), np.nan) for name in _GEOMETRY}
@@ -90,7 +138,7 @@ def number_slices(headers: pd.DataFrame, root: Path, *, by_uid: bool = True) -> 
             geometry[name][rows] = value
     numbered = pd.array(slice_num, dtype="Int64")
     numbered[slice_num < 0] = pd.NA
-    table = table.assign(slice_num=numbered, **geometry)
+    table = table.assign(slice_num=numbered, **geometry).drop(columns=_ONLY_FOR_CHOICE)
     rest = [name for name in table.columns if name not in _ORDER]
     return table[[*_ORDER, *rest]].sort_values(
         ["study_id", "slice_num", "path"], ignore_index=True, na_position="last"
@@ -146,23 +194,27 @@ def _mark_copies(table: pd.DataFrame, root: Path, by_uid: bool) -> None:
         )
 
 
-def _mark_other_series(table: pd.DataFrame) -> None:
-    """Keep one series a study: that with most axial slices."""
-    key = ["study_id", "series_instance_uid"]
-    usable = table.loc[_usable(table), key].fillna("")
-    axial = is_axial(table.loc[usable.index, ORIENTATION])
-    sizes = usable.assign(axial=axial, slices=1).groupby(key, sort=True)[["axial", "slices"]].sum()
-    sizes = sizes.reset_index().sort_values(
-        ["study_id", "axial", "slices"], ascending=[True, False, False], kind="stable"
+def _refuse_frames(table: pd.DataFrame) -> None:
+    usable = table[_usable(table) & table["frame"].notna()]
+    several = usable[usable["path"].duplicated(keep=False)]
+    table.loc[several.index, "problem"] = (
+        "several frames in one file: labels name files, not frames"
     )
-    if not sizes["study_id"].duplicated().any():
-        return
-    kept = sizes.drop_duplicates("study_id").set_index("study_id")
-    chosen = usable["study_id"].map(kept["series_instance_uid"])
-    other = usable["series_instance_uid"] != chosen
-    table.loc[other.index[other], "problem"] = (
-        "its study has a larger axial series, which is used: " + chosen[other].astype(_TEXT)
-    )
+
+
+def _choose(table: pd.DataFrame, needs_geometry: bool, refused: Mapping[int, str]) -> pd.DataFrame:
+    """Keep the best stack of each study; say of all other images why they are not used."""
+    usable = _usable(table)
+    strays = stray_images(table[usable])
+    table.loc[strays.index, "problem"] = strays.astype(_TEXT)
+    slices = table[usable & ~table.index.isin(strays.index)]
+    table["stack"] = split_stacks(slices).reindex(table.index, fill_value=0)
+    stacks = pick_series(table.loc[slices.index], needs_geometry=needs_geometry, refused=refused)
+    if not stacks["picked"].all():
+        others = stacks.loc[~stacks["picked"], [*STACK, "reason"]]
+        unused = table.loc[slices.index, STACK].reset_index().merge(others, on=STACK)
+        table.loc[unused["index"], "problem"] = pd.array(unused["reason"], dtype=_TEXT)
+    return stacks
 
 
 def _studies(table: pd.DataFrame, usable: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from rsna19_kedro.contracts import ORIENTATION, POSITION
 from rsna19_kedro.ct.study_volume import ALIGNED, VolumeRecord, build_volume
+from rsna19_kedro.ct.turning import turn_image
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.pixels import read_hu
 from rsna19_kedro.dicom.volume_index import volume_table
@@ -23,7 +24,7 @@ from rsna19_kedro.parallel import map_in_processes
 
 logger = logging.getLogger(__name__)
 
-PREPARATION: Final = 1
+PREPARATION: Final = 2
 """Number of the way in which volumes are prepared; another one makes all of them anew."""
 
 _WORTH_PROCESSES = 100
@@ -31,7 +32,7 @@ _WORTH_PROCESSES = 100
 _NAMED = 5
 
 COLUMNS: Final = (
-    *("study_id", "sop_instance_uid", "slice_num", "path", "rows", "columns"),
+    *("study_id", "sop_instance_uid", "slice_num", "path", "frame", "turn", "rows", "columns"),
     *("row_spacing_mm", "col_spacing_mm", "position_mm"),
     *POSITION,
     *ORIENTATION,
@@ -176,8 +177,9 @@ def prepare_study(
 
     Raises:
         DamagedFileError: No slice of the study can be decoded.
+        SourceError: Its values cannot be HU.
     """
-    decoded, repairs = _decode(root, slices["path"].tolist())
+    decoded, repairs = _decode(root, slices)
     if len(repairs) == len(decoded):
         raise DamagedFileError(f"none of its slices can be read. {repairs[0]}")
     return build_volume(slices, decoded, repairs, crop_size_px)
@@ -238,12 +240,14 @@ def log_outcomes(outcomes: Sequence[StudyOutcome]) -> None:
             logger.warning("%d studies in all are %s; volume_index lists them", len(found), what)
 
 
-def _decode(root: Path, paths: Sequence[str]) -> tuple[list[np.ndarray | None], dict[int, str]]:
+def _decode(root: Path, slices: pd.DataFrame) -> tuple[list[np.ndarray | None], dict[int, str]]:
     decoded: list[np.ndarray | None] = []
     repairs: dict[int, str] = {}
-    for number, path in enumerate(paths):
+    files = zip(slices["path"], slices["frame"], slices["turn"], strict=True)
+    for number, (path, frame, turn) in enumerate(files):
         try:
-            decoded.append(read_hu(root / path))
+            hu = read_hu(root / path, None if pd.isna(frame) else int(frame))
+            decoded.append(turn_image(hu, int(turn)))
         except InputError as error:
             decoded.append(None)
             repairs[number] = str(error).replace(f"{root}/", "")

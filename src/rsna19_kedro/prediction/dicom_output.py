@@ -65,12 +65,7 @@ def write_studies(
                     raise SourceError(_NIFTI)
                 used = sources[sources["study_number"] == number].dropna(subset="slice_num")
                 used = used.sort_values("slice_num")
-                images = result_sources(
-                    files.root,
-                    used["path"].tolist(),
-                    used["sha256"].tolist(),
-                    include_phi=include_phi,
-                )
+                images = result_sources(files.root, used, include_phi=include_phi)
                 if images.left_out:
                     logger.warning(
                         "Study %s: DICOM results lack %s: not valid in its files",

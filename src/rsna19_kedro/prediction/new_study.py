@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
+from rsna19_kedro.ct.slabs import average_slabs, slab_numbers
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.training_data import (
     TRAINING_DATA,
@@ -70,8 +72,10 @@ def predict_prepared(
 ) -> list[StudyResult]:
     """Predict prepared studies with every member, and combine.
 
+    Thin slices are averaged in slabs first; each slice takes its slab's results.
+
     Args:
-        volumes: Prepared volumes.
+        volumes: Prepared volumes; ``slices_per_slab`` of their records says what is averaged.
         names: Studies of the store to predict.
         members: Checkpoints; each is loaded once.
         level2: Folder of the second level; ``None`` for the mean of the members.
@@ -80,6 +84,7 @@ def predict_prepared(
         report_summary: File with the AUC of these models, if there is one; see ``reported_auc``.
         on_study: Called with the title of the member after each study.
     """
+    slabs = {name: _slabs(volumes, name) for name in names}
     votes: dict[str, list[np.ndarray]] = {}  # By model, (N, 6) of each fold.
     areas: dict[str, list[np.ndarray]] = {}
     heat: dict[str, tuple[int, np.ndarray]] = {}
@@ -89,7 +94,7 @@ def predict_prepared(
         trained_on.append(checkpoint.metadata.get(TRAINING_DATA))
         variants = ("normal",) if one_variant else variants
         engine = Engine.of(checkpoint, variants, settings)
-        studies = (Study(name, volumes.read(name)) for name in names)
+        studies = (Study(name, average_slabs(volumes.read(name), slabs[name])) for name in names)
         found, covered = [], []
         # Evidence of rotated slices would have to be turned back: only plain slices give it.
         for predicted in engine.predict(studies, with_evidence=variants[0] == "normal"):
@@ -101,7 +106,7 @@ def predict_prepared(
         votes.setdefault(member.model, []).append(np.concatenate(found))
         if covered:
             areas.setdefault(member.model, []).append(np.concatenate(covered))
-    sizes = [volumes.shape(name)[0] for name in names]
+    sizes = [slabs[name].max() + 1 for name in names]
     studies_of = np.repeat(np.arange(len(names)), sizes)
     slice_nums = np.concatenate([np.arange(size) for size in sizes])
     by_model = {model: np.mean(folds, axis=0) for model, folds in votes.items()}
@@ -112,15 +117,21 @@ def predict_prepared(
     shown = tuple(f"{member.model} fold {member.fold}" for member in members)
     results = []
     for number, name in enumerate(names):
-        rows = studies_of == number
-        columns: dict[str, Any] = {"slice_num": slice_nums[rows]}
-        columns |= dict(zip(PREDICTIONS, values[rows].T.astype(np.float32), strict=True))
-        columns |= dict(zip(SPREAD, spread[rows].T.astype(np.float32), strict=True))
-        highest = dict(zip(CLASSES, values[rows].max(axis=0).tolist(), strict=True))
+        of_slices = np.flatnonzero(studies_of == number)[slabs[name]]
+        columns: dict[str, Any] = {"slice_num": np.arange(len(of_slices))}
+        columns |= dict(zip(PREDICTIONS, values[of_slices].T.astype(np.float32), strict=True))
+        columns |= dict(zip(SPREAD, spread[of_slices].T.astype(np.float32), strict=True))
+        highest = dict(zip(CLASSES, values[of_slices].max(axis=0).tolist(), strict=True))
         weight, total = heat.get(name, (0, None))
-        maps = None if total is None else (total / weight).astype(np.float16)
+        maps = None if total is None else (total / weight).astype(np.float16)[slabs[name]]
         results.append(StudyResult(name, pd.DataFrame(columns), highest, maps, method, shown, band))
     return results
+
+
+def _slabs(volumes: VolumeStore, name: str) -> NDArray[np.intp]:
+    record = volumes.meta(name).get("record")
+    per_slab = int(record.get("slices_per_slab", 1)) if isinstance(record, dict) else 1
+    return slab_numbers(volumes.shape(name)[0], per_slab)
 
 
 def _add_heat(

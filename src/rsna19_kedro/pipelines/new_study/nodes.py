@@ -42,6 +42,7 @@ def prepare_source(
         Path(params.source).expanduser(),
         store,
         crop_size_px=params.crop_size_px,
+        slab_mm=params.slab_mm,
         max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
         include_phi=params.include_phi,
     )

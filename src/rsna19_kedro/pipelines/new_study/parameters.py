@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import PositiveFloat, PositiveInt, field_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
 from rsna19_kedro.strict import Strict
 
@@ -18,6 +18,8 @@ class NewStudyParameters(Strict):
         include_phi: Whether outputs may name the patient and the files.
         dicom_output: Whether to write results as DICOM, too.
         crop_size_px: Side of the prepared slices; that of the training's.
+        slab_mm: Thickness of the slabs that thin slices (1.5 mm apart or less) are averaged in;
+            0 for none.
         max_unpacked_gib: A zip file that unpacks to more is refused.
     """
 
@@ -28,6 +30,7 @@ class NewStudyParameters(Strict):
     include_phi: bool = False
     dicom_output: bool = False
     crop_size_px: PositiveInt = 400
+    slab_mm: NonNegativeFloat = 5.0
     max_unpacked_gib: PositiveFloat = 20.0
 
     @field_validator("models", "fold", mode="before")

@@ -1,0 +1,381 @@
+"""What the words of a series mean: contrast agent, body part, reconstruction kernel.
+
+Attributes that are made for it come before free text. A reading is certain only where nothing
+contradicts it; whoever chooses a series refuses on certainty and else prefers another one.
+"""
+
+import re
+import unicodedata
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+
+class Contrast(Enum):
+    """Whether contrast agent was in the blood."""
+
+    UNKNOWN = "not said"
+    ABSENT = "without contrast agent"
+    DOUBTFUL = "its header contradicts itself about contrast agent"
+    GIVEN = "with contrast agent, which looks like blood"
+
+
+class Region(Enum):
+    """What part of the body a series shows."""
+
+    UNKNOWN = "not said"
+    HEAD = "a head"
+    DOUBTFUL = "its header does not clearly say that it shows the whole head"
+    OTHER = "not a head, by its body part or description"
+
+
+class Kernel(Enum):
+    """How sharp a reconstruction kernel is; soft-tissue kernels are what the models know."""
+
+    SOFT = 0
+    MEDIUM = 1
+    SHARP = 2
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_WITHOUT: Final = _words(
+    """
+    without wo un ohne sans senza sin sem zonder uden utan bez без minus non no not kein keine pre
+    vor avant before
+    """
+)
+"""These deny what follows them."""
+_PLAIN: Final = _words(
+    """
+    without wo woc wocon wocm woivcon nat ohne sans senza zonder uden utan bez без plain unenhanced ncct
+    nect nc cminus basal blanco pre simple spc
+    """
+)
+"""These mean no contrast agent on their own."""
+_PLAIN_STARTS: Final = (
+    *("nativ", "nonc", "nonenh", "nonkm", "precon", "unenh", "wocontr", "withoutc", "натив"),
+)
+_WITH: Final = _words(
+    """
+    with w mit avec con com met med nach apres after dopo tras plus following
+    """
+)
+_AGENTS: Final = _words(
+    """
+    km mdc pdc dye inj injection injecte iohexol omnipaque accupaque iopamidol isovue
+    solutrast iomeron imeron iomeprol iodixanol visipaque iopromide ultravist ioversol
+    optiray iobitridol xenetix jodkm
+    """
+)
+_AGENT_STARTS: Final = ("contr", "kontr", "jodhalt", "gadol", "infus", "контраст")
+_GIVEN: Final = _words(
+    """
+    cplus wc wcon wcm wivcon gad portal cow willis bolus smartprep arterial arteriel arteriell venous
+    venos delayed delay enhanced enhancement cect ce cbf cbv mtt tmax ttp
+    """
+)
+_GIVEN_STARTS: Final = (
+    "perf",
+    "carotid",
+    "karotis",
+    "venogra",
+    "arteriogra",
+    "postc",
+    "postk",
+    "postg",
+    "wcontr",
+)
+_CT_VESSELS: Final = re.compile(r"ct[avp](head|brain|neck|cow|h|n|\d.*)?$")
+_AFTER_SOMETHING_ELSE: Final = re.compile(
+    r"op|fos|traum|surg|cran|tpa|lys|thromb|evd|shunt|coil|clip|drain|mortem|partum|ictal|proc|"
+    r"stent|interv|ivt|emboli|resec|implant|treat|rt$|xrt|fall|ct$|mr|\d+h"
+)
+"""What follows 'post' where it is not about contrast agent: post op, post fossa, post 24h."""
+_SPELLINGS: Final = (
+    (r"\bi\.\s?v\.?", " iv "),
+    (r"\bk\.\s?m\.?", " km "),
+    (r"\bw\s?[/-]\s?o\b", " without "),
+    (r"\bw\s?/", " with "),
+    (r"\bo\.?\s?(?=km\b)", " ohne "),
+    (r"\bm\.?\s?(?=km\b)", " mit "),
+    (r"\bs/c\b", " cminus "),
+    (r"\bc/c\b", " cplus "),
+    (r"\+\s?/\s?-", " cplus cminus "),
+    (r"(?<![a-z0-9])(?:c|iv|km)\s?\+|\+(?:c|iv|km)(?!\s?-?\s?sp|[a-z0-9])", " cplus "),
+    (
+        r"(?<![a-z0-9])(?:c|iv|km)\s?-(?![a-z0-9])|(?<![a-z0-9])-(?:c|iv|km)(?![a-z0-9-])",
+        " cminus ",
+    ),
+)
+
+_LETTERS: Final = str.maketrans({"ß": "ss", "ł": "l", "ø": "o", "æ": "ae", "đ": "d"})
+"""Letters that Unicode does not take apart."""
+
+_NO_AGENT: Final = _words(
+    """
+    none no n na nil 0 null neg negative nein keine kein false nie ne
+    """
+)
+_NOT_IN_BLOOD: Final = _words(
+    """
+    oral orally rectal water po gastrografin barium
+    """
+)
+
+_HEAD: Final = _words(
+    """
+    brain skull cct ncct nect stroke tete cabeza cabeca testa capo hoofd hode huvud caput
+    glowa glowy ich tbi cow willis fossa beyin kafa hoved tvl
+    """
+)
+_HEAD_STARTS: Final = (
+    *("head", "cerebr", "cran", "kran", "schadel", "schaedel", "kopf", "neuro", "enceph"),
+    *("encef", "hersen", "hjern", "hjarn", "mozg", "intracran", "calvar", "ctahead", "ctabrain"),
+    *("hirn", "gehirn", "голов", "мозг", "头", "頭", "脑", "脳", "颅"),
+)
+_PART_OF_HEAD: Final = _words(
+    """
+    face facial iac iam ear nnh tmj jaw nasal sella pituitary dvt
+    """
+)
+_PART_OF_HEAD_STARTS: Final = (
+    *("sinus", "orbit", "maxill", "mandib", "dental", "tempor", "petros", "mastoid", "felsenb"),
+    *("gesicht", "massif", "rocher"),
+)
+_OTHER: Final = _words(
+    """
+    chest neck hals spine hip hips knee foot feet ankle wrist hand elbow femur tibia leg arm
+    heart liver kidney renal aorta bladder breast hws bws lws torax torace rachis larynx
+    cervical shoulder colon rib ribs thigh calf heel sternum tap kub runoff cuello cou
+    """
+)
+_OTHER_STARTS: Final = (
+    *("thora", "lung", "abdo", "pelv", "becken", "lumb", "cspine", "tspine", "lspine", "cardia"),
+    *("coronar", "extremi", "prostat", "wirbel", "column", "colonn", "wholebody", "poumon"),
+    *("груд", "胸", "humer", "forearm", "urin", "pancrea", "spleen", "schulter", "knie"),
+)
+
+_SIEMENS: Final = re.compile(r"[a-eg-z]([a-z]?)(\d\d)[a-z]{0,2}$|f(\d\d)[a-z]?$")
+_CANON: Final = re.compile(r"fc\s?(\d\d)")
+_CANON_SHARP_TENS: Final = (3, 5, 7, 8)
+"""FC30s inner ear and bone, FC50s lung, FC70s and FC80s bone at high resolution."""
+_PHILIPS: Final = {
+    **dict.fromkeys(("a", "b", "ua", "ub", "ea", "eb", "ca", "cb", "xca", "xcb"), Kernel.SOFT),
+    **dict.fromkeys(("c", "uc", "ec", "cc", "xcc"), Kernel.MEDIUM),
+    **dict.fromkeys(("d", "e", "f", "l", "cd", "ya", "yb", "yc", "yd", "ye"), Kernel.SHARP),
+}
+_SHARP: Final = _words(
+    """
+    edge ultra sharp vsharp ysharp hires hrct ear os oseo osea osso hueso iac iam innenohr
+    """
+)
+_SHARP_STARTS: Final = ("bone", "lung", "knochen", "osse", "petros", "felsenb", "temporalb")
+_MEDIUM: Final = _words(
+    """
+    detail ydetail
+    """
+)
+_SOFT: Final = _words(
+    """
+    soft vsoft smooth standard std stnd stand brain neuro weichteil
+    """
+)
+_IN_DESCRIPTION: Final = re.compile(r"([bhijquv][a-z]?\d\d[a-z]{0,2}|fc\d\d)$")
+
+
+def words_of(text: str) -> list[str]:
+    """Split a text into lower-case words without accents."""
+    plain = unicodedata.normalize("NFKD", text.lower().translate(_LETTERS))
+    plain = "".join(c for c in plain if not unicodedata.combining(c)).replace("_", " ")
+    for pattern, word in _SPELLINGS:
+        plain = re.sub(pattern, word, plain)
+    return re.findall(r"[^\W_]+", plain)
+
+
+@lru_cache(maxsize=4096)
+def contrast_in_text(text: str) -> Contrast:
+    """Tell what a description says about contrast agent.
+
+    Args:
+        text: SeriesDescription (0008,103E) or another free text.
+    """
+    words = words_of(text)
+    given = plain = False
+    denied_until = -1
+    for place, word in enumerate(words):
+        rest = words[place + 1 :]
+        denied = place <= denied_until
+        if word == "post":
+            given |= not (rest and _AFTER_SOMETHING_ELSE.match(rest[0]))
+        elif _gives(word) or (word in _WITH and _with_agent(word, rest)):
+            given |= not denied
+            plain |= denied
+        elif word in _WITHOUT:
+            about = _until_and(rest)
+            if any(_gives(other) or other == "iv" for other in about) or _is_c(rest):
+                denied_until = place + len(about)
+                plain = True
+            elif not (rest and _AFTER_SOMETHING_ELSE.match(rest[0])):
+                plain |= word in _PLAIN
+        elif word in _PLAIN or word.startswith(_PLAIN_STARTS) or "平扫" in word:
+            plain = True
+    if given and plain:
+        return Contrast.DOUBTFUL
+    return Contrast.GIVEN if given else Contrast.ABSENT if plain else Contrast.UNKNOWN
+
+
+@lru_cache(maxsize=4096)
+def contrast_of(
+    agent: str, volume_ml: float | None, description: str, others: tuple[str, ...] = ()
+) -> Contrast:
+    """Tell whether a series was made with contrast agent.
+
+    Args:
+        agent: ContrastBolusAgent (0018,0010).
+        volume_ml: ContrastBolusVolume (0018,1041).
+        description: SeriesDescription.
+        others: Texts about the whole examination (ProtocolName, StudyDescription). They may
+            speak of another phase, so they only raise doubt.
+    """
+    by_agent = _contrast_by_agent(agent, volume_ml)
+    by_text = contrast_in_text(description)
+    if by_agent is Contrast.UNKNOWN and by_text is Contrast.UNKNOWN:
+        said = {contrast_in_text(text) for text in others}
+        return Contrast.DOUBTFUL if Contrast.GIVEN in said else Contrast.UNKNOWN
+    if by_agent is Contrast.UNKNOWN or by_text is Contrast.UNKNOWN:
+        return by_text if by_agent is Contrast.UNKNOWN else by_agent
+    return by_agent if by_agent is by_text else Contrast.DOUBTFUL
+
+
+@lru_cache(maxsize=4096)
+def region_of(body_part: str, description: str, others: tuple[str, ...] = ()) -> Region:
+    """Tell whether a series shows a head.
+
+    Args:
+        body_part: BodyPartExamined (0018,0015).
+        description: SeriesDescription.
+        others: ProtocolName, StudyDescription.
+    """
+    structured, text = _regions(body_part), _regions(description)
+    elsewhere = _regions(" ".join(others))
+    if Region.HEAD in structured:
+        only_other = Region.OTHER in text and Region.HEAD not in text
+        return Region.DOUBTFUL if only_other else Region.HEAD
+    if Region.HEAD in text:
+        return Region.DOUBTFUL if Region.OTHER in structured else Region.HEAD
+    said = structured | text
+    if not said:
+        if not elsewhere:
+            return Region.UNKNOWN
+        return Region.HEAD if Region.HEAD in elsewhere else Region.DOUBTFUL
+    if Region.OTHER in said:
+        return Region.DOUBTFUL if Region.HEAD in elsewhere else Region.OTHER
+    return Region.DOUBTFUL
+
+
+@lru_cache(maxsize=4096)
+def kernel_of(kernel: str, description: str = "") -> Kernel | None:
+    """Tell how sharp a reconstruction is; None where nothing says so.
+
+    Args:
+        kernel: ConvolutionKernel (0018,1210); several values, such as the strength of an
+            iterative reconstruction, are separated by backslashes.
+        description: SeriesDescription, read where the kernel is not known.
+    """
+    for value in kernel.split("\\"):
+        found = _kernel(value)
+        if found is not None:
+            return found
+    words = words_of(description)
+    for word in words:
+        if _IN_DESCRIPTION.match(word):
+            return _kernel(word)
+    return _kernel_by_words(words)
+
+
+def _gives(word: str) -> bool:
+    return (
+        word in _AGENTS
+        or word in _GIVEN
+        or word.startswith((*_AGENT_STARTS, *_GIVEN_STARTS))
+        or "angio" in word
+        or "增强" in word
+        or _CT_VESSELS.match(word) is not None
+    )
+
+
+def _with_agent(word: str, rest: list[str]) -> bool:
+    if word in ("w", "with", "mit", "avec") and (not rest or rest[0] in ("without", "wo", "con")):
+        return True
+    return any(other == "iv" or other in _AGENTS for other in rest[:2]) or _is_c(rest)
+
+
+def _is_c(words: list[str]) -> bool:
+    """Whether the first word is C for contrast rather than that of C-spine."""
+    return words[:1] in (["c"], ["cm"]) and not "".join(words[1:2]).startswith("sp")
+
+
+def _until_and(words: list[str]) -> list[str]:
+    """The words that a denial covers."""
+    covered = []
+    for word in words[:3]:
+        if word in ("and", "und", "et", "y", "e", "post", *_WITH):
+            break
+        covered.append(word)
+    return covered
+
+
+def _contrast_by_agent(agent: str, volume_ml: float | None) -> Contrast:
+    words = words_of(agent)
+    if not words or words[0] in ("unknown", "unk"):
+        given = volume_ml is not None and volume_ml > 0 and not words
+        return Contrast.GIVEN if given else Contrast.UNKNOWN
+    if all(word in _NO_AGENT or word in _WITHOUT for word in words[:1]):
+        return Contrast.ABSENT
+    if contrast_in_text(agent) is Contrast.ABSENT:
+        return Contrast.ABSENT
+    if _NOT_IN_BLOOD.intersection(words) and "iv" not in words:
+        return Contrast.ABSENT
+    return Contrast.DOUBTFUL if volume_ml == 0 else Contrast.GIVEN
+
+
+def _regions(text: str) -> set[Region]:
+    found = set()
+    for word in words_of(text):
+        if word in _HEAD or word.startswith(_HEAD_STARTS):
+            found.add(Region.HEAD)
+        elif word in _PART_OF_HEAD or word.startswith(_PART_OF_HEAD_STARTS):
+            found.add(Region.DOUBTFUL)
+        elif word in _OTHER or word.startswith(_OTHER_STARTS):
+            found.add(Region.OTHER)
+    return found
+
+
+def _kernel(value: str) -> Kernel | None:
+    name = value.strip().lower()
+    inside = re.search(r"\((\w+)\)", name)
+    short = (inside.group(1) if inside else name).replace(" ", "")
+    if short in _PHILIPS:
+        return _PHILIPS[short]
+    canon = _CANON.match(short)
+    if canon:
+        sharp = int(canon.group(1)) // 10 in _CANON_SHARP_TENS
+        return Kernel.SHARP if sharp else Kernel.SOFT
+    siemens = _SIEMENS.match(short)
+    if siemens:
+        number = int(siemens.group(2) or siemens.group(3))
+        if siemens.group(1) == "l" or number >= 60:
+            return Kernel.SHARP
+        return Kernel.MEDIUM if number >= 50 else Kernel.SOFT
+    return _kernel_by_words(words_of(value))
+
+
+def _kernel_by_words(words: list[str]) -> Kernel | None:
+    if any(word in _SHARP or word.startswith(_SHARP_STARTS) for word in words):
+        return Kernel.SHARP
+    if _MEDIUM.intersection(words):
+        return Kernel.MEDIUM
+    return Kernel.SOFT if _SOFT.intersection(words) else None
