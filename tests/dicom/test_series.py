@@ -126,6 +126,24 @@ def test_a_series_whose_pixels_are_no_hu_makes_way_for_another(tmp_path) -> None
     assert len(new.slices) == 10
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"distance_mm": 0.6, "slices": 40}, "0.6 mm apart: averaged by 8 for prediction"),
+        ({"distance_mm": 10.0}, "10.0 mm apart, more than in training"),
+        ({"PixelSpacing": ["0.9766", "0.9766"]}, "its pixels of 0.98 mm are unlike those"),
+    ],
+)
+def test_spacings_unlike_those_of_training_are_remarked(tmp_path, options, text: str) -> None:
+    _series(tmp_path / "in", "a", **options)
+    store = VolumeStore(tmp_path / "out")
+    (study,) = prepare_new_studies(tmp_path / "in", store, crop_size_px=16).findings["studies"]
+    assert any(text in remark for remark in study["remarks"])
+    again = prepare_new_studies(tmp_path / "in", store, crop_size_px=16, slab_mm=0)
+    (study,) = again.findings["studies"]
+    assert not any("averaged by" in remark for remark in study["remarks"])
+
+
 def test_images_at_one_position_are_remarked(tmp_path) -> None:
     _series(tmp_path / "in", "again", positions=[0, 5, 5, 10, 15, 20, 25, 30, 30, 30])
     new = prepare_new_studies(tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16)

@@ -50,8 +50,8 @@ _WITHOUT: Final = _words(
 """These deny what follows them."""
 _PLAIN: Final = _words(
     """
-    without wo woc wocon wocm woivcon nat ohne sans senza zonder uden utan bez без plain unenhanced ncct
-    nect nc cminus basal blanco pre simple spc
+    without wo woc wocon wocm woivcon nat ohne sans senza zonder uden utan bez без plain unenhanced
+    ncct nect nc cminus basal blanco pre simple spc
     """
 )
 """These mean no contrast agent on their own."""
@@ -73,8 +73,8 @@ _AGENTS: Final = _words(
 _AGENT_STARTS: Final = ("contr", "kontr", "jodhalt", "gadol", "infus", "контраст")
 _GIVEN: Final = _words(
     """
-    cplus wc wcon wcm wivcon gad portal cow willis bolus smartprep arterial arteriel arteriell venous
-    venos delayed delay enhanced enhancement cect ce cbf cbv mtt tmax ttp
+    cplus wc wcon wcm wivcon gad portal cow willis bolus smartprep arterial arteriel arteriell
+    venous venos delayed delay enhanced enhancement cect ce cbf cbv mtt tmax ttp
     """
 )
 _GIVEN_STARTS: Final = (
