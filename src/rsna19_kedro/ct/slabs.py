@@ -11,16 +11,14 @@ SLAB_MM: Final = 5.0
 """Thickness of most slices of the challenge's data."""
 
 
-def slices_per_slab(distance_mm: float, thickness_mm: float, slab_mm: float) -> int:
+def slices_per_slab(distance_mm: float, slab_mm: float) -> int:
     """Work out how many neighbouring slices make a slab; 1 where they stay as they are.
 
     Args:
         distance_mm: Of neighbouring slices; NaN where unknown.
-        thickness_mm: SliceThickness (0018,0050), which overlapping slices have more of; NaN
-            where unknown.
         slab_mm: Wanted thickness; 0 to leave slices as they are.
     """
-    if not distance_mm > 0 or max(distance_mm, np.nan_to_num(thickness_mm)) > THIN_MM:
+    if not 0 < distance_mm <= THIN_MM:
         return 1
     return max(round(slab_mm / distance_mm), 1)
 

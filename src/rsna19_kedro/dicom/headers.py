@@ -70,7 +70,6 @@ NUMBER_TAGS: Final = {
     "instance_number": "InstanceNumber",
     "acquisition_number": "AcquisitionNumber",
     "series_number": "SeriesNumber",
-    "slice_thickness_mm": "SliceThickness",
     "contrast_volume_ml": "ContrastBolusVolume",
 }
 VECTOR_TAGS: Final = {

@@ -120,7 +120,7 @@ def _nifti(source: Source, store: VolumeStore, crop_size_px: int, slab_mm: float
     (name,) = source.files
     head = read_nifti(source.root / name, crop_size_px)
     volume, record = head.volume, head.record
-    per_slab = slices_per_slab(record.slice_distance_mm, np.nan, slab_mm)
+    per_slab = slices_per_slab(record.slice_distance_mm, slab_mm)
     store.write(volume_name(1), volume, {"record": _kept(record, per_slab)})
     remarks = head.remarks + unlike_training(record, per_slab)
     slices = pd.DataFrame(
@@ -269,8 +269,7 @@ def _prepare(
         logger.debug("A study cannot be prepared", exc_info=True)
         failed = f"its files cannot be read ({type(error).__name__})"
         return _Prepared(own, series, failed=failed)
-    thickness_mm = float(slices["slice_thickness_mm"].median())
-    per_slab = slices_per_slab(record.slice_distance_mm, thickness_mm, slab_mm)
+    per_slab = slices_per_slab(record.slice_distance_mm, slab_mm)
     kept = _kept(record, per_slab) | {"turns": slices["turn"].tolist()}
     store.write(str(own["study_id"].iloc[0]), volume, {"record": kept})
     slices = slices.assign(
