@@ -156,7 +156,8 @@ def test_mixed_folder_is_sorted_out(project_copy, tmp_path) -> None:
     agent = {"ContrastBolusAgent": "Iohexol"}
     write_study(source, "ID_contrast", z_mm=z_mm, shape=shape, change=agent)
     write_study(source, "ID_mr", shape=shape, change={"Modality": "MR"})
-    for number, orientation in enumerate([AXIAL, AXIAL, (0.0, 1.0, 0.0, 0.0, 0.0, 1.0)]):
+    sagittal = (0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    for number, orientation in enumerate([AXIAL, AXIAL, sagittal, sagittal]):  # no majority
         write_slice(source / f"ID_turned_{number}.dcm", study="ID_turned", orientation=orientation)
     gap = [z for z in z_mm if not 12 < z < 28]
     write_study(source, "ID_gap", z_mm=gap, shape=shape)
@@ -169,9 +170,9 @@ def test_mixed_folder_is_sorted_out(project_copy, tmp_path) -> None:
         "(ID_contrast): no series fits: with contrast agent",
         "(ID_turned): no series fits: its slices have several orientations",
         "(ID_mr): no usable slice: not CT",
-        "another series of the study fits better (this one has a sharp kernel)",
+        "another series or stack of the study fits better (a sharp kernel: noisier",
         "times the median: gaps?",
-        "2 more files of this series left out: copies or damaged",
+        "2 more files of this series left out: duplicate",
     ):
         assert said in output, said
     assert "Traceback" not in output
