@@ -2,13 +2,12 @@
 
 import pytest
 
+from rsna19_kedro.dicom.kernels import Kernel, kernel_of
 from rsna19_kedro.dicom.series_words import (
     Contrast,
-    Kernel,
     Region,
     contrast_in_text,
     contrast_of,
-    kernel_of,
     region_of,
 )
 

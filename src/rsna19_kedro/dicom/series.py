@@ -9,14 +9,8 @@ import pandas as pd
 from rsna19_kedro.contracts import ORIENTATION
 from rsna19_kedro.ct.geometry import is_axial, valid_orientation
 from rsna19_kedro.dicom.image_kind import derived_doubt
-from rsna19_kedro.dicom.series_words import (
-    Contrast,
-    Kernel,
-    Region,
-    contrast_of,
-    kernel_of,
-    region_of,
-)
+from rsna19_kedro.dicom.kernels import Kernel, kernel_of
+from rsna19_kedro.dicom.series_words import Contrast, Region, contrast_of, region_of
 from rsna19_kedro.dicom.stacks import SERIES
 from rsna19_kedro.errors import counted
 

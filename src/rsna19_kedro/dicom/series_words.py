@@ -1,4 +1,4 @@
-"""What the words of a series mean: contrast agent, body part, reconstruction kernel.
+"""What the words of a series mean: contrast agent and body part (kernels: ``kernels.py``).
 
 Attributes that are made for it come before free text. A reading is certain only where nothing
 contradicts it; whoever chooses a series refuses on certainty and else prefers another one.
@@ -29,26 +29,19 @@ class Region(Enum):
     OTHER = "not a head, by its body part or description"
 
 
-class Kernel(Enum):
-    """How sharp a reconstruction kernel is; soft-tissue kernels are what the models know."""
-
-    SOFT = 0
-    MEDIUM = 1
-    SHARP = 2
-
-
-def _words(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """Words of a vocabulary."""
     return frozenset(text.split())
 
 
-_WITHOUT: Final = _words(
+_WITHOUT: Final = word_set(
     """
     without wo un ohne sans senza sin sem zonder uden utan bez без minus non no not kein keine pre
     vor avant before
     """
 )
 """These deny what follows them."""
-_PLAIN: Final = _words(
+_PLAIN: Final = word_set(
     """
     without wo woc wocon wocm woivcon nat ohne sans senza zonder uden utan bez без plain unenhanced
     ncct nect nc cminus basal blanco pre simple spc
@@ -58,12 +51,12 @@ _PLAIN: Final = _words(
 _PLAIN_STARTS: Final = (
     *("nativ", "nonc", "nonenh", "nonkm", "precon", "unenh", "wocontr", "withoutc", "натив"),
 )
-_WITH: Final = _words(
+_WITH: Final = word_set(
     """
     with w mit avec con com met med nach apres after dopo tras plus following
     """
 )
-_AGENTS: Final = _words(
+_AGENTS: Final = word_set(
     """
     km mdc pdc dye inj injection injecte iohexol omnipaque accupaque iopamidol isovue
     solutrast iomeron imeron iomeprol iodixanol visipaque iopromide ultravist ioversol
@@ -71,7 +64,7 @@ _AGENTS: Final = _words(
     """
 )
 _AGENT_STARTS: Final = ("contr", "kontr", "jodhalt", "gadol", "infus", "контраст")
-_GIVEN: Final = _words(
+_GIVEN: Final = word_set(
     """
     cplus wc wcon wcm wivcon gad portal cow willis bolus smartprep arterial arteriel arteriell
     venous venos delayed delay enhanced enhancement cect ce cbf cbv mtt tmax ttp
@@ -114,18 +107,18 @@ _SPELLINGS: Final = (
 _LETTERS: Final = str.maketrans({"ß": "ss", "ł": "l", "ø": "o", "æ": "ae", "đ": "d"})
 """Letters that Unicode does not take apart."""
 
-_NO_AGENT: Final = _words(
+_NO_AGENT: Final = word_set(
     """
     none no n na nil 0 null neg negative nein keine kein false nie ne
     """
 )
-_NOT_IN_BLOOD: Final = _words(
+_NOT_IN_BLOOD: Final = word_set(
     """
     oral orally rectal water po gastrografin barium
     """
 )
 
-_HEAD: Final = _words(
+_HEAD: Final = word_set(
     """
     brain skull cct ncct nect stroke tete cabeza cabeca testa capo hoofd hode huvud caput
     glowa glowy ich tbi cow willis fossa beyin kafa hoved tvl
@@ -136,7 +129,7 @@ _HEAD_STARTS: Final = (
     *("encef", "hersen", "hjern", "hjarn", "mozg", "intracran", "calvar", "ctahead", "ctabrain"),
     *("hirn", "gehirn", "голов", "мозг", "头", "頭", "脑", "脳", "颅"),
 )
-_PART_OF_HEAD: Final = _words(
+_PART_OF_HEAD: Final = word_set(
     """
     face facial iac iam ear nnh tmj jaw nasal sella pituitary dvt
     """
@@ -145,7 +138,7 @@ _PART_OF_HEAD_STARTS: Final = (
     *("sinus", "orbit", "maxill", "mandib", "dental", "tempor", "petros", "mastoid", "felsenb"),
     *("gesicht", "massif", "rocher"),
 )
-_OTHER: Final = _words(
+_OTHER: Final = word_set(
     """
     chest neck hals spine hip hips knee foot feet ankle wrist hand elbow femur tibia leg arm
     heart liver kidney renal aorta bladder breast hws bws lws torax torace rachis larynx
@@ -157,33 +150,6 @@ _OTHER_STARTS: Final = (
     *("coronar", "extremi", "prostat", "wirbel", "column", "colonn", "wholebody", "poumon"),
     *("груд", "胸", "humer", "forearm", "urin", "pancrea", "spleen", "schulter", "knie"),
 )
-
-_SIEMENS: Final = re.compile(r"[a-eg-z]([a-z]?)(\d\d)[a-z]{0,2}$|f(\d\d)[a-z]?$")
-_CANON: Final = re.compile(r"fc\s?(\d\d)")
-_CANON_SHARP_TENS: Final = (3, 5, 7, 8)
-"""FC30s inner ear and bone, FC50s lung, FC70s and FC80s bone at high resolution."""
-_PHILIPS: Final = {
-    **dict.fromkeys(("a", "b", "ua", "ub", "ea", "eb", "ca", "cb", "xca", "xcb"), Kernel.SOFT),
-    **dict.fromkeys(("c", "uc", "ec", "cc", "xcc"), Kernel.MEDIUM),
-    **dict.fromkeys(("d", "e", "f", "l", "cd", "ya", "yb", "yc", "yd", "ye"), Kernel.SHARP),
-}
-_SHARP: Final = _words(
-    """
-    edge ultra sharp vsharp ysharp hires hrct ear os oseo osea osso hueso iac iam innenohr
-    """
-)
-_SHARP_STARTS: Final = ("bone", "lung", "knochen", "osse", "petros", "felsenb", "temporalb")
-_MEDIUM: Final = _words(
-    """
-    detail ydetail
-    """
-)
-_SOFT: Final = _words(
-    """
-    soft vsoft smooth standard std stnd stand brain neuro weichteil
-    """
-)
-_IN_DESCRIPTION: Final = re.compile(r"([bhijquv][a-z]?\d\d[a-z]{0,2}|fc\d\d)$")
 
 
 def words_of(text: str) -> list[str]:
@@ -276,26 +242,6 @@ def region_of(body_part: str, description: str, others: tuple[str, ...] = ()) ->
     return Region.DOUBTFUL
 
 
-@lru_cache(maxsize=4096)
-def kernel_of(kernel: str, description: str = "") -> Kernel | None:
-    """Tell how sharp a reconstruction is; None where nothing says so.
-
-    Args:
-        kernel: ConvolutionKernel (0018,1210); several values, such as the strength of an
-            iterative reconstruction, are separated by backslashes.
-        description: SeriesDescription, read where the kernel is not known.
-    """
-    for value in kernel.split("\\"):
-        found = _kernel(value)
-        if found is not None:
-            return found
-    words = words_of(description)
-    for word in words:
-        if _IN_DESCRIPTION.match(word):
-            return _kernel(word)
-    return _kernel_by_words(words)
-
-
 def _gives(word: str) -> bool:
     return (
         word in _AGENTS
@@ -352,30 +298,3 @@ def _regions(text: str) -> set[Region]:
         elif word in _OTHER or word.startswith(_OTHER_STARTS):
             found.add(Region.OTHER)
     return found
-
-
-def _kernel(value: str) -> Kernel | None:
-    name = value.strip().lower()
-    inside = re.search(r"\((\w+)\)", name)
-    short = (inside.group(1) if inside else name).replace(" ", "")
-    if short in _PHILIPS:
-        return _PHILIPS[short]
-    canon = _CANON.match(short)
-    if canon:
-        sharp = int(canon.group(1)) // 10 in _CANON_SHARP_TENS
-        return Kernel.SHARP if sharp else Kernel.SOFT
-    siemens = _SIEMENS.match(short)
-    if siemens:
-        number = int(siemens.group(2) or siemens.group(3))
-        if siemens.group(1) == "l" or number >= 60:
-            return Kernel.SHARP
-        return Kernel.MEDIUM if number >= 50 else Kernel.SOFT
-    return _kernel_by_words(words_of(value))
-
-
-def _kernel_by_words(words: list[str]) -> Kernel | None:
-    if any(word in _SHARP or word.startswith(_SHARP_STARTS) for word in words):
-        return Kernel.SHARP
-    if _MEDIUM.intersection(words):
-        return Kernel.MEDIUM
-    return Kernel.SOFT if _SOFT.intersection(words) else None
