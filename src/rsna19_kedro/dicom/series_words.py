@@ -279,9 +279,7 @@ def _contrast_by_agent(agent: str, volume_ml: float | None) -> Contrast:
     if not words or words[0] in ("unknown", "unk"):
         given = volume_ml is not None and volume_ml > 0 and not words
         return Contrast.GIVEN if given else Contrast.UNKNOWN
-    if all(word in _NO_AGENT or word in _WITHOUT for word in words[:1]):
-        return Contrast.ABSENT
-    if contrast_in_text(agent) is Contrast.ABSENT:
+    if words[0] in _NO_AGENT | _WITHOUT or contrast_in_text(agent) is Contrast.ABSENT:
         return Contrast.ABSENT
     if _NOT_IN_BLOOD.intersection(words) and "iv" not in words:
         return Contrast.ABSENT
