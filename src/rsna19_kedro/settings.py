@@ -6,7 +6,9 @@ from rsna19_kedro.context import ScopedContext
 from rsna19_kedro.hooks.earlier_results import OneSource
 from rsna19_kedro.hooks.need_every_fold import NeedEveryFold
 from rsna19_kedro.hooks.new_study_run import NewStudyRun
+from rsna19_kedro.hooks.records import Records
 from rsna19_kedro.hooks.result_summary import ResultSummary
+from rsna19_kedro.hooks.reuse import TruthfulReuse
 from rsna19_kedro.hooks.run_log import NodeProgress, QuietLogs
 
 CONTEXT_CLASS = ScopedContext
@@ -14,7 +16,9 @@ HOOKS = (
     QuietLogs(),
     NeedEveryFold(),
     OneSource(),
+    TruthfulReuse(),
     NewStudyRun(),
+    Records(),
     NodeProgress(),
     ResultSummary(),
 )

@@ -50,6 +50,7 @@ class VolumeRecord:
         implausible: Numbers of the slices whose values cannot be HU, see ``check_hu``.
         slice_checksums: (S,) of each file's decoded pixels; empty for a repaired slice.
         checksum: Of all voxels of the volume.
+        files_sha256: Of the content of its files, one after the other; empty where not noted.
     """
 
     study_id: str
@@ -71,6 +72,7 @@ class VolumeRecord:
     implausible: list[int]
     slice_checksums: list[str]
     checksum: str
+    files_sha256: str = ""
 
 
 @dataclass(frozen=True)

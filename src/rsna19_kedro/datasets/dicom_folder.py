@@ -5,6 +5,7 @@ from pathlib import Path
 from rsna19_kedro.contracts import PHANTOM_MARKER
 from rsna19_kedro.datasets.folder import FolderDataset
 from rsna19_kedro.errors import SourceError
+from rsna19_kedro.provenance.fingerprint import digest
 
 _STARTED_MARKER = ".phantoms-started.json"
 
@@ -52,3 +53,7 @@ class DicomFolderDataset(FolderDataset):
             return False
         names = {path.name for path in self._filepath.iterdir()} - {".gitkeep"}
         return bool(names) and (PHANTOM_MARKER in names or _STARTED_MARKER not in names)
+
+    def content_digest(self, path: Path) -> str:
+        """Digest of what phantoms were made with; a download is never the result of a node."""
+        return digest(path / PHANTOM_MARKER)

@@ -1,5 +1,7 @@
 """The store of prepared volumes as a Kedro dataset."""
 
+from pathlib import Path
+
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.datasets.local import LocalDataset
 
@@ -37,3 +39,7 @@ class VolumeStoreDataset(LocalDataset[VolumeStore]):
         if data.folder.resolve() != self._filepath.resolve():
             raise ValueError(f"{data.folder} is not the folder of this dataset, {self._filepath}")
         self._filepath.mkdir(parents=True, exist_ok=True)
+
+    def content_digest(self, path: Path) -> str:
+        """Digest of the voxels of all volumes, as far as their files note a checksum."""
+        return VolumeStore(path).digest()

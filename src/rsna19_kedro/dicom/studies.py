@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from rsna19_kedro.dicom.pixels import read_hu
 from rsna19_kedro.dicom.volume_index import volume_table
 from rsna19_kedro.errors import DamagedFileError, InputError, SourceError
 from rsna19_kedro.parallel import map_in_processes
+from rsna19_kedro.provenance.fingerprint import digest_files
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +183,10 @@ def prepare_study(
     decoded, repairs = _decode(root, slices)
     if len(repairs) == len(decoded):
         raise DamagedFileError(f"none of its slices can be read. {repairs[0]}")
-    return build_volume(slices, decoded, repairs, crop_size_px)
+    volume, record = build_volume(slices, decoded, repairs, crop_size_px)
+    paths = [root / path for path in dict.fromkeys(slices["path"])]
+    readable = all(path.is_file() for path in paths)
+    return volume, replace(record, files_sha256=digest_files(paths) if readable else "")
 
 
 def fingerprint(root: Path, slices: pd.DataFrame, crop_size_px: int) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from rsna19_kedro.provenance.declare import Checksums
+
 
 def volume_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Turn records into ``volume_index``.
@@ -45,3 +47,18 @@ def training_studies(volume_index: pd.DataFrame, slice_index: pd.DataFrame) -> p
     train = slice_index.loc[slice_index["subset"] == "train", "study_id"].unique()
     chosen = volume_index[volume_index["study_id"].isin(train)]
     return chosen.sort_values("study_id", ignore_index=True)
+
+
+def study_checksums(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> Checksums:
+    """Digests of the files of each study, noted when its volume was prepared."""
+    if "files_sha256" not in volume_index:
+        return {}
+    known = volume_index.set_index("study_id")["files_sha256"].dropna()
+    known = known[known != ""]
+    is_known = slice_index["study_id"].isin(known.index)
+    numbered = slice_index[slice_index["slice_num"].notna() & is_known]
+    found = {}
+    for study_id, rows in numbered.sort_values("slice_num").groupby("study_id"):
+        group = tuple(dict.fromkeys(rows["path"]))
+        found |= {name: (group, str(known[study_id])) for name in group}
+    return found

@@ -38,6 +38,12 @@ class NodeProgress:
         self._starts[node.name] = time.monotonic()
 
     @hook_impl
+    def node_unchanged(self, node: Node) -> None:
+        """Log that a node need not run; called by ``runners.GPURunner``."""
+        self._done += 1
+        logger.info("%d/%d %s, unchanged", self._done, self._total, node.name)
+
+    @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Log the line."""
         self._done += 1

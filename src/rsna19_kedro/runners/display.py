@@ -54,7 +54,8 @@ class Display:
     def counts(self) -> str:
         """Done, running, waiting, failed, and the time left once a node has shown how long."""
         schedule = self._schedule
-        text = f"{len(schedule.done)} of {len(schedule.nodes)} nodes done, "
+        done = len(schedule.done) + len(schedule.unchanged)
+        text = f"{done} of {len(schedule.nodes)} nodes done, "
         text += f"{len(schedule.running)} running, {schedule.waiting} waiting"
         if schedule.failed:
             text += f", {len(schedule.failed)} failed, {len(schedule.not_run)} cannot run"
@@ -71,7 +72,7 @@ class Display:
         if not paid:
             return None
         pace = sum(self._runs[name].end - self._runs[name].start for name in schedule.done) / paid
-        ended = {*schedule.done, *schedule.failed, *schedule.not_run}
+        ended = {*schedule.done, *schedule.unchanged, *schedule.failed, *schedule.not_run}
         owed = sum(cost for name, cost in costs.items() if name not in ended)
         begun = sum(min(_age(run), costs[run.node] * pace) for run in self._running())
         return max(0.0, owed * pace - begun) / self._slots

@@ -9,7 +9,6 @@ from typing import Any
 
 import ray
 from kedro.io import CatalogProtocol
-from kedro.pipeline import Pipeline
 from pluggy import PluginManager
 from ray.exceptions import RayError, RayTaskError
 
@@ -22,6 +21,7 @@ from rsna19_kedro.runners.pool import Pool, pack
 from rsna19_kedro.runners.ray_session import RaySession
 from rsna19_kedro.runners.schedule import Schedule
 from rsna19_kedro.runners.summary import failure_text, how_to_go_on
+from rsna19_kedro.runners.work import Work, call_own_hook
 from rsna19_kedro.runners.worker import NodeRun, Setup
 
 logger = logging.getLogger("rsna19_kedro.runs")
@@ -34,7 +34,7 @@ class RayRun:
     """One run of a pipeline on Ray.
 
     Args:
-        pipeline: What is to run.
+        work: What is to run.
         catalog: Its datasets, all of them persistent.
         hooks: Kedro's hook manager of this process.
         options: Devices and retries.
@@ -44,16 +44,18 @@ class RayRun:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        work: Work,
         catalog: CatalogProtocol,
         hooks: Any,
         options: RunnerOptions,
         run_id: str | None,
         is_async: bool,
     ) -> None:
-        self.pipeline, self.catalog, self.hooks = pipeline, catalog, hooks
+        self.work, self.catalog, self.hooks = work, catalog, hooks
+        self.pipeline = pipeline = work.pipeline
         self.options, self.run_id, self.is_async = options, run_id, is_async
         self.runs: dict[str, NodeRun] = {}
+        self._checked: set[str] = set()
         self.payloads = {node.name: pack(node, catalog) for node in pipeline.nodes}
 
     def run(self, reason: str) -> None:
@@ -104,6 +106,10 @@ class RayRun:
     def _loop(self) -> None:
         schedule = self.schedule
         while schedule.active:
+            while self._keep_unchanged():
+                pass
+            if not schedule.active:
+                break
             for name in schedule.startable(self._fits, lambda name: self.needs[name].slot):
                 self._start(name)
             ended = self.pool.wait(_POLL_S)
@@ -111,6 +117,21 @@ class RayRun:
             if ended is not None:
                 self._end(*ended)
             self.display.tick()
+
+    def _keep_unchanged(self) -> bool:
+        """Finish the ready nodes that need not run after all; whether there were any."""
+        kept = [name for name in self.schedule.ready if self._is_unchanged(name)]
+        for name in kept:
+            self.schedule.skip(name)
+            call_own_hook(self.hooks, "node_unchanged", node=self.schedule.nodes[name])
+        return bool(kept)
+
+    def _is_unchanged(self, name: str) -> bool:
+        """Whether a ready node need not run; worked out once."""
+        if name not in self._checked:
+            self._checked.add(name)
+            return self.work.is_unchanged(self.schedule.nodes[name])
+        return False
 
     def _fits(self, name: str) -> bool:
         """Whether running nodes leave a free slot; read anew, so that each start counts."""
@@ -189,11 +210,11 @@ class RayRun:
         )
 
     def _resume(self) -> str:
-        return how_to_go_on(self.pipeline, self.schedule.not_done, self.catalog)
+        return how_to_go_on(self.work, self.schedule.not_done)
 
     def _interrupted(self) -> None:
         logger.warning(
-            "Stopped: %s. %d running nodes are killed; go on with:\n  %s",
+            "Stopped: %s. %d running nodes are killed. Resume with:\n  %s",
             self.display.counts(),
             len(self.schedule.running),
             self._resume(),

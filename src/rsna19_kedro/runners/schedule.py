@@ -20,6 +20,7 @@ class Schedule:
         self.costs = dict(costs)
         self.running: list[str] = []
         self.done: list[str] = []
+        self.unchanged: list[str] = []
         self.failed: dict[str, str] = {}
         self.not_run: dict[str, str] = {}
         self._children: dict[str, list[str]] = {name: [] for name in self.nodes}
@@ -48,8 +49,9 @@ class Schedule:
 
     @property
     def not_done(self) -> tuple[str, ...]:
-        """All nodes that are not done, for whatever reason, ancestors first."""
-        return tuple(name for name in self.nodes if name not in self.done)
+        """All nodes that still have to run, for whatever reason, ancestors first."""
+        ended = {*self.done, *self.unchanged}
+        return tuple(name for name in self.nodes if name not in ended)
 
     @property
     def active(self) -> bool:
@@ -70,6 +72,13 @@ class Schedule:
         """A node is done; what waited only for it is ready now."""
         self.running.remove(name)
         self.done.append(name)
+        self._sorter.done(name)
+        self._ready.extend(self._sorter.get_ready())
+
+    def skip(self, name: str) -> None:
+        """A ready node need not run; what waited only for it is ready now."""
+        self._ready.remove(name)
+        self.unchanged.append(name)
         self._sorter.done(name)
         self._ready.extend(self._sorter.get_ready())
 

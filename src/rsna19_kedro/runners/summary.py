@@ -5,10 +5,8 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from kedro.io import CatalogProtocol
-from kedro.pipeline import Pipeline
-
 from rsna19_kedro.runners.schedule import Schedule
+from rsna19_kedro.runners.work import Work
 
 _ERROR_LINES = 3
 _ERROR_WIDTH = 300
@@ -38,28 +36,28 @@ def failure_text(schedule: Schedule, resume: str) -> str:
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         lines.append(f"  {', '.join(names[:_NAMES])}{more} (need {cause})")
     if resume:
-        lines.append(f"Once that is mended, go on with:\n  {resume}")
+        lines.append(f"Fix the error, then resume with:\n  {resume}")
     return "\n".join(lines)
 
 
-def how_to_go_on(pipeline: Pipeline, left: Collection[str], catalog: CatalogProtocol) -> str:
-    """The command that does what is left of a run, also where a finished run was done over.
+def how_to_go_on(work: Work, left: Collection[str]) -> str:
+    """The command that does what is left of a run, also where a finished run is done again.
 
     Args:
-        pipeline: The run's.
+        work: The run's.
         left: Names of the nodes that are not done.
-        catalog: Knows which outputs exist.
 
     Returns:
         The command, or nothing where the nodes that are left make nothing (they only check).
     """
-    nodes = [node for node in pipeline.nodes if node.name in left and node.outputs]
+    nodes = [node for node in work.pipeline.nodes if node.name in left and node.outputs]
     if not nodes:
         return ""
-    if not any(all(map(catalog.exists, node.outputs)) for node in nodes):
+    work.reuse.forget(name for node in nodes for name in node.inputs)
+    if work.follows or any(work.reuse.state(node).runs for node in nodes):
         return resume_command()
-    # Outputs of an earlier run exist: "what is missing" would leave their nodes out.
-    first = pipeline.filter(node_names=list(left)).grouped_nodes[0]
+    # All that is left is up to date, and was to be made again all the same.
+    first = work.pipeline.filter(node_names=list(left)).grouped_nodes[0]
     return resume_command(first=[node.name for node in first])
 
 

@@ -13,12 +13,23 @@ from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.training_data import TRAINING_DATA, describe_training_data
 from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.provenance.declare import result_of
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 from rsna19_kedro.version import package_versions
+
+from .files import initial_weight_files
 
 logger = logging.getLogger(__name__)
 
 
+@result_of(
+    ignores=(
+        *("recipe.variants", "training.accelerator", "training.readers"),
+        "training.weights_folder",
+    ),
+    studies_of=("labels", "validation_labels"),
+    files=initial_weight_files,
+)
 def train_fold(
     labels: pd.DataFrame,
     validation_labels: pd.DataFrame,

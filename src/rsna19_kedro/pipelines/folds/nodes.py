@@ -10,12 +10,15 @@ from rsna19_kedro.cohort.folds import (
     with_mask_labels,
 )
 from rsna19_kedro.cohort.given_folds import read_given_folds
+from rsna19_kedro.provenance.declare import result_of
 
+from .files import given_files
 from .parameters import FoldsParameters
 
 __all__ = ["list_test_slices", "split_patients", "summarise_studies", "with_mask_labels"]
 
 
+@result_of(files=given_files)
 def split_patients(
     slice_index: pd.DataFrame,
     labels: pd.DataFrame,

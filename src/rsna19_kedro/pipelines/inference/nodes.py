@@ -7,12 +7,21 @@ import pandas as pd
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.prediction.settings import PredictionSettings
+from rsna19_kedro.provenance.declare import all_but, result_of
 from rsna19_kedro.training.recipe import Recipe
 
+# Of the recipe only the variants and the input count here: the rest is in the checkpoint.
+_IGNORED = (
+    *all_but("recipe", Recipe, "model", "input", "variants"),
+    *("prediction.accelerator", "prediction.batch_slices", "prediction.part_studies"),
+)
 
+
+@result_of(ignores=_IGNORED, studies_of=("folds",))
 def predict_oof(
     checkpoint: Checkpoint,
     volumes: VolumeStore,
+    volume_index: pd.DataFrame,
     folds: pd.DataFrame,
     recipe: Recipe,
     prediction: PredictionSettings,
@@ -24,6 +33,7 @@ def predict_oof(
     Args:
         checkpoint: The trained model of this fold.
         volumes: Prepared volumes.
+        volume_index: Their manifest; here it only says that all of them are written.
         folds: Slices with their folds.
         recipe: The model's recipe; names the test-time augmentations.
         prediction: Settings of the device.
@@ -43,9 +53,11 @@ def predict_oof(
     return _predict(checkpoint, volumes, held_out, recipe, prediction, fold, parts, "held-out")
 
 
+@result_of(ignores=_IGNORED, studies_of=("test_slices",))
 def predict_test(
     checkpoint: Checkpoint,
     volumes: VolumeStore,
+    volume_index: pd.DataFrame,
     test_slices: pd.DataFrame,
     recipe: Recipe,
     prediction: PredictionSettings,

@@ -25,6 +25,7 @@ def _predict(model: str, fold: int) -> Pipeline:
     inputs = {
         "checkpoint": "checkpoint",
         "volumes": "volumes",
+        "volume_index": "volume_index",
         "folder": "params:prediction_folder",
         **shared,
     }
@@ -47,6 +48,6 @@ def _predict(model: str, fold: int) -> Pipeline:
             ),
         ],
         namespace=f"{model}.fold_{fold}",
-        inputs={"volumes", "folds", "test_slices"},
+        inputs={"volumes", "volume_index", "folds", "test_slices"},
         parameters=set(shared.values()),
     )

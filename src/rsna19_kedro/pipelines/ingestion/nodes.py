@@ -8,10 +8,18 @@ import pandas as pd
 from rsna19_kedro.cohort.ingestion import index_download
 from rsna19_kedro.cohort.ingestion_report import ingestion_text
 from rsna19_kedro.cohort.labels import read_download_labels
+from rsna19_kedro.dicom.volume_index import study_checksums
+from rsna19_kedro.provenance.declare import result_of
 
+from .files import image_files, label_files
 from .parameters import IngestionParameters
 
 
+@result_of(
+    ignores=("params.workers", "params.chunk_files"),
+    files=image_files,
+    checksums=study_checksums,
+)
 def index_slices(
     raw_download: Path, params: IngestionParameters
 ) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -33,6 +41,7 @@ def index_slices(
     return {"synthetic": download.is_synthetic}, index
 
 
+@result_of(ignores=("params.workers", "params.chunk_files"), files=label_files)
 def read_labels(
     raw_download: Path, slice_index: pd.DataFrame, params: IngestionParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -54,6 +63,7 @@ def read_labels(
     return read_download_labels(params.download(raw_download), slice_index)
 
 
+@result_of(ignores=("params.workers", "params.chunk_files"))
 def report_ingestion(
     raw_download: Path,
     slice_index: pd.DataFrame,

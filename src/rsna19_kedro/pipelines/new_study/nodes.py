@@ -14,10 +14,12 @@ from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.training_data import Band
 from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters
 from rsna19_kedro.prediction.settings import PredictionSettings
+from rsna19_kedro.provenance.declare import result_of
 
 logger = logging.getLogger(__name__)
 
 
+@result_of(recorded=False)
 def prepare_source(
     volumes: Path, params: NewStudyParameters
 ) -> tuple[VolumeStore, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
@@ -50,6 +52,7 @@ def prepare_source(
     return store, new.slices, new.series, new.files, new.findings
 
 
+@result_of(recorded=False)
 def predict_new(
     volumes: VolumeStore,
     slices: pd.DataFrame,
@@ -114,6 +117,7 @@ def predict_new(
     return table, table, results_json(table, findings, summary), summary
 
 
+@result_of(recorded=False)
 def report_new(
     volumes: VolumeStore,
     predictions: pd.DataFrame,
@@ -130,6 +134,7 @@ def report_new(
     return new_study_page(volumes, predictions, series, findings, summary, heat)
 
 
+@result_of(recorded=False)
 def write_dicom(
     volumes: VolumeStore,
     predictions: pd.DataFrame,
@@ -165,6 +170,7 @@ def write_dicom(
     return made
 
 
+@result_of(recorded=False)
 def refuse_incomplete(
     findings: dict[str, Any], dicom: dict[str, Any], predictions: pd.DataFrame, report: str
 ) -> None:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from rsna19_kedro.phantoms import write_phantoms
+from rsna19_kedro.provenance.declare import result_of
 
 from .parameters import PhantomParameters
 
 
+@result_of(ignores=("params.workers",))
 def generate_phantoms(raw_folder: Path, params: PhantomParameters) -> Path:
     """Fill the raw data folder with synthetic studies in Kaggle's layout.
 

@@ -27,6 +27,7 @@ from rsna19_kedro.networks.training_data import (
     training_band,
 )
 from rsna19_kedro.pipelines.reporting.parameters import ReportingParameters
+from rsna19_kedro.provenance.declare import all_but, result_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,10 @@ FIGURES = (
     "decision_figure",
 )
 """Pictures that :func:`compose_report` takes at its end, in this order."""
+
+
+def _only(*counted: str) -> tuple[str, ...]:
+    return all_but("parameters", ReportingParameters, *counted)
 
 
 def count_data(
@@ -105,6 +110,7 @@ def plot_roc(level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame) -> bytes:
     return figure_png(draw_roc(*_all_predictions(level1_oof, stacked_oof)))
 
 
+@result_of(ignores=_only("calibration_bins"))
 def plot_calibration(
     level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame, parameters: ReportingParameters
 ) -> bytes:
@@ -123,6 +129,7 @@ def plot_simplex_weights(level2_weights: pd.DataFrame) -> bytes:
     return figure_png(draw_weights(level2_weights))
 
 
+@result_of(ignores=_only("bootstrap_resamples", "seed"))
 def summarise(
     stacked_oof: pd.DataFrame,
     level2_scores: pd.DataFrame,
@@ -166,6 +173,7 @@ def summarise(
     }
 
 
+@result_of(ignores=_only("bootstrap_resamples", "seed"))
 def score_folds(
     level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame, parameters: ReportingParameters
 ) -> pd.DataFrame:
@@ -179,6 +187,7 @@ def score_folds(
     )
 
 
+@result_of(ignores=_only("bootstrap_resamples", "seed"))
 def score_studies(stacked_oof: pd.DataFrame, parameters: ReportingParameters) -> pd.DataFrame:
     """Work out how well whole studies are told apart."""
     return study_metrics(
@@ -191,6 +200,7 @@ def plot_decision(stacked_oof: pd.DataFrame) -> bytes:
     return figure_png(draw_decision(study_table(stacked_oof)))
 
 
+@result_of(ignores=_only("studies_by_class"))
 def rank_studies(stacked_oof: pd.DataFrame, parameters: ReportingParameters) -> pd.DataFrame:
     """List the studies of each class with the highest and the lowest loss."""
     return errors.studies_by_class(stacked_oof, parameters.studies_by_class)
@@ -212,11 +222,13 @@ def write_model_card(
     )
 
 
+@result_of(ignores=_only("worst_slices"))
 def find_worst(stacked_oof: pd.DataFrame, parameters: ReportingParameters) -> pd.DataFrame:
     """Pick the slices with the highest loss, the worst misses and the worst false alarms."""
     return errors.find_worst_slices(stacked_oof, parameters.worst_slices)
 
 
+@result_of(ignores=_only("windows"))
 def picture_worst(
     worst_slices: pd.DataFrame, volumes: VolumeStore, parameters: ReportingParameters
 ) -> pd.DataFrame:
@@ -224,6 +236,7 @@ def picture_worst(
     return errors.picture_slices(worst_slices, volumes, parameters.windows)
 
 
+@result_of(ignores=_only("submissions", "windows", "worst_studies"))
 def compose_report(
     report_summary: dict[str, Any],
     fold_statistics: pd.DataFrame,

@@ -29,6 +29,11 @@ from rsna19_kedro.ensemble.submission import check_submission, submission_table
 from rsna19_kedro.evaluation.baselines import HISTOGRAM
 from rsna19_kedro.evaluation.histogram_baseline import histogram_predictions
 from rsna19_kedro.pipelines.stacking.parameters import StackingParameters
+from rsna19_kedro.provenance.declare import all_but, result_of
+
+
+def _only(*counted: str) -> tuple[str, ...]:
+    return all_but("parameters", StackingParameters, *counted)
 
 
 def collect_oof(folds: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFrame:
@@ -41,6 +46,7 @@ def collect_test(test_slices: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFra
     return combine_test(test_slices, tables)
 
 
+@result_of(ignores=("parameters",), studies_of=("folds",))
 def judge_histogram(
     volumes: VolumeStore,
     volume_index: pd.DataFrame,
@@ -62,6 +68,7 @@ def judge_histogram(
     return histogram_predictions(volumes, folds, parameters.workers)
 
 
+@result_of(ignores=_only("candidates", "corrections", "seed"))
 def judge_candidates(
     level1_oof: pd.DataFrame, parameters: StackingParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -76,6 +83,7 @@ def judge_candidates(
     return prediction_table(level1_oof, judgement.predictions), describe_decisions(judgement)
 
 
+@result_of(ignores=_only("candidates", "resamples", "seed"))
 def score_candidates(
     level1_oof: pd.DataFrame,
     level2_oof: pd.DataFrame,
@@ -99,6 +107,7 @@ def score_candidates(
     return scores, {**choice, "parameters": settings.model_dump(), "seed": parameters.seed}
 
 
+@result_of(ignores=_only("candidates", "seed"))
 def fit_final(
     level1_oof: pd.DataFrame, level2_choice: dict[str, Any], parameters: StackingParameters
 ) -> Candidate:
@@ -108,6 +117,7 @@ def fit_final(
     return chosen
 
 
+@result_of(ignores=_only("candidates"))
 def simplex_weights(level1_oof: pd.DataFrame, parameters: StackingParameters) -> pd.DataFrame:
     """Show what the simplex takes from which model, class and neighbour, chosen or not.
 
@@ -132,6 +142,7 @@ def predict_test_stacked(level2_model: Candidate, level1_test: pd.DataFrame) -> 
     return pd.concat([level1_test[list(KEYS)], predictions], axis=1)
 
 
+@result_of(ignores=_only("clip_average"))
 def average_submission(
     level1_test: pd.DataFrame, raw_download: Path, parameters: StackingParameters
 ) -> pd.DataFrame:
@@ -142,6 +153,7 @@ def average_submission(
     return submission
 
 
+@result_of(ignores=_only("clip_stacked"))
 def stacked_submission(
     level2_test: pd.DataFrame, raw_download: Path, parameters: StackingParameters
 ) -> pd.DataFrame:

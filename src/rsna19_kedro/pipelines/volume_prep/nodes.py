@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from rsna19_kedro.cohort.mask_labels import store_masks
@@ -10,12 +11,19 @@ from rsna19_kedro.ct.lut import lut_equalising, lut_from_knots, lut_to_table, sa
 from rsna19_kedro.ct.previews import preview_pictures, preview_table
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.studies import prepare_studies
-from rsna19_kedro.dicom.volume_index import training_studies
+from rsna19_kedro.dicom.volume_index import study_checksums, training_studies
 from rsna19_kedro.evaluation.lut_figure import draw_curves
+from rsna19_kedro.provenance.declare import result_of
 
+from .files import mask_files, slice_files
 from .parameters import VolumePrepParameters
 
 
+@result_of(
+    ignores=("params.workers", "params.hu_lut", "params.previews", "params.masks"),
+    files=slice_files,
+    checksums=study_checksums,
+)
 def prepare_volumes(
     slice_index: pd.DataFrame,
     raw_download: Path,
@@ -44,13 +52,17 @@ def prepare_volumes(
     return store, prepare_studies(slice_index, raw_download, store, size, workers)
 
 
+_NOT_OF_LUT = ("params.workers", "params.crop_size_px", "params.previews", "params.masks")
+
+
+@result_of(ignores=_NOT_OF_LUT)
 def fit_hu_lut(
     volumes: VolumeStore,
     volume_index: pd.DataFrame,
     slice_index: pd.DataFrame,
     params: VolumePrepParameters,
-) -> tuple[pd.DataFrame, bytes]:
-    """Make the look-up table, and draw it beside the one of the other kind.
+) -> pd.DataFrame:
+    """Make the look-up table.
 
     Args:
         volumes: Prepared volumes.
@@ -59,16 +71,37 @@ def fit_hu_lut(
         params: Knots or the sample to fit to, and which of both is used.
 
     Returns:
-        ``hu_lut`` (``hu``, ``value``) and a PNG with both curves.
+        ``hu_lut`` (``hu``, ``value``).
     """
-    options = params.hu_lut
-    drawn = lut_from_knots(options.knots)
+    if params.hu_lut.kind == "knots":
+        return lut_to_table(lut_from_knots(params.hu_lut.knots))
+    return lut_to_table(_fitted(volumes, volume_index, slice_index, params))
+
+
+@result_of(ignores=_NOT_OF_LUT)
+def plot_hu_lut(
+    volumes: VolumeStore,
+    volume_index: pd.DataFrame,
+    slice_index: pd.DataFrame,
+    params: VolumePrepParameters,
+) -> bytes:
+    """Draw the curve of the parameters beside the one fitted to the training volumes (PNG)."""
+    fitted = _fitted(volumes, volume_index, slice_index, params)
+    return draw_curves(lut_from_knots(params.hu_lut.knots), fitted, params.hu_lut.kind)
+
+
+def _fitted(
+    volumes: VolumeStore,
+    volume_index: pd.DataFrame,
+    slice_index: pd.DataFrame,
+    params: VolumePrepParameters,
+) -> np.ndarray:
     train = training_studies(volume_index, slice_index)
-    fitted = lut_equalising(sample_slices(volumes, train, options.sample_slices, options.seed))
-    chosen = drawn if options.kind == "knots" else fitted
-    return lut_to_table(chosen), draw_curves(drawn, fitted, options.kind)
+    options = params.hu_lut
+    return lut_equalising(sample_slices(volumes, train, options.sample_slices, options.seed))
 
 
+@result_of(ignores=("params.workers", "params.crop_size_px", "params.hu_lut", "params.masks"))
 def draw_previews(
     volumes: VolumeStore,
     volume_index: pd.DataFrame,
@@ -96,6 +129,7 @@ def draw_previews(
     return preview_pictures(volumes, table, labels, window), table
 
 
+@result_of(ignores=("params.workers", "params.hu_lut", "params.previews"), files=mask_files)
 def label_masks(
     slice_index: pd.DataFrame,
     volume_index: pd.DataFrame,

@@ -5,7 +5,7 @@ from kedro.pipeline import Pipeline
 from rsna19_kedro.pipelines.grouped_node import GroupedNode
 from rsna19_kedro.scope import Scope
 
-from .nodes import draw_previews, fit_hu_lut, label_masks, prepare_volumes
+from .nodes import draw_previews, fit_hu_lut, label_masks, plot_hu_lut, prepare_volumes
 
 PARAMETERS = "params:volume_prep"
 
@@ -21,12 +21,8 @@ def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
                 ["volumes", "volume_index"],
                 name="prepare_volumes",
             ),
-            GroupedNode(
-                fit_hu_lut,
-                [*prepared, PARAMETERS],
-                ["hu_lut", "hu_lut_figure"],
-                name="fit_hu_lut",
-            ),
+            GroupedNode(fit_hu_lut, [*prepared, PARAMETERS], "hu_lut", name="fit_hu_lut"),
+            GroupedNode(plot_hu_lut, [*prepared, PARAMETERS], "hu_lut_figure", name="plot_hu_lut"),
             GroupedNode(
                 draw_previews,
                 [*prepared, "labels", PARAMETERS],

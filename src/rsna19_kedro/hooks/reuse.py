@@ -1,0 +1,61 @@
+"""What a run must know of results that it does not make itself."""
+
+import logging
+from typing import Any, Final
+
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from rsna19_kedro.errors import ParameterError
+from rsna19_kedro.hooks.run_facts import is_new_study
+from rsna19_kedro.provenance.plan import Plan, State
+from rsna19_kedro.runners.reuse import Reuse
+
+logger = logging.getLogger(__name__)
+
+_OF_KEDRO: Final = ("SequentialRunner", "ThreadRunner", "ParallelRunner", "None")
+
+
+class TruthfulReuse:
+    """Refuse runners that cannot tell what is out of date; name inputs that are."""
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Compare what the run takes from earlier runs with the parameters of this one.
+
+        Raises:
+            ParameterError: ``--only-missing-outputs`` with another runner than this project's.
+        """
+        runner = str(run_params.get("runner", ""))  # A representation of the object.
+        if run_params["only_missing_outputs"] and any(name in runner for name in _OF_KEDRO):
+            raise ParameterError(
+                "--only-missing-outputs needs this project's own runner: Kedro's ask only whether "
+                "a file exists, not whether it is up to date. Leave out --runner; in Python, pass "
+                "rsna19_kedro.runners.GPURunner()."
+            )
+        if is_new_study(run_params):
+            return
+        earlier = _makers_of_inputs(pipeline)
+        plan = Reuse(catalog, with_files=False).plan(earlier)
+        stale = Plan(plan.of(State.OUT_OF_DATE))
+        if stale.nodes:
+            logger.warning(
+                "This run uses results that do not fit its parameters or inputs; bring them up to "
+                "date with kedro run --only-missing-outputs and the same --params:\n  %s",
+                "\n  ".join(stale.lines()),
+                extra={"markup": False},
+            )
+
+
+def _makers_of_inputs(pipeline: Pipeline) -> Pipeline:
+    """The nodes outside of the run that make what it takes."""
+    whole, names = pipelines["__default__"], {node.name for node in pipeline.nodes}
+    inputs = [name for name in pipeline.inputs() if name in whole.all_outputs()]
+    if not inputs:
+        return Pipeline([])
+    makers = [node.name for node in whole.to_outputs(*inputs).nodes if node.name not in names]
+    return whole.filter(node_names=makers) if makers else Pipeline([])

@@ -1,0 +1,16 @@
+"""Files that the nodes read beside their inputs, for the records of their results."""
+
+from pathlib import Path
+
+from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.provenance.declare import Files
+from rsna19_kedro.training.recipe import Recipe
+
+
+def initial_weight_files(recipe: Recipe) -> Files:
+    """The local file that a training starts from, if the recipe names one."""
+    given = recipe.initial_weights
+    if given is None or given == "imagenet" or given in ZOO:
+        return {}
+    path = Path(given).expanduser()
+    return {path.name: path}

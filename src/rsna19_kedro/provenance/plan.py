@@ -1,0 +1,136 @@
+"""The plan of a run: which results are up to date, and why the others are not."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from rsna19_kedro.errors import counted
+
+_FOLD: Final = re.compile(r"^(?P<model>.+)\.fold_\d+\.(?P<step>.+)$")
+_CAUSES: Final = 3
+
+
+class State(StrEnum):
+    """State of a node's results."""
+
+    UP_TO_DATE = "up to date"
+    UNKNOWN = "origin unknown"
+    MISSING = "missing"
+    OUT_OF_DATE = "out of date"
+    FOLLOWS = "follows"
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """What the plan says of a node.
+
+    Attributes:
+        node: Its name.
+        state: ``FOLLOWS``: its results are up to date, but something that they were made from is
+            made again; they are made again only if that then differs.
+        causes: Why its results are out of date.
+        seconds: How long it took to make the results that would be replaced; 0 if unknown.
+        stamps: Why its results were out of date when they were accepted by ``reuse=stored``.
+    """
+
+    node: str
+    state: State
+    causes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> bool:
+        """Whether the node may have to run."""
+        return self.state in (State.MISSING, State.OUT_OF_DATE, State.FOLLOWS)
+
+    @property
+    def group(self) -> str:
+        """Model and step of a node of a fold; else the node."""
+        match = _FOLD.match(self.node)
+        return f"{match['model']}, {match['step']}" if match else self.node
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The nodes of a run in their order."""
+
+    nodes: tuple[NodePlan, ...]
+
+    @property
+    def to_run(self) -> tuple[str, ...]:
+        """Names of the nodes that may have to run."""
+        return tuple(node.node for node in self.nodes if node.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Recorded time of all results that may be replaced."""
+        return sum(node.seconds for node in self.nodes if node.runs)
+
+    def of(self, *states: State) -> tuple[NodePlan, ...]:
+        """The nodes in one of these states."""
+        return tuple(node for node in self.nodes if node.state in states)
+
+    def lines(self) -> list[str]:
+        """Say in words what is missing, what is out of date and why, and what follows."""
+        lines = list(self._out_of_date())
+        missing = self.of(State.MISSING)
+        if missing:
+            lines.append(f"{counted(len(missing), 'node')} with missing results: {_names(missing)}")
+        follows = self.of(State.FOLLOWS)
+        if follows:
+            lines.append(
+                f"{counted(len(follows), 'node')} downstream of these, made again only if what "
+                f"they are made from changes: {_names(follows)}"
+            )
+        return lines
+
+    def _out_of_date(self) -> Iterator[str]:
+        groups: dict[tuple[str, tuple[str, ...]], list[NodePlan]] = {}
+        for node in self.of(State.OUT_OF_DATE):
+            causes = tuple(_short(cause, node) for cause in node.causes)
+            groups.setdefault((node.group, causes), []).append(node)
+        for (group, causes), nodes in groups.items():
+            shown = "; ".join(causes[:_CAUSES])
+            more = f"; and {len(causes) - _CAUSES} more" if len(causes) > _CAUSES else ""
+            folds = f": {counted(len(nodes), 'fold')}" if _FOLD.match(nodes[0].node) else ""
+            yield f"{group}{folds} out of date: {shown}{more}"
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """For programs."""
+        return [
+            {
+                "node": node.node,
+                "state": node.state.value,
+                "causes": list(node.causes),
+                "seconds": round(node.seconds, 1),
+            }
+            for node in self.nodes
+        ]
+
+
+def duration(seconds: float) -> str:
+    """``2 h 05 min``, ``3 min`` or ``12 s``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(timedelta(seconds=seconds) / timedelta(minutes=1))
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _short(cause: str, node: NodePlan) -> str:
+    """A cause without the names of the node's own model and fold."""
+    match = _FOLD.match(node.node)
+    if match is None:
+        return cause
+    return re.sub(rf"^{re.escape(match['model'])}\.(fold_\d+\.)?", "", cause)
+
+
+def _names(nodes: tuple[NodePlan, ...]) -> str:
+    groups: dict[str, int] = {}
+    for node in nodes:
+        groups[node.group] = groups.get(node.group, 0) + 1
+    texts = [group if count == 1 else f"{group} ({count} folds)" for group, count in groups.items()]
+    return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")

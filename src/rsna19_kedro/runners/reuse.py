@@ -1,0 +1,298 @@
+"""Kedro's nodes and datasets compared with the records of what is stored."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Node, Pipeline
+
+from rsna19_kedro.datasets.folder import FolderDataset
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.provenance.declare import Files, declaration_of
+from rsna19_kedro.provenance.fingerprint import digest, digest_text
+from rsna19_kedro.provenance.listed_files import FileList, changes
+from rsna19_kedro.provenance.parameters import flatten
+from rsna19_kedro.provenance.plan import NodePlan, Plan, State
+from rsna19_kedro.provenance.record import Identity, Record, current_digest, differences
+
+_OF_VOLUMES: Final = ("volumes", "volume_index")
+_VOLUME_COLUMNS: Final = ["study_id", "slices", "checksum"]
+
+
+class Reuse:
+    """The stored results of a catalog, compared with what its nodes would make now.
+
+    Args:
+        catalog: The run's.
+        accept: Whether results count as up to date for which the user has accepted that they are
+            not (``reuse=stored``).
+        with_files: Whether to look at the files that nodes read beside their inputs, such as the
+            raw data.
+    """
+
+    def __init__(
+        self, catalog: CatalogProtocol, *, accept: bool = False, with_files: bool = True
+    ) -> None:
+        self._catalog, self._accept, self._with_files = catalog, accept, with_files
+        self._parameters: dict[str, Any] = {}
+        self._digests: dict[str, str | None] = {}
+        self._of_studies: dict[tuple[str | None, ...], str] = {}
+
+    def plan(self, pipeline: Pipeline) -> Plan:
+        """Say of each node whether its results are up to date."""
+        self._digests.clear()
+        plans: dict[str, NodePlan] = {}
+        remade: set[str] = set()
+        for node in pipeline.nodes:
+            found = self.state(node)
+            if not found.runs and remade.intersection(node.inputs):
+                found = replace(found, state=State.FOLLOWS)
+            if found.runs:
+                remade.update(node.outputs)
+            plans[node.name] = found
+        needed: set[str] = set()
+        for node in reversed(pipeline.nodes):  # What is kept in memory is made again when needed.
+            if not plans[node.name].runs and needed.intersection(self._in_memory(node.outputs)):
+                plans[node.name] = NodePlan(node.name, State.MISSING)
+            if plans[node.name].runs:
+                needed.update(node.inputs)
+        return Plan(tuple(plans.values()))
+
+    def state(self, node: Node) -> NodePlan:
+        """Say whether the results of a node are up to date, given its inputs as they are stored."""
+        if not node.outputs:
+            return NodePlan(node.name, State.FOLLOWS)
+        in_memory = self._in_memory(node.outputs)
+        stored = [name for name in node.outputs if name not in in_memory]
+        if not all(self._catalog.exists(name) for name in stored):
+            return NodePlan(node.name, State.MISSING)
+        paths = {name: self._path(name) for name in stored}
+        kept = {name: path for name, path in paths.items() if path is not None}
+        if not declaration_of(node.func).recorded or not kept:
+            return NodePlan(node.name, State.UP_TO_DATE)
+        records = {name: Record.read(path) for name, path in kept.items()}
+        known = [record for record in records.values() if record is not None]
+        if not known:
+            return NodePlan(node.name, State.UNKNOWN)
+        seconds = max(record.seconds for record in known)
+        accepted = tuple(dict.fromkeys(cause for record in known for cause in record.accepted))
+        causes = tuple(dict.fromkeys(self._causes(node, kept, records)))
+        if self._accept:
+            causes = tuple(cause for cause in causes if cause not in accepted)
+        state = State.OUT_OF_DATE if causes else State.UP_TO_DATE
+        return NodePlan(node.name, state, causes, seconds, accepted)
+
+    def identity(self, node: Node, inputs: Mapping[str, Any] | None = None) -> Identity:
+        """What decides on the results of a node now.
+
+        Args:
+            node: The node.
+            inputs: Its loaded inputs; ``None`` loads those that are needed.
+        """
+        declared = declaration_of(node.func)
+        load = self._load if inputs is None else inputs.__getitem__
+        parameters: dict[str, Any] = {}
+        digests: dict[str, str] = {}
+        arguments = arguments_of(node)
+        argument_of = {dataset: argument for argument, dataset in arguments.items()}
+        for dataset in node.inputs:
+            argument = argument_of.get(dataset, "")
+            if argument in declared.ignores:
+                continue
+            if dataset.startswith("params:") or dataset == "parameters":
+                value = load(dataset)
+                if isinstance(value, Path):  # A folder to work in.
+                    continue
+                prefix = f"{argument}."
+                ignored = [name.removeprefix(prefix) for name in declared.ignores if prefix in name]
+                parameters |= flatten(dataset.removeprefix("params:"), value, ignored)
+            elif isinstance(self._catalog[dataset], FolderDataset):
+                continue
+            elif declared.studies_of and argument in _OF_VOLUMES:
+                tables = [arguments[name] for name in declared.studies_of]
+                value = self._digest_of_studies(arguments["volume_index"], tables, load)
+                digests |= {dataset: value} if value is not None else {}
+            else:
+                value = self._digest(dataset)
+                digests |= {dataset: value} if value is not None else {}
+        return Identity(node.name, declared.version, parameters, digests)
+
+    def files(self, node: Node, inputs: Mapping[str, Any] | None = None) -> FileList | None:
+        """The files that a node reads beside its inputs; ``None`` if it reads none.
+
+        Raises:
+            InputError: They cannot be told, for example because the raw data are gone.
+            OSError: See above.
+        """
+        declared = declaration_of(node.func)
+        if declared.files is None:
+            return None
+        load = self._load if inputs is None else inputs.__getitem__
+        arguments = arguments_of(node)
+        names = inspect.signature(declared.files).parameters
+        found: Files = declared.files(**{name: load(arguments[name]) for name in names})
+        return FileList.of(found)
+
+    def accept_stored(self, pipeline: Pipeline) -> Plan:
+        """Note in the records of out-of-date results that the user accepts them.
+
+        Returns:
+            The plan before that.
+        """
+        plan = Reuse(self._catalog, with_files=self._with_files).plan(pipeline)
+        causes = {node.node: node.causes for node in plan.of(State.OUT_OF_DATE)}
+        for node in pipeline.nodes:
+            if node.name in causes:
+                self._note_accepted(node, causes[node.name])
+        return plan
+
+    def forget_accepted(self, pipeline: Pipeline, plan: Plan) -> None:
+        """Take such notes back where results are up to date again."""
+        fresh = {node.node for node in plan.of(State.UP_TO_DATE) if node.accepted}
+        for node in pipeline.nodes:
+            if node.name in fresh:
+                self._note_accepted(node, ())
+
+    def _note_accepted(self, node: Node, causes: tuple[str, ...]) -> None:
+        for path in filter(None, map(self._path, node.outputs)):
+            record = Record.read(path)
+            if record is not None and record.accepted != causes:
+                replace(record, accepted=causes).write(path)
+
+    def _causes(
+        self, node: Node, paths: Mapping[str, Path], records: Mapping[str, Record | None]
+    ) -> Iterable[str]:
+        now = self.identity(node)
+        for name, path in paths.items():
+            record = records[name]
+            if record is None:
+                yield f"{name} has no record of what it was made from"
+                continue
+            # A missing input says nothing: whatever makes it decides.
+            old = record.identity
+            lost = {
+                key: value
+                for key, value in old.inputs.items()
+                if key in node.inputs and key not in now.inputs and self._is_missing(key)
+            }
+            yield from differences(old, replace(now, inputs=now.inputs | lost))
+            with suppress(FileNotFoundError):
+                if current_digest(path, record, self._content_of(name)) != record.content:
+                    yield f"{name} was changed after it had been made"
+        yield from self._changed_files(node, paths, records)
+
+    def _changed_files(
+        self, node: Node, paths: Mapping[str, Path], records: Mapping[str, Record | None]
+    ) -> list[str]:
+        if not self._with_files:
+            return []
+        stamps = {record.files for record in records.values() if record is not None}
+        try:
+            now = self.files(node)
+        except (InputError, OSError):  # Raw data may be removed once they are prepared.
+            return []
+        if now is None or stamps == {now.stamp}:
+            return []
+        texts = changes(now, next(iter(paths.values())), lambda: self._checksums(node))
+        if not texts:
+            for name, record in records.items():
+                if record is not None:
+                    with suppress(OSError):
+                        replace(record, files=now.stamp).write(paths[name])
+        return texts
+
+    def _checksums(self, node: Node) -> Any:
+        function = declaration_of(node.func).checksums
+        names = list(inspect.signature(function).parameters) if function else []
+        if function is None or any(name not in self._catalog for name in names):
+            return {}
+        if not all(self._catalog.exists(name) for name in names):
+            return {}
+        return function(**{name: self._load(name) for name in names})
+
+    def _digest_of_studies(
+        self, volume_index: str, tables: list[str], load: Callable[[str], Any]
+    ) -> str | None:
+        """Digest of the volumes of the studies that some tables name."""
+        key = tuple(map(self._digest, (volume_index, *tables)))
+        if None in key:
+            return None
+        if key not in self._of_studies:
+            studies = pd.unique(pd.concat([load(name)["study_id"] for name in tables]))
+            volumes = load(volume_index)
+            chosen = volumes.loc[volumes["study_id"].isin(studies), _VOLUME_COLUMNS]
+            rows = chosen.sort_values("study_id").astype(str).itertuples(index=False)
+            self._of_studies[key] = digest_text("|".join(row) for row in rows)
+        return self._of_studies[key]
+
+    def _digest(self, name: str) -> str | None:
+        """Digest of a stored dataset; ``None`` where it is missing or is kept in memory."""
+        if name not in self._digests:
+            self._digests[name] = self.digest_now(name)
+        return self._digests[name]
+
+    def digest_now(self, name: str) -> str | None:
+        """As ``identity`` has it, worked out anew."""
+        dataset = self._catalog[name]
+        if hasattr(dataset, "identity"):
+            return str(dataset.identity())
+        path = self._path(name)
+        if path is None or not path.exists():
+            return None
+        return current_digest(path, Record.read(path), self._content_of(name))
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Work out the digests of these datasets anew: they have been saved."""
+        for name in names:
+            self._digests.pop(name, None)
+
+    def _is_missing(self, name: str) -> bool:
+        path = self._path(name)
+        return path is not None and not path.exists()
+
+    def _content_of(self, name: str) -> Callable[[Path], str]:
+        content: Callable[[Path], str] = getattr(self._catalog[name], "content_digest", digest)
+        return content
+
+    def _load(self, name: str) -> Any:
+        if name.startswith("params:") or name == "parameters":
+            if name not in self._parameters:
+                self._parameters[name] = self._catalog.load(name)
+            return self._parameters[name]
+        return self._catalog.load(name)
+
+    def _in_memory(self, names: Iterable[str]) -> set[str]:
+        return {
+            name
+            for name in names
+            if name not in self._catalog or getattr(self._catalog[name], "_EPHEMERAL", False)
+        }
+
+    def _path(self, name: str) -> Path | None:
+        return local_path(self._catalog[name]) if name in self._catalog else None
+
+
+def arguments_of(node: Node) -> dict[str, str]:
+    """Names of a node's inputs by the name of the argument; without variable ones."""
+    # Kedro's private attribute, because the public list does not tell which optional argument
+    # an input belongs to.
+    inputs = node._inputs
+    if isinstance(inputs, dict):
+        return dict(inputs)
+    bound = inspect.signature(node.func).bind(*node.inputs)
+    return {name: value for name, value in bound.arguments.items() if isinstance(value, str)}
+
+
+def local_path(dataset: Any) -> Path | None:
+    """Path of a dataset that is one file or folder on a local disk; else ``None``."""
+    # Datasets have no public attribute for it; these are the same in all of Kedro's and in ours.
+    path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
+    protocol = getattr(dataset, "_protocol", "file")
+    if path is None or protocol != "file" or getattr(dataset, "_version", None) is not None:
+        return None
+    return Path(path)

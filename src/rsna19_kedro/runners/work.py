@@ -1,0 +1,144 @@
+"""What a run has to do: the nodes whose results are missing or out of date, or all of them."""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Node, Pipeline
+
+from rsna19_kedro.errors import InputError, ParameterError, counted
+from rsna19_kedro.provenance.plan import Plan, State, duration
+from rsna19_kedro.runners.reuse import Reuse
+from rsna19_kedro.scope import ANCESTOR_TAG
+
+logger = logging.getLogger("rsna19_kedro.runs")
+
+ASK_ABOVE_S: Final = 3600.0
+"""A run that would do more recorded work again than this must be told so (``remake=true``)."""
+
+_REUSE: Final = ("current", "stored")
+
+
+@dataclass(frozen=True)
+class Work:
+    """The nodes of a run.
+
+    Attributes:
+        pipeline: The nodes that may run.
+        reuse: The comparison with what is stored.
+        follows: Names of the nodes that run only if what they are made from has changed.
+    """
+
+    pipeline: Pipeline
+    reuse: Reuse
+    follows: Collection[str] = ()
+
+    def is_unchanged(self, node: Node) -> bool:
+        """Whether a node need not run after all: all that it is made from came out the same."""
+        if node.name not in self.follows or not node.outputs:
+            return False
+        self.reuse.forget(node.inputs)
+        return not self.reuse.state(node).runs
+
+
+def plan_work(pipeline: Pipeline, catalog: CatalogProtocol, *, only_outdated: bool) -> Work:
+    """Choose the nodes to run.
+
+    Args:
+        pipeline: The nodes that were asked for.
+        catalog: Their datasets, and the parameters ``reuse`` and ``remake``.
+        only_outdated: Whether to leave out the nodes whose results are up to date.
+
+    Raises:
+        InputError: More than an hour of recorded work would be done again, and ``remake=true``
+            was not given; the message is the plan.
+        ParameterError: ``reuse`` or ``remake`` has an impossible value.
+    """
+    accept = _choice(catalog) == "stored"
+    remake = _parameter(catalog, "remake", False)
+    if not isinstance(remake, bool):
+        raise ParameterError(f"--params remake:{remake}: true or false is expected.")
+    reuse = Reuse(catalog, accept=accept, with_files=only_outdated)
+    if accept:
+        _log_accepted(reuse.accept_stored(pipeline))
+    plan = reuse.plan(pipeline)
+    if not accept:
+        reuse.forget_accepted(pipeline, plan)
+    follows: set[str] = set()
+    if only_outdated:
+        names = list(plan.to_run)
+        follows = {node.node for node in plan.of(State.FOLLOWS)}
+        again = plan.seconds
+    else:
+        ancestors = {node.name for node in pipeline.nodes if ANCESTOR_TAG in node.tags}
+        kept = ancestors - set(plan.to_run)
+        for name in sorted(kept):
+            logger.info("Reusing %s (needed only to initialise another model)", name)
+        names = [node.name for node in pipeline.nodes if node.name not in kept]
+        again = sum(node.seconds for node in plan.nodes if node.node not in kept)
+    _log_plan(plan, only_outdated)
+    if again > ASK_ABOVE_S and not remake:
+        raise InputError(_too_much(plan, again, only_outdated))
+    return Work(pipeline.filter(node_names=names) if names else Pipeline([]), reuse, follows)
+
+
+def _log_plan(plan: Plan, only_outdated: bool) -> None:
+    unknown = plan.of(State.UNKNOWN)
+    if unknown:
+        shown = ", ".join(node.node for node in unknown[:3])
+        logger.warning(
+            "The results of %s have no record of what they were made from (%s%s): they are used "
+            "as they are",
+            *(counted(len(unknown), "node"), shown, ", ..." if len(unknown) > 3 else ""),
+        )
+    if not only_outdated:
+        return
+    if not plan.to_run:
+        logger.info("Nothing to do: the results of all %d nodes are up to date", len(plan.nodes))
+        return
+    for line in plan.lines():
+        logger.info("%s", line, extra={"markup": False})
+
+
+def _too_much(plan: Plan, seconds: float, only_outdated: bool) -> str:
+    lines = plan.lines() if only_outdated else []
+    what = (
+        "It would replace results that took"
+        if only_outdated
+        else "The run would make everything again, also what is up to date, and replace results "
+        "that took"
+    )
+    keep = "" if only_outdated else " Add --only-missing-outputs to keep what is up to date."
+    return "\n".join(
+        [
+            *lines,
+            f"Nothing was run. {what} {duration(seconds)}. Check the parameters; if this is "
+            f"meant, add remake:true to --params.{keep}",
+        ]
+    )
+
+
+def _log_accepted(plan: Plan) -> None:
+    for line in Plan(plan.of(State.OUT_OF_DATE)).lines():
+        logger.warning("Accepted by reuse:stored: %s", line, extra={"markup": False})
+
+
+def _choice(catalog: CatalogProtocol) -> str:
+    given = str(_parameter(catalog, "reuse", _REUSE[0]))
+    if given not in _REUSE:
+        raise ParameterError(f"--params reuse:{given}: {' or '.join(_REUSE)} is expected.")
+    return given
+
+
+def _parameter(catalog: CatalogProtocol, name: str, default: Any) -> Any:
+    dataset = f"params:{name}"
+    return catalog.load(dataset) if dataset in catalog else default
+
+
+def call_own_hook(hooks: Any, name: str, **arguments: Any) -> None:
+    """Call a hook that Kedro does not know, if any plugin has it."""
+    caller = getattr(hooks.hook, name, None)
+    if caller is not None:
+        caller(**arguments)
