@@ -17,6 +17,7 @@ from rsna19_kedro.phantoms import (
     build_study,
     make_head,
     plan_studies,
+    replace_phantoms,
     write_phantoms,
 )
 from rsna19_kedro.phantoms import generate as generation
@@ -256,3 +257,28 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     with pytest.raises(InputError, match="no phantoms"):
         write_phantoms(tmp_path, TINY, workers=1)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("layout", ["today", "2019"])
+def test_a_set_replaces_one_of_other_parameters_also_after_an_interruption(
+    tmp_path, monkeypatch, layout
+):
+    wanted = TINY.model_copy(update=dict(seed=8, layout=layout))
+    clean, folder = tmp_path / "clean", tmp_path / "folder"
+    write_phantoms(clean, wanted, workers=1)
+    write_phantoms(folder, TINY, workers=1)
+    old, replace, moved = contents(folder), Path.replace, []
+
+    def interrupted(path, target):
+        if path.parent.name == ".phantoms-next" and Path(target).parent == folder:
+            moved.append(path)
+            if len(moved) == 3:
+                raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            replace_phantoms(folder, wanted, workers=1)
+    replace_phantoms(folder, wanted, workers=1)
+    assert contents(folder) == contents(clean) != old

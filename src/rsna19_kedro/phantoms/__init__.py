@@ -1,6 +1,6 @@
 """Synthetic head CT with known truth."""
 
-from rsna19_kedro.phantoms.generate import build_study, write_phantoms
+from rsna19_kedro.phantoms.generate import build_study, replace_phantoms, write_phantoms
 from rsna19_kedro.phantoms.head import Head, Spot, Swelling, make_head
 from rsna19_kedro.phantoms.lesions import (
     Epidural,
@@ -35,6 +35,7 @@ __all__ = [
     "build_study",
     "make_head",
     "plan_studies",
+    "replace_phantoms",
     "sample_hu",
     "sample_mask",
     "write_phantoms",

@@ -35,6 +35,7 @@ LEAST_VOXELS: Final = 4
 """A class is present on a slice when its mask has more than 3 voxels (reference, section 3)."""
 
 _PARTS: Final = ".phantoms"
+_SUCCESSOR: Final = ".phantoms-next"
 _VERSION: Final = 1
 
 
@@ -70,6 +71,46 @@ def write_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = None
     _write_json(folder / PHANTOM_MARKER, description)
     _tidy(folder)
     logger.info("%d studies, %d slices of phantoms in %s", len(plans), len(truth), folder)
+
+
+def replace_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = None) -> None:
+    """Make a set of phantoms, also where there is one of other parameters, which goes at the end.
+
+    Args:
+        folder: As for ``write_phantoms``.
+        what: The set.
+        workers: Processes; ``None`` takes all cores.
+
+    Raises:
+        SourceError: The folder holds something else than phantoms.
+    """
+    description = {"version": _VERSION, **what.model_dump(mode="json")}
+    changed = _differences(folder, description)
+    successor = folder / _SUCCESSOR
+    if changed:
+        logger.info("Replacing the phantoms in %s: %s", folder, "; ".join(changed))
+        if _differences(successor, description):
+            shutil.rmtree(successor)
+        write_phantoms(successor, what, workers=workers)
+        _write_json(folder / STARTED, description)  # From here on the old set does not count.
+    if (successor / PHANTOM_MARKER).is_file() and not _differences(successor, description):
+        _take_over(folder, successor, what)
+    shutil.rmtree(successor, ignore_errors=True)
+    write_phantoms(folder, what, workers=workers)
+
+
+def _take_over(folder: Path, successor: Path, what: PhantomSet) -> None:
+    """Move the successor's files into the folder; begun anew after an interruption."""
+    of_other_layout = {name for layout in FOLDERS.values() for name in layout.values()}
+    of_other_layout -= set(FOLDERS[what.layout].values())
+    if what.layout != "2019":
+        of_other_layout.add("stage_1_train.csv")
+    names = [path.name for path in successor.iterdir() if path.name != PHANTOM_MARKER]
+    for name in (*of_other_layout, *names, PHANTOM_MARKER):  # The marker is the last to be moved.
+        old, new = folder / name, successor / name
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+        if new.exists():
+            new.replace(old)
 
 
 def build_study(what: PhantomSet, plan: StudyPlan) -> tuple[Head, Acquisition]:
@@ -180,19 +221,15 @@ def _write_labels(path: Path, rows: pd.DataFrame) -> None:
 
 def _is_done(folder: Path, description: dict[str, Any]) -> bool:
     """Whether the set is complete; raises when the folder is not for these phantoms."""
-    for name in (PHANTOM_MARKER, STARTED):
-        path = folder / name
-        if not path.is_file():
-            continue
-        found = json.loads(path.read_text())
-        changed = sorted(k for k in description | found if description.get(k) != found.get(k))
-        if changed:
-            raise SourceError(
-                f"{folder} holds phantoms made with other parameters: {', '.join(changed)} "
-                f"({', '.join(f'{k} was {found.get(k)!r}' for k in changed)}). Delete that "
-                "folder's contents to have them made anew, or name another raw_dir."
-            )
-        return name == PHANTOM_MARKER
+    changed = _differences(folder, description)
+    if changed:
+        raise SourceError(
+            f"{folder} holds phantoms made with other parameters: {'; '.join(changed)}. Delete "
+            "that folder's contents to have them made anew, or name another raw_dir."
+        )
+    for name in (STARTED, PHANTOM_MARKER):
+        if (folder / name).is_file():
+            return name == PHANTOM_MARKER
     if folder.is_dir():
         foreign = sorted(p.name for p in folder.iterdir() if p.name != ".gitkeep")
         if foreign:
@@ -202,6 +239,20 @@ def _is_done(folder: Path, description: dict[str, Any]) -> bool:
                 "them, run with --params raw_dir=PATH; to have phantoms, name an empty folder."
             )
     return False
+
+
+def _differences(folder: Path, description: dict[str, Any]) -> list[str]:
+    """Say in which parameters the phantoms of a folder, if it holds any, differ."""
+    for name in (STARTED, PHANTOM_MARKER):
+        path = folder / name
+        if path.is_file():
+            found = json.loads(path.read_text())
+            return [
+                f"{key} was {found.get(key)!r}, now {description.get(key)!r}"
+                for key in sorted(description.keys() | found.keys())
+                if json.dumps(description.get(key)) != json.dumps(found.get(key))
+            ]
+    return []
 
 
 def _tidy(folder: Path) -> None:

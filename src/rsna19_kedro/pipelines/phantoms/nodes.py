@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rsna19_kedro.phantoms import write_phantoms
+from rsna19_kedro.phantoms import replace_phantoms
 from rsna19_kedro.provenance.declare import result_of
 
 from .parameters import PhantomParameters
@@ -13,7 +13,7 @@ def generate_phantoms(raw_folder: Path, params: PhantomParameters) -> Path:
     """Fill the raw data folder with synthetic studies in Kaggle's layout.
 
     Args:
-        raw_folder: Folder of the raw data, empty or with the same phantoms.
+        raw_folder: Folder of the raw data, empty or with phantoms.
         params: What to make.
 
     Returns:
@@ -22,5 +22,5 @@ def generate_phantoms(raw_folder: Path, params: PhantomParameters) -> Path:
     Raises:
         SourceError: The folder holds something else.
     """
-    write_phantoms(raw_folder, params.phantom_set(), workers=params.workers)
+    replace_phantoms(raw_folder, params.phantom_set(), workers=params.workers)
     return raw_folder
