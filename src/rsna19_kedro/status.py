@@ -30,5 +30,6 @@ def project_plan(
     """
     bootstrap_project(project)
     with KedroSession.create(project_path=project, env=env, runtime_params=params) as session:
+        assert isinstance(session, KedroSession)
         catalog = session.load_context().catalog
         return Reuse(catalog, with_files=with_files).plan(pipelines[pipeline])

@@ -49,6 +49,7 @@ def store_masks(
             *(len(strangers), len(files), folder, strangers[0]),
         )
     tables = [labels_of_mask(StudyMask([], 0), [], min_voxels)]
+    kept: set[str] = set()
     usable = slice_index["study_id"].isin(set(files) & set(records.index))
     for slices in study_slices(slice_index[usable]):
         study_id = str(slices["study_id"].iloc[0])
@@ -64,6 +65,10 @@ def store_masks(
             )
         tables.append(labels_of_mask(mask, slices["sop_instance_uid"].tolist(), min_voxels))
         store.write(study_id, align_mask(mask, slices, records.loc[study_id], crop_size_px), {})
+        kept.add(study_id)
+    for study_id in set(store.study_ids()) - kept:
+        store.path(study_id).unlink()
+        logger.info("Removed the stored mask of study %s: there is none in %s", study_id, folder)
     logger.info("Masks of %d studies became labels", len(tables) - 1)
     return pd.concat(tables, ignore_index=True)
 

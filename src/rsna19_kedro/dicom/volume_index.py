@@ -57,7 +57,7 @@ def study_checksums(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> Ch
     known = known[known != ""]
     is_known = slice_index["study_id"].isin(known.index)
     numbered = slice_index[slice_index["slice_num"].notna() & is_known]
-    found = {}
+    found: dict[str, tuple[tuple[str, ...], str]] = {}
     for study_id, rows in numbered.sort_values("slice_num").groupby("study_id"):
         group = tuple(dict.fromkeys(rows["path"]))
         found |= {name: (group, str(known[study_id])) for name in group}

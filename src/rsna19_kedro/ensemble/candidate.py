@@ -3,6 +3,7 @@
 import json
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.level1 import FirstLevel, Floats
 from rsna19_kedro.ensemble.settings import CandidateSettings
+from rsna19_kedro.errors import ModelError
+from rsna19_kedro.networks.made_from import REMEDY
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +35,15 @@ class Candidate(ABC):
         seed: Seed of everything random in it.
         models: First-level models that it was fitted on, in their order.
         parts: Other candidates that it is made of, by name.
+        trained_on: Digest of the weights behind the predictions that it was fitted on, by model
+            and fold, as far as they are recorded.
     """
 
     settings: CandidateSettings
     seed: int = 0
     models: tuple[str, ...] = ()
     parts: dict[str, "Candidate"] = field(default_factory=dict)
+    trained_on: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -54,6 +60,24 @@ class Candidate(ABC):
         """
         self.models = features.models
 
+    def check_members(self, weights: Mapping[str, Mapping[str, str]]) -> None:
+        """Refuse predictions of other networks than those that it was fitted on.
+
+        Args:
+            weights: Digest of the weights behind the predictions, by model and fold.
+
+        Raises:
+            ModelError: Names the first model and fold that differ.
+        """
+        for model, by_fold in weights.items():
+            fitted = self.trained_on.get(model, {})
+            for fold, digest in by_fold.items():
+                if fitted.get(fold, digest) != digest:
+                    raise ModelError(
+                        f"The second level was fitted to predictions of another {model} of fold "
+                        f"{fold}: the network was trained again since then. {REMEDY}"
+                    )
+
     @abstractmethod
     def predict(self, features: FirstLevel) -> Floats:
         """Probabilities ``(N, 6)`` in 0..1; whole studies, any order of rows."""
@@ -66,6 +90,7 @@ class Candidate(ABC):
             "seed": self.seed,
             "models": self.models,
             "parts": list(self.parts),
+            "trained_on": self.trained_on,
             "learned": self.write_learned(folder),
         }
         (folder / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

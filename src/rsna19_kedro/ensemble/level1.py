@@ -6,9 +6,9 @@ predict masks, ``area_<mask>`` are their mean areas.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,19 @@ import pandas as pd
 
 from rsna19_kedro.contracts import AREAS, CLASSES, FOLDS, KEYS, PREDICTIONS
 from rsna19_kedro.errors import DamagedFileError, InputError, ModelError
+from rsna19_kedro.networks.made_from import (
+    MADE_FROM,
+    REMEDY,
+    check_folds_alike,
+    check_models_fit,
+)
 
 logger = logging.getLogger(__name__)
 
 SEPARATOR: Final = "|"
+
+MEMBERS: Final = "members"
+"""Attribute of a wide table: digest of the weights behind it, by model and fold."""
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -152,6 +161,13 @@ def _combine(
     sources = _named(tables)
     _check_folds(sources, tuple(rows))
     wide, areas = [slices], []
+    made_from = {
+        model: {fold: table.attrs.get(MADE_FROM) for fold, table in parts.items()}
+        for model, parts in sources.items()
+    }
+    for model, by_fold in made_from.items():
+        check_folds_alike(model, by_fold)
+    check_models_fit(made for by_fold in made_from.values() for made in by_fold.values())
     for model, parts in sources.items():
         masked = all(AREAS[0] in table for table in parts.values())
         columns = [*PREDICTIONS, *AREAS] if masked else list(PREDICTIONS)
@@ -169,7 +185,19 @@ def _combine(
         areas += [values[:, classes:]] * masked
     if areas:
         wide.append(pd.DataFrame(np.mean(areas, axis=0), columns=list(AREAS)))
-    return pd.concat(wide, axis=1)
+    whole = pd.concat(wide, axis=1)
+    whole.attrs = {MEMBERS: weights_of(made_from)}
+    return whole
+
+
+def weights_of(
+    made_from: Mapping[str, Mapping[int, Mapping[str, Any] | None]],
+) -> dict[str, dict[str, str]]:
+    """Digest of the weights of each model and fold, as far as they are recorded."""
+    return {
+        model: {str(fold): made["weights"] for fold, made in by_fold.items() if made is not None}
+        for model, by_fold in made_from.items()
+    }
 
 
 def _ordered(slices: pd.DataFrame) -> pd.DataFrame:
@@ -242,8 +270,8 @@ def _refuse(rows: pd.DataFrame, source: str, what: str) -> None:
     if len(rows):
         raise DamagedFileError(
             f"First-level model {source}: {len(rows)} rows with {what}, first {_keys_text(rows)}. "
-            "Every table must hold each slice of its fold once a test-time variant, with "
-            "probabilities in 0..1. Delete that table and run the pipeline inference again."
+            "Every table must hold each slice of its fold once per test-time augmentation, with "
+            f"probabilities in 0..1. {REMEDY}"
         )
 
 

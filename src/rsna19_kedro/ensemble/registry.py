@@ -73,6 +73,7 @@ def load_candidate(folder: Path) -> Candidate:
         settings = read_settings({"kind": content["kind"], **content["settings"]})
         candidate = build(settings, content["seed"])
         candidate.models = tuple(content["models"])
+        candidate.trained_on = content.get("trained_on", {})
         for number, name in enumerate(content["parts"]):
             candidate.parts[name] = load_candidate(folder / f"part_{number}")
         candidate.read_learned(content["learned"], folder)

@@ -16,7 +16,7 @@ from rsna19_kedro.ensemble.correction import (
     CorrectionKind,
 )
 from rsna19_kedro.ensemble.leaks import suspicious_folds
-from rsna19_kedro.ensemble.level1 import FirstLevel
+from rsna19_kedro.ensemble.level1 import MEMBERS, FirstLevel
 from rsna19_kedro.ensemble.nested import Judgement, judge
 from rsna19_kedro.ensemble.registry import build
 from rsna19_kedro.ensemble.settings import CandidateSettings
@@ -77,11 +77,17 @@ def build_chosen(candidates: Candidates, choice: Mapping[str, Any], seed: int) -
 def fit_on_table(candidate: Candidate, level1_oof: pd.DataFrame) -> None:
     """Fit a candidate on all slices of a wide first-level table with labels."""
     patients = level1_oof["patient_id"].to_numpy()
+    candidate.trained_on = level1_oof.attrs.get(MEMBERS, {})
     candidate.fit(FirstLevel.from_table(level1_oof), labels_of(level1_oof), patients)
 
 
 def predict_table(candidate: Candidate, level1: pd.DataFrame) -> Floats:
-    """Probabilities ``(N, 6)`` of a wide first-level table, which may be empty."""
+    """Probabilities ``(N, 6)`` of a wide first-level table, which may be empty.
+
+    Raises:
+        ModelError: The candidate was fitted to predictions of other networks.
+    """
+    candidate.check_members(level1.attrs.get(MEMBERS, {}))
     if level1.empty:
         return np.empty((0, len(CLASSES)))
     return candidate.predict(FirstLevel.from_table(level1))

@@ -4,6 +4,8 @@ Torch is imported when a file is read or written, so that nodes can name the typ
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
     from rsna19_kedro.networks.slice_network import SliceNetwork
 
-FORMAT = "rsna19_kedro checkpoint 1"
+FORMAT = "rsna19_kedro checkpoint 2"
+_BEFORE = "rsna19_kedro checkpoint 1"
+_HEADER = "checkpoint"
 _LUT = "hu_lut"
 _WEIGHTS = "network."
 
@@ -78,12 +82,14 @@ class Checkpoint:
 
         tensors = {f"{_WEIGHTS}{name}": value.contiguous() for name, value in self.weights.items()}
         tensors[_LUT] = self.hu_lut.contiguous()
-        header = {
+        content = {
             "format": FORMAT,
-            "spec": json.dumps(asdict(self.spec)),
-            "input": json.dumps({"crop_px": self.crop_px, "resize_px": self.resize_px}),
-            "metadata": json.dumps(self.metadata),
+            "spec": asdict(self.spec),
+            "input": {"crop_px": self.crop_px, "resize_px": self.resize_px},
+            "metadata": self.metadata,
         }
+        # One key, because safetensors writes several in a random order.
+        header = {_HEADER: json.dumps(content, sort_keys=True)}
         with atomic_path(path) as part:
             save_file(tensors, part, metadata=header)
 
@@ -94,27 +100,12 @@ class Checkpoint:
         Raises:
             ModelError: The file is missing, damaged or not such a checkpoint.
         """
-        if not path.is_file():
-            raise ModelError(
-                f"There is no checkpoint {path}. Train it first: "
-                "kedro run --pipelines cnn_training --only-missing-outputs"
-            )
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ModelError(
-                f"The checkpoint {path} is damaged ({error}). Delete it and train it again."
-            ) from error
-        if header.get("format") != FORMAT:
-            raise ModelError(
-                f"{path} is not a checkpoint of this version: its format is "
-                f"{header.get('format')!r}, expected {FORMAT!r}. Train the model again."
-            )
-        size = json.loads(header["input"])
+        with _opened(path) as file:
+            content = _content(path, file)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        size = content["input"]
         return cls(
-            spec=ModelSpec(**json.loads(header["spec"])),
+            spec=ModelSpec(**content["spec"]),
             weights={
                 name.removeprefix(_WEIGHTS): value
                 for name, value in tensors.items()
@@ -123,5 +114,48 @@ class Checkpoint:
             hu_lut=tensors[_LUT].float(),
             crop_px=size["crop_px"],
             resize_px=size["resize_px"],
-            metadata=json.loads(header["metadata"]),
+            metadata=content["metadata"],
         )
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the metadata of a checkpoint alone, which takes a millisecond.
+
+    Raises:
+        ModelError: As ``Checkpoint.read``.
+    """
+    with _opened(path) as file:
+        metadata: dict[str, Any] = _content(path, file)["metadata"]
+    return metadata
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise ModelError(
+            f"There is no checkpoint {path}. Train it first: "
+            "kedro run --pipelines cnn_training --only-missing-outputs"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ModelError(
+            f"The checkpoint {path} is damaged ({error}). Delete it and train it again."
+        ) from error
+
+
+def _content(path: Path, file: Any) -> dict[str, Any]:
+    """The header of a file, whatever version wrote it."""
+    header: dict[str, str] = file.metadata() or {}
+    if header.get("format") == _BEFORE:
+        parts = {key: json.loads(header[key]) for key in ("spec", "input", "metadata")}
+        return {"format": _BEFORE, **parts}
+    content: dict[str, Any] = json.loads(header.get(_HEADER, "{}"))
+    if content.get("format") != FORMAT:
+        found = content.get("format", header.get("format"))
+        raise ModelError(
+            f"{path} is not a checkpoint of this version: its format is {found!r}, expected "
+            f"{FORMAT!r}. Train the model again."
+        )
+    return content

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rsna19_kedro.errors import ModelError
 from rsna19_kedro.networks.input_size import InputSize
 
 LUT_MIN_HU = -400
@@ -27,8 +28,18 @@ def apply_lut(hu: Tensor, lut: Tensor) -> Tensor:
 
 
 def centre_crop(slices: Tensor, crop_px: int) -> Tensor:
-    """The central square of ``(..., H, W)``; of an odd rest the smaller half is on top/left."""
+    """The central square of ``(..., H, W)``; of an odd rest the smaller half is on top/left.
+
+    Raises:
+        ModelError: The slices are smaller than the square.
+    """
     height, width = slices.shape[-2:]
+    if crop_px > min(height, width):
+        raise ModelError(
+            f"The network looks at {crop_px} x {crop_px} pixels, but the prepared slices have "
+            f"only {height} x {width}. Raise volume_prep.crop_size_px and prepare the volumes "
+            "again, or lower input.crop_px of the model and train it again."
+        )
     top, left = (height - crop_px) // 2, (width - crop_px) // 2
     return slices[..., top : top + crop_px, left : left + crop_px]
 

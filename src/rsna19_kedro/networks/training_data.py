@@ -3,7 +3,6 @@
 No torch here: the reports use it as well.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Final, Literal
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.networks.made_from import digest_labels
 
 TRAINING_DATA: Final = "training_data"
 """Key of :func:`describe_training_data` in the metadata of a checkpoint."""
@@ -61,17 +61,13 @@ def describe_training_data(rows: pd.DataFrame, *, synthetic: bool) -> dict[str, 
         per class; and ``sha256``, a hash of the UIDs, folds and labels. No identifier of a
         patient, path or date is in it.
     """
-    hashed = rows[["sop_instance_uid", "fold", *CLASSES]].sort_values("sop_instance_uid")
-    hashed = hashed.astype(dict.fromkeys(("fold", *CLASSES), "int64"))
     return {
         "synthetic": synthetic,
         "patients": int(rows["patient_id"].nunique()),
         "studies": int(rows["study_id"].nunique()),
         "slices": len(rows),
         "positive_slices": {name: int(rows[name].sum()) for name in CLASSES},
-        "sha256": hashlib.sha256(
-            hashed.to_csv(index=False, lineterminator="\n").encode()
-        ).hexdigest(),
+        "sha256": digest_labels(rows),
     }
 
 

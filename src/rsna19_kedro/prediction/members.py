@@ -1,7 +1,7 @@
 """The trained models that predict a new study, and how their votes are combined."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.registry import load_candidate
 from rsna19_kedro.errors import InputError, ModelError
-from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.checkpoint import Checkpoint, read_metadata
+from rsna19_kedro.networks.made_from import MADE_FROM, check_folds_alike, check_models_fit
 from rsna19_kedro.networks.zoo import ZOO
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def find_members(
         fast: Only the first fold of the first model.
 
     Raises:
-        ModelError: There is none; says what was looked for and how to train one.
+        ModelError: There is none; says what was looked for and how to train one. Or the folds of
+            a model were not trained alike, or models have different look-up tables.
     """
     found = [
         Member(model, int(path.parent.name.removeprefix("fold_")), path)
@@ -75,7 +77,20 @@ def find_members(
             "first (kedro run --env demo makes small ones on synthetic heads, kedro run "
             "--pipelines cnn_training real ones), or copy the folder of checkpoints there."
         )
-    return wanted[:1] if fast else wanted
+    members = wanted[:1] if fast else wanted
+    _check_alike(members)
+    return members
+
+
+def _check_alike(members: Sequence[Member]) -> None:
+    made_from: dict[str, dict[int, Any]] = {}
+    for member in members:
+        made = read_metadata(member.path).get(MADE_FROM)
+        made_from.setdefault(member.model, {})[member.fold] = made
+    for model, by_fold in made_from.items():
+        check_folds_alike(model, by_fold)
+    every = (made for by_fold in made_from.values() for made in by_fold.values())
+    check_models_fit(every, same_labels=False)
 
 
 def combine_models(
@@ -84,6 +99,7 @@ def combine_models(
     slice_nums: np.ndarray,
     level2: Path | None,
     areas: np.ndarray | None = None,
+    weights: Mapping[str, Mapping[str, str]] | None = None,
 ) -> tuple[np.ndarray, str]:
     """Probabilities of the second level if it fits the models at hand, else their mean.
 
@@ -93,9 +109,13 @@ def combine_models(
         slice_nums: ``(N,)``.
         level2: Folder of the trained second level; need not be there. ``None`` for the mean.
         areas: ``(N, 7)`` mean areas of predicted masks, if any model predicts them.
+        weights: Digest of each model's weights, by fold, as far as they are recorded.
 
     Returns:
         ``(N, 6)`` float64, and what made them, in words.
+
+    Raises:
+        ModelError: The second level was fitted to predictions of other networks.
     """
     models = tuple(by_model)
     features = FirstLevel(
@@ -113,11 +133,19 @@ def combine_models(
         return mean, f"{plain} (no second level is trained)"
     try:
         candidate = load_candidate(level2)
+    except InputError as error:
+        return mean, _without_level2(plain, error)
+    candidate.check_members(weights or {})
+    try:
         values = np.asarray(candidate.predict(features), dtype=np.float64)
     except InputError as error:
-        logger.warning("The second level does not fit these models: their mean is taken")
-        return mean, f"{plain} ({str(error).split('.')[0]})"
+        return mean, _without_level2(plain, error)
     assert values.shape == (len(studies), len(CLASSES))
     kind = getattr(candidate, "base", candidate).kind  # what its corrections, if any, correct
     over = f"{len(models)} models" if len(models) > 1 else "one model"
     return np.clip(values, 0.0, 1.0), f"second level ({kind}) over {over}"
+
+
+def _without_level2(plain: str, error: InputError) -> str:
+    logger.warning("The second level does not fit these models: their mean is taken")
+    return f"{plain} ({str(error).split('.')[0]})"

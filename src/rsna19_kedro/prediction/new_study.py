@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.slabs import average_slabs, slab_numbers
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.ensemble.level1 import weights_of
+from rsna19_kedro.networks.made_from import MADE_FROM
 from rsna19_kedro.networks.training_data import (
     TRAINING_DATA,
     Band,
@@ -89,9 +91,11 @@ def predict_prepared(
     areas: dict[str, list[np.ndarray]] = {}
     heat: dict[str, tuple[int, np.ndarray]] = {}
     trained_on: list[dict[str, Any] | None] = []
+    made_from: dict[str, dict[int, Any]] = {}
     for member in members:
         checkpoint, variants = member.load()
         trained_on.append(checkpoint.metadata.get(TRAINING_DATA))
+        made_from.setdefault(member.model, {})[member.fold] = checkpoint.metadata.get(MADE_FROM)
         variants = ("normal",) if one_variant else variants
         engine = Engine.of(checkpoint, variants, settings)
         studies = (Study(name, average_slabs(volumes.read(name), slabs[name])) for name in names)
@@ -111,7 +115,9 @@ def predict_prepared(
     slice_nums = np.concatenate([np.arange(size) for size in sizes])
     by_model = {model: np.mean(folds, axis=0) for model, folds in votes.items()}
     mean_areas = np.mean([np.mean(of, axis=0) for of in areas.values()], axis=0) if areas else None
-    values, method = combine_models(by_model, studies_of, slice_nums, level2, mean_areas)
+    values, method = combine_models(
+        by_model, studies_of, slice_nums, level2, mean_areas, weights_of(made_from)
+    )
     spread = np.concatenate(list(votes.values())).std(axis=0)
     band = training_band(trained_on, reported_auc(report_summary, set(votes), trained_on))
     shown = tuple(f"{member.model} fold {member.fold}" for member in members)

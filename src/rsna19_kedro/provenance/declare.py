@@ -70,7 +70,7 @@ def all_but(argument: str, model: type[BaseModel], *counted: str) -> tuple[str, 
     return tuple(f"{argument}.{name}" for name in model.model_fields if name not in counted)
 
 
-def named_from(folder: Path, paths: Iterable[Path]) -> Files:
+def named_from(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
     """Files by their path relative to a folder, so that moving it changes nothing."""
     return {os.path.relpath(path, folder): path for path in paths}
 

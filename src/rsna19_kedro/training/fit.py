@@ -20,7 +20,7 @@ from rsna19_kedro.training.job import Trained, TrainingJob
 from rsna19_kedro.training.loop import PhaseLoop
 from rsna19_kedro.training.plan import Unit, plan_phase
 from rsna19_kedro.training.samples import ReducedStore, SampleReader
-from rsna19_kedro.training.state import PhaseState, discard_other_states, state_path
+from rsna19_kedro.training.state import PhaseState, refuse_other_states, state_path
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def train_model(job: TrainingJob) -> Trained:
         InputError: Something that the user can fix: batches that do not fit the fold or the
             memory, a loss that is not finite, initial weights that are missing.
     """
-    discard_other_states(job)
+    refuse_other_states(job)
     several = job.settings.devices > 1
     fabric = Fabric(
         accelerator=job.settings.accelerator,

@@ -1,5 +1,6 @@
 """The resume state: what a phase has done so far, and which training it belongs to."""
 
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -11,12 +12,16 @@ import joblib
 import torch
 from torch import Tensor
 
+from rsna19_kedro.errors import ModelError
 from rsna19_kedro.files import atomic_path
+from rsna19_kedro.provenance.parameters import flatten
 from rsna19_kedro.training.job import TrainingJob
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2
+_NAMED = 3
+
+_FORMAT = 3
 """Raised when states of an earlier version can no longer be resumed."""
 
 
@@ -66,17 +71,50 @@ def state_path(resume: Path, phase: int) -> Path:
     return resume / f"phase_{phase}.ckpt"
 
 
-def discard_other_states(job: TrainingJob) -> None:
-    """Remove the states of another training: another recipe, start, slices, labels or precision."""
-    parts = (job.recipe.model_dump(mode="json"), job.precision, job.hu_lut.numpy())
-    tables = (vars(job.slices.train), vars(job.slices.validation))
-    start = {name: value.numpy() for name, value in job.parent.weights.items()} if job.parent else 0
-    identity = joblib.hash((_FORMAT, *parts, *tables, start))
-    note = job.resume / "training.txt"
-    if note.is_file() and note.read_text() == identity:
-        return
-    for state in job.resume.glob("phase_*.ckpt"):
-        logger.warning("%s belongs to another recipe or other slices: training starts anew", state)
+def refuse_other_states(job: TrainingJob) -> None:
+    """Refuse the states of another training: another recipe, start, slices, labels or precision.
+
+    Raises:
+        ModelError: Says in what it differs, and how to resume or discard it.
+    """
+    identity = _identity(job)
+    note = job.resume / "training.json"
+    states = list(job.resume.glob("phase_*.ckpt"))
+    if states and note.is_file():
+        before = json.loads(note.read_text())
+        if before.pop("format") == _FORMAT:
+            differing = [
+                f"{name} {before.get(name)} -> {identity.get(name)}"
+                for name in sorted(before.keys() | identity.keys())
+                if before.get(name) != identity.get(name)
+            ]
+            if not differing:
+                return
+            raise ModelError(
+                f"{job.resume} holds an unfinished training of {job.title} that is another one: "
+                f"{'; '.join(differing[:_NAMED])}. Resume it with the parameters that it was "
+                "started with, or discard it: kedro rsna19 clean --resume --model "
+                f"{job.recipe.model} --yes"
+            )
+    for state in states:
+        logger.warning("%s is of another version of this program: training starts anew", state)
         state.unlink()
     with atomic_path(note) as part:
-        part.write_text(identity)
+        part.write_text(json.dumps({"format": _FORMAT, **identity}))
+
+
+def _identity(job: TrainingJob) -> dict[str, Any]:
+    """What decides on a training: its recipe as plain values, and digests of what it is given."""
+    recipe = job.recipe.model_dump(mode="json", exclude={"variants"})
+    parent = job.parent.weights if job.parent else {}
+    given = {
+        "look-up table": job.hu_lut.numpy(),
+        "training slices": vars(job.slices.train),
+        "validation slices": vars(job.slices.validation),
+        "weights to start from": {name: value.numpy() for name, value in parent.items()},
+    }
+    plain = flatten("", {**recipe, "precision": job.precision})
+    return {
+        **{name.removeprefix("."): value for name, value in plain.items()},
+        **{name: joblib.hash(value) for name, value in given.items()},
+    }

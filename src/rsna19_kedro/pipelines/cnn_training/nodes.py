@@ -11,6 +11,13 @@ from rsna19_kedro.ct.lut import lut_from_table
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.made_from import (
+    MADE_FROM,
+    PATIENTS,
+    check_held_out,
+    describe_training,
+    hashed_patients,
+)
 from rsna19_kedro.networks.training_data import TRAINING_DATA, describe_training_data
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.provenance.declare import result_of
@@ -71,6 +78,11 @@ def train_fold(
     from rsna19_kedro.training.samples import FoldSlices
 
     lut = torch.from_numpy(lut_from_table(hu_lut))
+    if parent is not None:
+        held_out = validation_labels[validation_labels["fold"] == fold]
+        check_held_out(
+            parent.metadata, f"{parent.spec.name}, which {recipe.model} starts from", fold, held_out
+        )
     train, validation = split_fold(labels, volume_index, fold, validation_labels)
     slices = FoldSlices(volumes, train, validation, masks)
     resume, tensorboard = folder / "resume", folder / "tensorboard"
@@ -89,6 +101,8 @@ def train_fold(
         len(history),
         time.monotonic() - started,
     )
+    learned_from = labels[labels["fold"] != fold]
+    described = describe_training_data(learned_from, synthetic=download_facts["synthetic"])
     checkpoint = Checkpoint(
         spec=ZOO[recipe.model],
         weights=trained.weights,
@@ -98,8 +112,13 @@ def train_fold(
         metadata={
             **_metadata(recipe, fold, history),
             "precision": job.precision,
-            TRAINING_DATA: describe_training_data(
-                labels[labels["fold"] != fold], synthetic=download_facts["synthetic"]
+            TRAINING_DATA: described,
+            PATIENTS: hashed_patients(learned_from["patient_id"], salt=described["sha256"]),
+            MADE_FROM: describe_training(
+                recipe.model_dump(mode="json"),
+                lut.numpy(),
+                {ZOO[recipe.model].labels: labels},
+                {name: value.numpy() for name, value in trained.weights.items()},
             ),
         },
     )

@@ -6,6 +6,7 @@ import pandas as pd
 
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.made_from import MADE_FROM, check_held_out
 from rsna19_kedro.prediction.settings import PredictionSettings
 from rsna19_kedro.provenance.declare import all_but, result_of
 from rsna19_kedro.training.recipe import Recipe
@@ -46,9 +47,11 @@ def predict_oof(
         ``pred_*`` and, for a model that predicts masks, seven ``area_*``.
 
     Raises:
-        InputError: The checkpoint is of another model or input size.
+        ModelError: The checkpoint is of another model, input size or fold, or was trained on
+            patients of this fold.
     """
     held_out = folds[folds["fold"] == fold]
+    check_held_out(checkpoint.metadata, recipe.model, fold, held_out)
     parts = folder / "oof_parts"
     return _predict(checkpoint, volumes, held_out, recipe, prediction, fold, parts, "held-out")
 
@@ -65,6 +68,7 @@ def predict_test(
     folder: Path,
 ) -> pd.DataFrame:
     """Predict the test slices (``test_parts/``); otherwise as ``predict_oof``."""
+    check_held_out(checkpoint.metadata, recipe.model, fold, test_slices.head(0))
     parts = folder / "test_parts"
     return _predict(checkpoint, volumes, test_slices, recipe, prediction, fold, parts, "test")
 
@@ -88,4 +92,5 @@ def _predict(
     )
     table.insert(3, "model", recipe.model)
     table.insert(4, "fold", fold)
+    table.attrs[MADE_FROM] = checkpoint.metadata.get(MADE_FROM)
     return table

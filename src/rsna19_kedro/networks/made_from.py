@@ -1,0 +1,184 @@
+"""What a trained network was made from, and what may not be mixed. No torch here.
+
+A checkpoint keeps it in its metadata, a prediction table in ``DataFrame.attrs``.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.errors import ModelError, counted
+from rsna19_kedro.provenance.parameters import flatten
+
+MADE_FROM: Final = "made_from"
+"""Key of :func:`describe_training`."""
+
+PATIENTS: Final = "training_patients"
+"""Key of :func:`hashed_patients`."""
+
+REMEDY: Final = (
+    "Bring all of it up to date: kedro run --only-missing-outputs, with the same --params."
+)
+
+_DIGITS: Final = 16
+
+
+def describe_training(
+    recipe: Mapping[str, Any],
+    hu_lut: np.ndarray,
+    labels: Mapping[str, pd.DataFrame],
+    weights: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """Describe a training so that two of them can be compared.
+
+    Args:
+        recipe: Plain values of the recipe.
+        hu_lut: ``(1401,)`` float32.
+        labels: The whole label table, all folds, by its name: ``sop_instance_uid``, ``fold`` and
+            six labels.
+        weights: The trained weights.
+
+    Returns:
+        ``recipe`` (without the test-time augmentations, which do not change the weights), and
+        SHA-256 digests ``hu_lut``, ``labels`` (by name) and ``weights``.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return {
+        "recipe": {key: value for key, value in recipe.items() if key != "variants"},
+        "hu_lut": hashlib.sha256(np.asarray(hu_lut, np.float32).tobytes()).hexdigest(),
+        "labels": {name: digest_labels(table) for name, table in labels.items()},
+        "weights": digest.hexdigest(),
+    }
+
+
+def digest_labels(rows: pd.DataFrame) -> str:
+    """SHA-256 of ``sop_instance_uid``, ``fold`` and the six labels, in any order of rows."""
+    hashed = rows[["sop_instance_uid", "fold", *CLASSES]].sort_values("sop_instance_uid")
+    hashed = hashed.astype(dict.fromkeys(("fold", *CLASSES), "int64"))
+    return hashlib.sha256(hashed.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+
+
+def hashed_patients(patients: Iterable[str], salt: str) -> dict[str, Any]:
+    """Salted hashes of the patients that a network was trained on.
+
+    They tell whether a given patient is among them, and so whether a prediction of that patient
+    is out of fold. Whoever can guess a patient's identifier can tell as well.
+
+    Args:
+        patients: PatientID (0010,0020), in any order and number.
+        salt: The same gives the same hashes.
+    """
+    hashes = sorted(_hash(patient, salt) for patient in set(map(str, patients)))
+    return {"salt": salt, "hashes": hashes}
+
+
+def check_held_out(metadata: Mapping[str, Any], who: str, fold: int, rows: pd.DataFrame) -> None:
+    """Refuse to call predictions out of fold that are not.
+
+    Args:
+        metadata: Of the checkpoint.
+        who: Name of the model, for the message.
+        fold: The fold that is to be predicted.
+        rows: Slices of that fold, with ``patient_id``.
+
+    Raises:
+        ModelError: The checkpoint is of another fold, or was trained on patients of this one.
+    """
+    trained_without = metadata.get("fold", fold)
+    if trained_without != fold:
+        raise ModelError(
+            f"The checkpoint of {who} that stands for fold {fold} is that of fold "
+            f"{trained_without}: it was trained on the patients of fold {fold}. Put the right "
+            f"file in its place. {REMEDY}"
+        )
+    recorded = metadata.get(PATIENTS)
+    if recorded is None:  # A checkpoint of an earlier version.
+        return
+    known, patients = set(recorded["hashes"]), rows["patient_id"].astype(str).unique()
+    shared = sum(_hash(patient, recorded["salt"]) in known for patient in patients)
+    if shared:
+        raise ModelError(
+            f"{who}, fold {fold}: its checkpoint was trained on {shared} of the "
+            f"{counted(len(patients), 'patient')} of fold {fold}, so that its predictions would "
+            "not be out of fold. The folds were changed after the training, or the checkpoint is "
+            f"of another split. {REMEDY}"
+        )
+
+
+def check_folds_alike(model: str, made_from: Mapping[int, Mapping[str, Any] | None]) -> None:
+    """Refuse folds of one model that were not trained alike.
+
+    Args:
+        model: Its name.
+        made_from: By fold; ``None`` where nothing is recorded, which is compared with nothing.
+
+    Raises:
+        ModelError: Says in what they differ.
+    """
+    flat = {fold: _flat(made) for fold, made in made_from.items() if made is not None}
+    if len(flat) < 2:
+        return
+    first, *others = flat
+    for fold in others:
+        names = flat[first].keys() | flat[fold].keys()
+        differing = sorted(n for n in names if flat[first].get(n) != flat[fold].get(n))
+        if differing:
+            shown = "; ".join(
+                f"{name} {_short(flat[first].get(name))} and {_short(flat[fold].get(name))}"
+                for name in differing[:3]
+            )
+            raise ModelError(
+                f"The folds of {model} were not trained alike: folds {first} and {fold} differ in "
+                f"{shown}. {REMEDY}"
+            )
+
+
+def check_models_fit(
+    made_from: Iterable[Mapping[str, Any] | None], *, same_labels: bool = True
+) -> None:
+    """Refuse models that saw different look-up tables, folds or labels.
+
+    Args:
+        made_from: Of each model and fold; ``None`` where nothing is recorded.
+        same_labels: Whether folds and labels count.
+
+    Raises:
+        ModelError: Says in what they differ.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    for made in made_from:
+        if made is None:
+            continue
+        facts = {"look-up table (hu_lut)": made["hu_lut"]}
+        labels = made["labels"] if same_labels else {}
+        facts |= {f"label table {name}": value for name, value in labels.items()}
+        model = str(made["recipe"]["model"])
+        for name, value in facts.items():
+            before = seen.setdefault(name, (value, model))
+            if before[0] != value:
+                raise ModelError(
+                    f"{before[1]} and {model} were trained with different versions of the {name}. "
+                    f"{REMEDY}"
+                )
+
+
+def _flat(made: Mapping[str, Any]) -> dict[str, str]:
+    counted_in = {key: made[key] for key in ("recipe", "hu_lut", "labels")}
+    leaves = flatten("", counted_in)
+    return {name.removeprefix("."): json.dumps(value) for name, value in leaves.items()}
+
+
+def _short(value: str | None) -> str:
+    return "nothing" if value is None else value if len(value) < 40 else f'{value[:9]}..."'
+
+
+def _hash(patient: str, salt: str) -> str:
+    return hashlib.sha256(f"{salt}|{patient}".encode()).hexdigest()[:_DIGITS]
