@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from rsna19_kedro.cli_results import rsna19
 from rsna19_kedro.errors import InputError, ParameterError, causes, did_you_mean
 from rsna19_kedro.runners import GPURunner
 
@@ -50,7 +51,16 @@ def _params_callback(ctx: click.Context, param: click.Parameter, value: Any) -> 
     """Parse ``--params``; a dict comes from the file of ``--config``."""
     if isinstance(value, dict):
         return value
-    items = normalise_params(value or "").splitlines()
+    return parse_params(value or "", ctx)
+
+
+def parse_params(value: str, ctx: click.Context | None = None) -> dict[str, Any]:
+    """Parse the text of ``--params``; see ``normalise_params``.
+
+    Raises:
+        UsageError: An item is not of the form key:value.
+    """
+    items = normalise_params(value).splitlines()
     for item in items:
         key, equals, _ = item.partition("=")
         if not key.strip() or not equals:
@@ -151,3 +161,4 @@ def cli() -> None:
 
 
 cli.add_command(run)
+cli.add_command(rsna19)

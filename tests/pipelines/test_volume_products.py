@@ -14,6 +14,7 @@ from rsna19_kedro.pipelines.volume_prep.nodes import (
     draw_previews,
     fit_hu_lut,
     label_masks,
+    plot_hu_lut,
     prepare_volumes,
 )
 from rsna19_kedro.scope import Scope
@@ -26,11 +27,12 @@ def raw(tmp_path: Path) -> Path:
 
 def test_hu_lut_is_from_knots_or_fitted_to_training_volumes(raw: Path) -> None:
     store, manifest, index = prepare(raw)
-    table, figure = fit_hu_lut(store, manifest, index, PARAMS)
+    table = fit_hu_lut(store, manifest, index, PARAMS)
     np.testing.assert_array_equal(lut_from_table(table), lut_from_knots())
+    figure = plot_hu_lut(store, manifest, index, PARAMS)
     assert figure.startswith(b"\x89PNG")
     fitted = PARAMS.hu_lut.model_copy(update={"kind": "equalise"})
-    table, _ = fit_hu_lut(store, manifest, index, PARAMS.model_copy(update={"hu_lut": fitted}))
+    table = fit_hu_lut(store, manifest, index, PARAMS.model_copy(update={"hu_lut": fitted}))
     lut = lut_from_table(table)
     # The slices are a ramp from 0 to 100 HU, so between them the table is a straight line; only
     # one pixel of air lies below it.
@@ -38,7 +40,7 @@ def test_hu_lut_is_from_knots_or_fitted_to_training_volumes(raw: Path) -> None:
     assert (lut[:400] < -0.998).all()
     np.testing.assert_allclose(lut[405:496], np.linspace(-0.9, 0.9, 91), atol=0.03)
     assert (lut[501:] == 1).all()
-    again, _ = fit_hu_lut(store, manifest, index, PARAMS.model_copy(update={"hu_lut": fitted}))
+    again = fit_hu_lut(store, manifest, index, PARAMS.model_copy(update={"hu_lut": fitted}))
     pd.testing.assert_frame_equal(table, again)
 
 
@@ -132,9 +134,8 @@ def test_catalog_entries_load_what_they_saved(raw: Path, tmp_path: Path) -> None
     pictures, listed = draw_previews(store, manifest, index, labels, PARAMS)
     catalog.save("previews", pictures)
     catalog.save("preview_index", listed)
-    lut, figure = fit_hu_lut(store, manifest, index, PARAMS)
-    catalog.save("hu_lut", lut)
-    catalog.save("hu_lut_figure", figure)
+    catalog.save("hu_lut", fit_hu_lut(store, manifest, index, PARAMS))
+    catalog.save("hu_lut_figure", plot_hu_lut(store, manifest, index, PARAMS))
     assert catalog.load("volumes").study_ids() == ["a", "b", "t"]
     assert sorted(catalog.load("previews")) == catalog.load("preview_index")["preview"].tolist()
     assert catalog.load("previews")["a/000"]().startswith(b"\x89PNG")

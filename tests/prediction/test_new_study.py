@@ -177,7 +177,7 @@ def test_masks_of_a_checkpoint_reach_the_second_level(tmp_path, monkeypatch) -> 
     seen = []
     monkeypatch.setattr(
         "rsna19_kedro.prediction.new_study.combine_models",
-        lambda *given: (seen.append(given[-1]), combine_models(*given))[1],
+        lambda *given: (seen.append(given[4]), combine_models(*given))[1],
     )
     for folds in ([0], [3], None):
         predict_study(_head(), tmp_path, folds=folds)

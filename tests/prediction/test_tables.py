@@ -100,10 +100,10 @@ def test_parts_of_another_checkpoint_are_not_taken_up(checkpoint, parts, tmp_pat
 
 
 def test_checkpoint_of_another_input_size_is_refused(checkpoint, parts, tmp_path) -> None:
-    store, folds, _ = disk_volumes(tmp_path / "v")
+    store, folds, index = disk_volumes(tmp_path / "v")
     recipe = base_recipe("resnet18_400", input={"crop_px": 32, "resize_px": 16})
     with pytest.raises(InputError, match="reduced 2 times, is wanted"):
-        predict_oof(checkpoint, store, folds, recipe, SETTINGS, 0, parts.parent)
+        predict_oof(checkpoint, store, index, folds, recipe, SETTINGS, 0, parts.parent)
 
 
 def test_half_precision_is_close(checkpoint, tmp_path) -> None:
@@ -128,9 +128,9 @@ def test_an_error_of_the_reader_reaches_the_caller() -> None:
 
 
 def test_keys_stay(checkpoint, tmp_path) -> None:
-    store, folds, _ = disk_volumes(tmp_path / "v", studies=2)
+    store, folds, index = disk_volumes(tmp_path / "v", studies=2)
     recipe = base_recipe("resnet18_400", input={"crop_px": SIDE_PX}, variants=["normal"])
-    table = predict_oof(checkpoint, store, folds, recipe, SETTINGS, 1, tmp_path)
+    table = predict_oof(checkpoint, store, index, folds, recipe, SETTINGS, 1, tmp_path)
     assert list(table.columns) == [*KEYS, "model", "fold", "tta", *PREDICTIONS]
     assert set(table["study_id"]) == {"ID_s1"}
     # They stay until the table is saved: a kill in between loses neither.

@@ -65,7 +65,7 @@ def test_a_failure_in_order_says_how_to_go_on(
     catalog = toy_catalog(tmp_path, pipeline)
     with pytest.raises(InputError, match="the disk is full"):
         GPURunner().run(pipeline, catalog, Hooks())
-    assert "1 of 3 nodes are done. Once what failed is mended, go on with" in caplog.text
+    assert "Failed: 1 of 3 nodes are done. Fix the error, then resume with" in caplog.text
     assert "kedro run --env demo --only-missing-outputs" in caplog.text
     assert "--from-nodes" not in caplog.text
 

@@ -10,8 +10,10 @@ from kedro.pipeline import Node, Pipeline
 from recipes import base_recipe
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.runners.needs import needs_of
+from rsna19_kedro.runners.reuse import Reuse
 from rsna19_kedro.runners.schedule import Schedule
 from rsna19_kedro.runners.summary import failure_text, how_to_go_on, resume_command
+from rsna19_kedro.runners.work import Work
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 from toy_graphs import toy, toy_catalog
 
@@ -76,9 +78,12 @@ def test_where_old_outputs_stand_the_command_names_the_nodes_to_start_from(
     pipeline = Pipeline([toy("a"), toy("b", "a"), toy("c"), toy("d", "b", "c"), toy("e")])
     catalog = toy_catalog(tmp_path, pipeline)
     left = {"make_b", "make_c", "make_d"}
-    assert how_to_go_on(pipeline, left, catalog) == "kedro run --env demo --only-missing-outputs"
-    catalog.save("d", {"made": "by an earlier run"})
-    command = how_to_go_on(pipeline, left, catalog)
+    work = Work(pipeline, Reuse(catalog))
+    catalog.save("d", {"made": "by an earlier run"})  # Downstream of what is missing.
+    assert how_to_go_on(work, left) == "kedro run --env demo --only-missing-outputs"
+    for name in ("b", "c"):
+        catalog.save(name, {"made": "by an earlier run"})
+    command = how_to_go_on(work, left)
     assert command.startswith("kedro run --env demo --from-nodes ")
     assert set(command.split()[-1].split(",")) == {"make_b", "make_c"}
 
@@ -86,7 +91,8 @@ def test_where_old_outputs_stand_the_command_names_the_nodes_to_start_from(
 def test_where_only_a_check_is_left_nothing_is_to_be_done_again(tmp_path: Path) -> None:
     check = Node(len, "a", None, name="check")
     pipeline = Pipeline([toy("a"), check])
-    assert how_to_go_on(pipeline, ["check"], toy_catalog(tmp_path, pipeline)) == ""
+    work = Work(pipeline, Reuse(toy_catalog(tmp_path, pipeline)))
+    assert how_to_go_on(work, ["check"]) == ""
 
 
 def _training(name: str, tags: set[str]) -> Node:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from rsna19_kedro.errors import DamagedFileError, InputError
+from rsna19_kedro.errors import DamagedFileError, InputError, ModelError
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.zoo import ZOO
@@ -150,7 +150,7 @@ def test_killed_and_resumed_gives_the_same_weights(
         assert torch.equal(value, resumed.weights[name]), name
 
 
-def test_state_of_another_recipe_is_not_taken_up(tmp_path, monkeypatch, caplog) -> None:
+def test_state_of_another_recipe_is_refused(tmp_path, monkeypatch) -> None:
     train_unit = PhaseLoop._train_unit
 
     def killed(self: PhaseLoop, *rest):
@@ -163,8 +163,10 @@ def test_state_of_another_recipe_is_not_taken_up(tmp_path, monkeypatch, caplog) 
         with pytest.raises(KeyboardInterrupt):
             _train(_recipe("resnet18_400"), tmp_path)
     assert (tmp_path / "resume" / "phase_0.ckpt").is_file()
-    _train(_recipe("resnet18_400", seed=1), tmp_path)
-    assert "training starts anew" in caplog.text
+    with pytest.raises(ModelError, match=r"another one: seed 0 -> 1.*clean --resume"):
+        _train(_recipe("resnet18_400", seed=1), tmp_path)
+    # Other test-time augmentations do not change what is learnt.
+    _train(_recipe("resnet18_400", variants=["normal"]), tmp_path)
 
 
 BRIGHT = _only(optimizer="adamw", one_cycle={}, epochs=20, single_slice_epochs="all")

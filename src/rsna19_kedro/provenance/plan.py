@@ -33,7 +33,7 @@ class NodePlan:
             made again; they are made again only if that then differs.
         causes: Why its results are out of date.
         seconds: How long it took to make the results that would be replaced; 0 if unknown.
-        stamps: Why its results were out of date when they were accepted by ``reuse=stored``.
+        accepted: Why its results were out of date when they were accepted by ``reuse=stored``.
     """
 
     node: str

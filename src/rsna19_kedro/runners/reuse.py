@@ -73,7 +73,7 @@ class Reuse:
             return NodePlan(node.name, State.MISSING)
         paths = {name: self._path(name) for name in stored}
         kept = {name: path for name, path in paths.items() if path is not None}
-        if not declaration_of(node.func).recorded or not kept:
+        if not declaration_of(node.func).recorded:
             return NodePlan(node.name, State.UP_TO_DATE)
         records = {name: Record.read(path) for name, path in kept.items()}
         known = [record for record in records.values() if record is not None]

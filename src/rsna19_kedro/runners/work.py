@@ -9,6 +9,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
 from rsna19_kedro.errors import InputError, ParameterError, counted
+from rsna19_kedro.provenance.declare import declaration_of
 from rsna19_kedro.provenance.plan import Plan, State, duration
 from rsna19_kedro.runners.reuse import Reuse
 from rsna19_kedro.scope import ANCESTOR_TAG
@@ -40,7 +41,8 @@ class Work:
         if node.name not in self.follows or not node.outputs:
             return False
         self.reuse.forget(node.inputs)
-        return not self.reuse.state(node).runs
+        recorded = declaration_of(node.func).recorded
+        return recorded and self.reuse.state(node).state is State.UP_TO_DATE
 
 
 def plan_work(pipeline: Pipeline, catalog: CatalogProtocol, *, only_outdated: bool) -> Work:

@@ -1,0 +1,132 @@
+"""What is out of date after a change, and why; nothing is run."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from rsna19_kedro.provenance.plan import State
+from rsna19_kedro.status import project_plan
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
+
+RATE = {"resnet18_400": {"phases": {"main": {"learning_rate": 0.01}}}}
+TRAIN = {f"resnet18_400.fold_{fold}.train" for fold in range(5)}
+TRAIN_ALL = {
+    f"{model}.fold_{fold}.train"
+    for model in ("resnet18_400", "clf2Dc_resnet34_3c", "clf2Dc_resnet34_3x3")
+    for fold in range(5)
+}
+PREDICT = {f"resnet18_400.fold_{k}.predict_{what}" for k in range(5) for what in ("oof", "test")}
+PREDICT_ALL = {
+    name.replace("train", f"predict_{what}") for name in TRAIN_ALL for what in ("oof", "test")
+}
+
+
+def _out_of_date(project: Path, params: dict[str, Any] | None = None) -> dict[str, tuple[str, ...]]:
+    before = Path.cwd()
+    os.chdir(project)
+    try:
+        plan = project_plan(project, "test", params)
+    finally:
+        os.chdir(before)
+    assert not plan.of(State.MISSING, State.UNKNOWN)
+    return {node.node: node.causes for node in plan.of(State.OUT_OF_DATE)}
+
+
+@pytest.mark.parametrize(
+    ("params", "nodes", "cause"),
+    [
+        (RATE, TRAIN, "learning_rate 0.001 -> 0.01"),
+        ({"resnet18_400": {"dropout": 0.25}}, TRAIN, "dropout"),
+        ({"resnet18_400": {"variants": ["normal"]}}, PREDICT, "variants"),
+        ({"folds": {"seed": 7}}, {"split_patients"}, "folds.seed 2019 -> 7"),
+        (
+            {"volume_prep": {"hu_lut": {"kind": "equalise"}}},
+            {"fit_hu_lut", "plot_hu_lut"},
+            '"knots" -> "equalise"',
+        ),
+        ({"volume_prep": {"crop_size_px": 100}}, {"prepare_volumes", "label_masks"}, "108 -> 100"),
+        ({"volume_prep": {"previews": {"studies": 2}}}, {"draw_previews"}, "previews.studies"),
+        ({"volume_prep": {"masks": {"min_voxels": 8}}}, {"label_masks"}, "min_voxels 4 -> 8"),
+        ({"training": {"precision": "bf16-mixed"}}, TRAIN_ALL, "training.precision"),
+        ({"prediction": {"precision": "bf16-mixed"}}, PREDICT_ALL, "prediction.precision"),
+        ({"stacking": {"clip_stacked": 1e-4}}, {"stacking.stacked_submission"}, "clip_stacked"),
+        ({"stacking": {"clip_average": 1e-4}}, {"stacking.average_submission"}, "clip_average"),
+        ({"stacking": {"resamples": 150}}, {"stacking.score_candidates"}, "100 -> 150"),
+        ({"stacking": {"corrections": ["any"]}}, {"stacking.judge_candidates"}, "corrections"),
+        (
+            {"stacking": {"candidates": {"mlp": {"width": 9}}}},
+            {
+                *("stacking.judge_candidates", "stacking.score_candidates"),
+                *("stacking.fit_final", "stacking.simplex_weights"),
+            },
+            "mlp.width 8 -> 9",
+        ),
+        ({"reporting": {"calibration_bins": 5}}, {"reporting.plot_calibration"}, "10 -> 5"),
+        ({"reporting": {"worst_slices": 3}}, {"reporting.find_worst"}, "worst_slices 4 -> 3"),
+        ({"reporting": {"studies_by_class": 2}}, {"reporting.rank_studies"}, "3 -> 2"),
+        ({"phantoms": {"train_studies": 16}}, {"generate_phantoms"}, "15 -> 16"),
+        (
+            {"models": "resnet18_400"},
+            {"reporting.collect_histories", "stacking.collect_oof", "stacking.collect_test"},
+            "is no longer an input",
+        ),
+        # What changes no result.
+        ({"volume_prep": {"workers": 1}, "stacking": {"workers": 1}}, set(), ""),
+        ({"ingestion": {"workers": 1, "chunk_files": 7}}, set(), ""),
+        ({"training": {"readers": 1, "accelerator": "cpu"}}, set(), ""),
+        ({"prediction": {"batch_slices": 3, "part_studies": 5}}, set(), ""),
+        ({"fold": 2}, set(), ""),
+    ],
+)
+def test_parameters(finished_project: Path, params: Any, nodes: set[str], cause: str) -> None:
+    found = _out_of_date(finished_project, params)
+    assert set(found) == nodes
+    assert all(any(cause in text for text in causes) for causes in found.values())
+
+
+def test_touched_and_moved_files_are_up_to_date(project_copy: Path, tmp_path: Path) -> None:
+    for path in project_copy.glob("data/0[1-378]*/**/*"):
+        if path.is_file() and not path.name.startswith("."):
+            path.touch()
+    assert _out_of_date(project_copy) == {}
+    moved = tmp_path / "elsewhere"
+    project_copy.rename(moved)
+    assert _out_of_date(moved) == {}
+
+
+def test_raw_files(project_copy: Path) -> None:
+    raw = project_copy / "data" / "01_raw"
+    images = sorted(raw.glob("stage_2_train/*.dcm"))
+    one, other, csv = images[0], images[-1], raw / "stage_2_train.csv"
+    content = bytearray(one.read_bytes())
+    content[-1] ^= 1
+    one.write_bytes(bytes(content))  # As large as before.
+    assert set(_out_of_date(project_copy)) == {"index_slices", "prepare_volumes"}
+    content[-1] ^= 1
+    one.write_bytes(bytes(content))
+    assert _out_of_date(project_copy) == {}
+    shutil.copy(other, other.with_name("ID_another.dcm"))
+    assert "1 file added" in _out_of_date(project_copy)["index_slices"][0]
+    other.with_name("ID_another.dcm").unlink()
+    table = pd.read_csv(csv)
+    table.loc[0, "Label"] = 1 - table.loc[0, "Label"]
+    table.to_csv(csv, index=False)
+    assert set(_out_of_date(project_copy)) == {"read_labels"}
+
+
+def test_stored_results_that_were_changed(project_copy: Path) -> None:
+    models = project_copy / "data" / "06_models" / "resnet18_400"
+    first, second = (models / f"fold_{fold}" / "checkpoint.safetensors" for fold in (0, 1))
+    first.rename(models / "kept")
+    second.rename(first)
+    (models / "kept").rename(second)
+    swapped = _out_of_date(project_copy)
+    assert {"resnet18_400.fold_0.train", "resnet18_400.fold_1.train"} <= set(swapped)
+    assert "was changed after it had been made" in swapped["resnet18_400.fold_0.train"][0]
+    next((project_copy / "data" / "03_primary" / "volumes").glob("*.b2")).unlink()
+    assert "prepare_volumes" in _out_of_date(project_copy)
