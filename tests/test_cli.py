@@ -7,7 +7,8 @@ import pytest
 from kedro.validation.exceptions import ParameterValidationError
 from pydantic import ValidationError
 
-from rsna19_kedro.cli import _message, _params_callback, normalise_params, run
+from rsna19_kedro.cli import _message, _params_callback, run
+from rsna19_kedro.cli_params import normalise_params
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 

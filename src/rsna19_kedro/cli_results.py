@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rsna19_kedro.cli_params import parse_params
 from rsna19_kedro.errors import counted
 from rsna19_kedro.provenance.plan import State, duration
 
@@ -22,7 +23,6 @@ def rsna19() -> None:
 @click.option("--raw/--no-raw", default=True, help="Whether to look at the raw data too.")
 def status(env: str | None, params: str, as_json: bool, raw: bool) -> None:
     """Say which results are missing or out of date, and why."""
-    from rsna19_kedro.cli import parse_params
     from rsna19_kedro.status import project_plan
 
     plan = project_plan(Path.cwd(), env, parse_params(params), with_files=raw)
