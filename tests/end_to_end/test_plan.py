@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rsna19_kedro.provenance.plan import State
+from rsna19_kedro.provenance.plan import Plan, State
 from rsna19_kedro.status import project_plan
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
@@ -26,13 +26,17 @@ PREDICT_ALL = {
 }
 
 
-def _out_of_date(project: Path, params: dict[str, Any] | None = None) -> dict[str, tuple[str, ...]]:
+def _plan(project: Path, params: dict[str, Any] | None = None) -> Plan:
     before = Path.cwd()
     os.chdir(project)
     try:
-        plan = project_plan(project, "test", params)
+        return project_plan(project, "test", params)
     finally:
         os.chdir(before)
+
+
+def _out_of_date(project: Path, params: dict[str, Any] | None = None) -> dict[str, tuple[str, ...]]:
+    plan = _plan(project, params)
     assert not plan.of(State.MISSING, State.UNKNOWN)
     return {node.node: node.causes for node in plan.of(State.OUT_OF_DATE)}
 
@@ -130,3 +134,11 @@ def test_stored_results_that_were_changed(project_copy: Path) -> None:
     assert "was changed after it had been made" in swapped["resnet18_400.fold_0.train"][0]
     next((project_copy / "data" / "03_primary" / "volumes").glob("*.b2")).unlink()
     assert "prepare_volumes" in _out_of_date(project_copy)
+
+
+@pytest.mark.parametrize("name", ["volume_index", "folds"])
+def test_a_missing_table_puts_nothing_out_of_date(project_copy: Path, name: str) -> None:
+    (project_copy / "data" / "03_primary" / f"{name}.parquet").unlink()
+    plan = _plan(project_copy)
+    assert not plan.of(State.OUT_OF_DATE)
+    assert TRAIN_ALL | PREDICT_ALL <= {node.node for node in plan.of(State.FOLLOWS)}

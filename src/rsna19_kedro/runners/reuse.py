@@ -173,13 +173,10 @@ class Reuse:
             if record is None:
                 yield f"{name} has no record of what it was made from"
                 continue
-            # A missing input says nothing: whatever makes it decides.
+            # An input whose digest cannot be told is missing and says nothing: its maker decides.
             old = record.identity
-            lost = {
-                key: value
-                for key, value in old.inputs.items()
-                if key in node.inputs and key not in now.inputs and self._is_missing(key)
-            }
+            unknown = (set(node.inputs) & old.inputs.keys()) - now.inputs.keys()
+            lost = {name: old.inputs[name] for name in unknown}
             yield from differences(old, replace(now, inputs=now.inputs | lost))
             with suppress(FileNotFoundError):
                 if current_digest(path, record, self._content_of(name)) != record.content:
@@ -250,10 +247,6 @@ class Reuse:
         """Work out the digests of these datasets anew: they have been saved."""
         for name in names:
             self._digests.pop(name, None)
-
-    def _is_missing(self, name: str) -> bool:
-        path = self._path(name)
-        return path is not None and not path.exists()
 
     def _content_of(self, name: str) -> Callable[[Path], str]:
         content: Callable[[Path], str] = getattr(self._catalog[name], "content_digest", digest)
