@@ -1,6 +1,7 @@
 """Nodes of the report: tables, figures, pictures, and the page that they are put on."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,7 @@ FIGURES = (
 )
 """Pictures that :func:`compose_report` takes at its end, in this order."""
 
-
-def _only(*counted: str) -> tuple[str, ...]:
-    return all_but("parameters", ReportingParameters, *counted)
+_only = partial(all_but, "parameters", ReportingParameters)
 
 
 def count_data(

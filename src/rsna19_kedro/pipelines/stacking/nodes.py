@@ -1,5 +1,6 @@
 """Nodes of the second level."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,7 @@ from rsna19_kedro.evaluation.histogram_baseline import histogram_predictions
 from rsna19_kedro.pipelines.stacking.parameters import StackingParameters
 from rsna19_kedro.provenance.declare import all_but, result_of
 
-
-def _only(*counted: str) -> tuple[str, ...]:
-    return all_but("parameters", StackingParameters, *counted)
+_only = partial(all_but, "parameters", StackingParameters)
 
 
 def collect_oof(folds: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFrame:
