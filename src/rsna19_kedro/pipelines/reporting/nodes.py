@@ -43,7 +43,6 @@ FIGURES = (
     "decision_figure",
 )
 """Pictures that :func:`compose_report` takes at its end, in this order."""
-
 _only = partial(all_but, "parameters", ReportingParameters)
 
 
@@ -114,8 +113,8 @@ def plot_calibration(
     level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame, parameters: ReportingParameters
 ) -> bytes:
     """Draw the calibration of all models (PNG)."""
-    labels, predictions = _all_predictions(level1_oof, stacked_oof)
-    return figure_png(draw_calibration(labels, predictions, parameters.calibration_bins))
+    predictions = _all_predictions(level1_oof, stacked_oof)
+    return figure_png(draw_calibration(*predictions, parameters.calibration_bins))
 
 
 def plot_second_level(level2_scores: pd.DataFrame, level2_choice: dict[str, Any]) -> bytes:
@@ -257,16 +256,16 @@ def compose_report(
 
     Args:
         report_summary: Main numbers.
-        fold_statistics: Counts a fold.
+        fold_statistics: Counts per fold.
         tag_statistics: Counts of header tags.
         class_correlations: Correlations of the classes over slices.
         training_histories: Validations of all models and folds.
-        first_level_metrics: Metrics a model and class.
+        first_level_metrics: Metrics per model and class.
         level2_scores: Candidates and references with their scores.
         stacked_oof: Predictions of the chosen candidate with labels.
         worst_slices: What is pictured.
         worst_slice_pictures: The pictures.
-        fold_scores: Losses a model and fold.
+        fold_scores: Losses per model and fold.
         study_scores: Metrics of whole studies.
         ranked_studies: Studies of each class with the highest and the lowest loss.
         parameters: What to show.
