@@ -47,16 +47,21 @@ def describe_training(
         ``recipe`` (without the test-time augmentations, which do not change the weights), and
         SHA-256 digests ``hu_lut``, ``labels`` (by name) and ``weights``.
     """
-    digest = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
     return {
         "recipe": {key: value for key, value in recipe.items() if key != "variants"},
         "hu_lut": hashlib.sha256(np.asarray(hu_lut, np.float32).tobytes()).hexdigest(),
         "labels": {name: digest_labels(table) for name, table in labels.items()},
-        "weights": digest.hexdigest(),
+        "weights": digest_weights(weights),
     }
+
+
+def digest_weights(weights: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of the names and values of all weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
 
 
 def digest_labels(rows: pd.DataFrame) -> str:

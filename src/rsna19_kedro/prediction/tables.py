@@ -11,6 +11,7 @@ from rsna19_kedro.contracts import AREAS, KEYS, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.files import atomic_path, empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.made_from import digest_weights
 from rsna19_kedro.parallel import progress_bar
 from rsna19_kedro.prediction.engine import Engine, Prediction, Study
 from rsna19_kedro.prediction.settings import PredictionSettings
@@ -79,13 +80,9 @@ def _forget_another_table(
     settings: PredictionSettings,
 ) -> None:
     """Remove parts of another checkpoint, other slices, variants or settings."""
-    weights = hashlib.sha256()
-    for name, value in sorted(checkpoint.weights.items()):
-        weights.update(name.encode())
-        weights.update(value.contiguous().numpy().tobytes())
     keys = pd.util.hash_pandas_object(slices[list(KEYS)], index=False).to_numpy()
     identity = {
-        "weights": weights.hexdigest(),
+        "weights": digest_weights({k: value.numpy() for k, value in checkpoint.weights.items()}),
         "slices": hashlib.sha256(keys.tobytes()).hexdigest(),
         "variants": list(variants),
         "columns": [*PREDICTIONS, *AREAS],

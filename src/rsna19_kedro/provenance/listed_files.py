@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from rsna19_kedro.errors import counted
 from rsna19_kedro.files import atomic_path
 from rsna19_kedro.provenance.declare import Checksums, Files
 from rsna19_kedro.provenance.fingerprint import digest_files, digest_text
@@ -90,7 +91,7 @@ def changes(now: FileList, result: Path, checksums: Callable[[], Checksums] = di
         if names:
             more = ", ..." if len(names) > _NAMED else ""
             shown = f"{', '.join(sorted(names)[:_NAMED])}{more}"
-            texts.append(f"{len(names)} {'file' if len(names) == 1 else 'files'} {what} ({shown})")
+            texts.append(f"{counted(len(names), 'file')} {what} ({shown})")
     if not texts:
         digests = stored.set_index("name")["sha256"].reindex(now.table["name"]).to_numpy()
         with suppress(OSError), atomic_path(list_path(result)) as part:
