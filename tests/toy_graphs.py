@@ -66,7 +66,7 @@ def toy_catalog(folder: Path, pipeline: Pipeline, runner: dict[str, Any] | None 
 
 def notes(folder: Path) -> dict[str, dict[str, Any]]:
     """What the nodes noted, by dataset."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("[!.]*.json"))}
 
 
 def most_at_once(times: list[dict[str, Any]], weight: float = 1.0) -> float:
