@@ -7,7 +7,8 @@ import pytest
 from kedro.validation.exceptions import ParameterValidationError
 from pydantic import ValidationError
 
-from rsna19_kedro.cli import _message, _params_callback, run
+from rsna19_kedro.cli import _params_callback, run
+from rsna19_kedro.cli_errors import error_message
 from rsna19_kedro.cli_params import normalise_params
 from rsna19_kedro.prediction.settings import PredictionSettings
 
@@ -92,12 +93,12 @@ def test_misspelt_key_of_a_parameter_is_a_line_that_names_it() -> None:
     with pytest.raises(ValidationError) as found:
         PredictionSettings(precison="bf16", batch_slices=0)
     text = "Parameter validation failed:\n- Parameter 'prediction': Failed to instantiate "
-    message = _message(ParameterValidationError(f"{text}PredictionSettings: {found.value}"))
+    message = error_message(ParameterValidationError(f"{text}PredictionSettings: {found.value}"))
     assert "  prediction.precison: there is no such key (given: 'bf16')" in message
     assert "  prediction.batch_slices: Input should be greater than 0 (given: 0)" in message
     assert "pydantic.dev" not in message
     assert "conf/base/parameters" in message
     several = f"{text}PredictionSettings: {found.value}\n- Parameter 'x': value is None"
-    assert "  x: value is None" in _message(ParameterValidationError(several))
+    assert "  x: value is None" in error_message(ParameterValidationError(several))
     other = ParameterValidationError("something else")
-    assert _message(other) == "something else"
+    assert error_message(other) == "something else"

@@ -13,6 +13,7 @@ from rsna19_kedro.version import __version__
 
 if TYPE_CHECKING:
     from rsna19_kedro.api import predict_study
+    from rsna19_kedro.provenance.history import origin
 
 __all__ = [
     "DamagedFileError",
@@ -21,14 +22,19 @@ __all__ = [
     "ParameterError",
     "SourceError",
     "__version__",
+    "origin",
     "predict_study",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``predict_study``, and torch with it, when it is asked for."""
+    """Import functions, and torch or pandas with them, when they are asked for."""
     if name == "predict_study":
         from rsna19_kedro.api import predict_study
 
         return predict_study
+    if name == "origin":
+        from rsna19_kedro.provenance.history import origin
+
+        return origin
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from rsna19_kedro.cli_errors import with_readable_errors
 from rsna19_kedro.cli_params import parse_params
 from rsna19_kedro.errors import counted
 from rsna19_kedro.provenance.plan import State, duration
@@ -16,11 +19,16 @@ def rsna19() -> None:
     """Stored results: what is up to date, what can be removed."""
 
 
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--params", default="", help="Parameters, as for kedro run.")(command)
+    return click.option("--env", "-e", default=None, help="Environment, as for kedro run.")(command)
+
+
 @rsna19.command()
-@click.option("--env", "-e", default=None, help="Environment, as for kedro run.")
-@click.option("--params", default="", help="Parameters, as for kedro run.")
+@_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--raw/--no-raw", default=True, help="Whether to look at the raw data too.")
+@with_readable_errors
 def status(env: str | None, params: str, as_json: bool, raw: bool) -> None:
     """Say which results are missing or out of date, and why."""
     from rsna19_kedro.status import project_plan
@@ -43,27 +51,56 @@ def status(env: str | None, params: str, as_json: bool, raw: bool) -> None:
 
 
 @rsna19.command()
+@_options
 @click.option("--resume", is_flag=True, help="States of unfinished trainings and predictions.")
 @click.option("--model", default=None, help="Only this model; without --resume, all of it.")
+@click.option("--out-of-date", is_flag=True, help="Results that status calls out of date.")
+@click.option("--orphans", is_flag=True, help="What no node makes, such as models left out.")
 @click.option("--yes", is_flag=True, help="Remove; without it, only list.")
-def clean(resume: bool, model: str | None, yes: bool) -> None:
-    """List, or remove, what unfinished work or a model has left."""
-    if not resume and model is None:
-        raise click.UsageError("Say what to remove: --resume, --model NAME or both.")
-    data, name = Path.cwd() / "data", model or "*"
+@with_readable_errors
+def clean(
+    env: str | None,
+    params: str,
+    resume: bool,
+    model: str | None,
+    out_of_date: bool,
+    orphans: bool,
+    yes: bool,
+) -> None:
+    """List, or remove, what unfinished work, a model or earlier parameters have left."""
+    from rsna19_kedro.status import orphan_paths, outdated_paths
+
+    if not (resume or model or out_of_date or orphans):
+        raise click.UsageError(
+            "Say what to remove: --resume, --model NAME, --out-of-date or --orphans."
+        )
+    project, given = Path.cwd(), parse_params(params)
+    paths = set(_of_model(project, model, resume) if resume or model else [])
+    paths |= set(outdated_paths(project, env, given) if out_of_date else [])
+    paths |= set(orphan_paths(project, env, given) if orphans else [])
+    total = 0
+    for path in sorted(paths):
+        size = _size(path)
+        total += size
+        click.echo(f"{size / 1e9:8.3f} GB  {path.relative_to(project)}")
+        if yes:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    what = "Removed" if yes else "Would remove (add --yes)"
+    click.echo(f"{what}: {counted(len(paths), 'file or folder', 'files and folders')}, ", nl=False)
+    click.echo(f"{total / 1e9:.3f} GB")
+
+
+def _of_model(project: Path, model: str | None, resume: bool) -> list[Path]:
+    """Folders of a model, or of unfinished work of it or of all models."""
+    data, name = project / "data", model or "*"
     patterns = (
         [f"06_models/{name}/fold_[0-4]/resume", f"07_model_output/{name}/fold_[0-4]/*_parts"]
         if resume
         else [f"06_models/{name}", f"07_model_output/{name}"]
     )
-    found = [path for pattern in patterns for path in sorted(data.glob(pattern)) if _size(path)]
-    for path in found:
-        click.echo(f"{_size(path) / 1e9:8.3f} GB  {path.relative_to(data.parent)}")
-        if yes:
-            shutil.rmtree(path)
-    what = "Removed" if yes else "Would remove (add --yes)"
-    click.echo(f"{what}: {counted(len(found), 'folder')}")
+    return [path for pattern in patterns for path in data.glob(pattern) if _size(path)]
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _size(path: Path) -> int:
+    paths = path.rglob("*") if path.is_dir() else [path]
+    return sum(one.stat().st_size for one in paths if one.is_file())

@@ -1,14 +1,27 @@
-"""What is up to date in a project, and what is not."""
+"""What is up to date in a project, what is not, and what nothing uses."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.io import CatalogProtocol
 
-from rsna19_kedro.provenance.plan import Plan
-from rsna19_kedro.runners.reuse import Reuse
+from rsna19_kedro.context import current_scope
+from rsna19_kedro.provenance.listed_files import list_path
+from rsna19_kedro.provenance.plan import Plan, State
+from rsna19_kedro.provenance.record import record_path
+from rsna19_kedro.runners.reuse import Reuse, local_path
+
+_SEARCHED: Final = ("02", "03", "04", "05", "06", "07", "08")
+_KEPT: Final = ("new_study", "logs", ".gitkeep", "schedule.parquet", "schedule.png")
+"""Not made by the default pipeline, but results all the same."""
+
+_WORK: Final = ("resume", "tensorboard", "oof_parts", "test_parts")
+"""Folders of unfinished work and of curves, in the folder of a model and fold."""
 
 
 def project_plan(
@@ -28,8 +41,72 @@ def project_plan(
         pipeline: Name of the pipeline.
         with_files: Whether to look at the raw data too.
     """
+    with _catalog(project, env, params) as catalog:
+        return Reuse(catalog, with_files=with_files).plan(pipelines[pipeline])
+
+
+def outdated_paths(
+    project: Path, env: str | None = None, params: dict[str, Any] | None = None
+) -> list[Path]:
+    """Paths of the results that are out of date, below the project folder."""
+    with _catalog(project, env, params) as catalog:
+        pipeline = pipelines["__default__"]
+        plan = Reuse(catalog).plan(pipeline)
+        names = {node.node for node in plan.of(State.OUT_OF_DATE)}
+        outputs = [name for node in pipeline.nodes if node.name in names for name in node.outputs]
+        paths = [local_path(catalog[name]) for name in outputs if name in catalog]
+        return [project / path for path in paths if path is not None and (project / path).exists()]
+
+
+def orphan_paths(
+    project: Path, env: str | None = None, params: dict[str, Any] | None = None
+) -> list[Path]:
+    """Paths below ``data`` that no node makes or works in, such as those of models left out.
+
+    Raw data and the results of new studies are never among them.
+    """
+    with _catalog(project, env, params) as catalog:
+        names = pipelines["__default__"].datasets() | pipelines["phantoms"].datasets()
+        found = [local_path(catalog[name]) for name in names if name in catalog]
+        scope = current_scope()
+    results = {project / path for path in found if path is not None}
+    hidden = {one for path in results for one in (record_path(path), list_path(path))}
+    work = {
+        project / "data" / layer / model / f"fold_{fold}" / name
+        for layer in ("06_models", "07_model_output")
+        for model in (*scope.models, *scope.ancestors)
+        for fold in scope.folds
+        for name in _WORK
+    }
+    layers = [
+        path for path in sorted((project / "data").glob("[0-9]*_*")) if path.name[:2] in _SEARCHED
+    ]
+    return [path for layer in layers for path in _unknown(layer, results | work | hidden, results)]
+
+
+def _unknown(folder: Path, known: set[Path], results: set[Path]) -> Iterator[Path]:
+    """What is neither known nor holds something known; a hidden file counts with its result."""
+    for path in sorted(folder.iterdir()):
+        if path.name in _KEPT:
+            continue
+        if path in known:
+            if path.name.startswith(".") and not any(
+                result.exists() and path in (record_path(result), list_path(result))
+                for result in results
+                if result.parent == path.parent
+            ):
+                yield path
+        elif path.is_dir() and any(path in one.parents for one in known):
+            yield from _unknown(path, known, results)
+        else:
+            yield path
+
+
+@contextmanager
+def _catalog(
+    project: Path, env: str | None, params: dict[str, Any] | None
+) -> Iterator[CatalogProtocol]:
     bootstrap_project(project)
     with KedroSession.create(project_path=project, env=env, runtime_params=params) as session:
         assert isinstance(session, KedroSession)
-        catalog = session.load_context().catalog
-        return Reuse(catalog, with_files=with_files).plan(pipelines[pipeline])
+        yield session.load_context().catalog

@@ -1,13 +1,18 @@
 """What is out of date after a change, and why; nothing is run."""
 
+import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from rsna19_kedro import version
+from rsna19_kedro.pipelines.folds.nodes import split_patients
+from rsna19_kedro.provenance.declare import declaration_of
 from rsna19_kedro.provenance.plan import Plan, State
 from rsna19_kedro.status import project_plan
 
@@ -121,6 +126,35 @@ def test_raw_files(project_copy: Path) -> None:
     table.loc[0, "Label"] = 1 - table.loc[0, "Label"]
     table.to_csv(csv, index=False)
     assert set(_out_of_date(project_copy)) == {"read_labels"}
+
+
+def test_masks(project_copy: Path) -> None:
+    masks = sorted((project_copy / "data" / "01_raw" / "masks").glob("*.nii.gz"))
+    masks[0].rename(masks[0].with_name("ID_another.nii.gz"))
+    causes = _out_of_date(project_copy)
+    assert set(causes) == {"label_masks"}
+    added, removed = causes["label_masks"]
+    assert added == "1 file added (masks/ID_another.nii.gz)"
+    assert removed.startswith("1 file removed")
+
+
+def test_a_version_of_the_code_counts_and_one_of_the_package_does_not(
+    finished_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version, "__version__", "99.0")
+    assert _out_of_date(finished_project) == {}
+    newer = replace(declaration_of(split_patients), version=2)
+    monkeypatch.setattr(split_patients, "result_of", newer)
+    causes = _out_of_date(finished_project)
+    assert causes == {"split_patients": ("version of the code 1 -> 2",)}
+
+
+def test_verbosity_and_runner_change_nothing(finished_project: Path) -> None:
+    logging.getLogger("rsna19_kedro").setLevel(logging.DEBUG)
+    try:
+        assert _out_of_date(finished_project, {"runner": {"gpus_per_node": {"*.train": 0.5}}}) == {}
+    finally:
+        logging.getLogger("rsna19_kedro").setLevel(logging.NOTSET)
 
 
 def test_stored_results_that_were_changed(project_copy: Path) -> None:

@@ -6,6 +6,7 @@ from rsna19_kedro.datasets.dicom_folder import DicomFolderDataset
 from rsna19_kedro.datasets.folder import FolderDataset
 from rsna19_kedro.datasets.json_file import JsonFileDataset
 from rsna19_kedro.datasets.level2_model import Level2ModelDataset
+from rsna19_kedro.datasets.origins import OriginsDataset
 from rsna19_kedro.datasets.png import PngDataset
 from rsna19_kedro.datasets.table import TableDataset
 from rsna19_kedro.datasets.text_file import TextFileDataset
@@ -18,6 +19,7 @@ __all__ = [
     "FolderDataset",
     "JsonFileDataset",
     "Level2ModelDataset",
+    "OriginsDataset",
     "PngDataset",
     "TableDataset",
     "TextFileDataset",

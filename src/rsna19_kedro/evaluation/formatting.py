@@ -8,6 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from rsna19_kedro.evaluation.baselines import HISTOGRAM, INNER_CHOICE, MEAN, PREVALENCE
+from rsna19_kedro.provenance.history import Origin
+from rsna19_kedro.provenance.plan import duration
 
 DASH = "\N{EN DASH}"
 """Stands for what is not known or not defined."""
@@ -84,6 +86,12 @@ def percent(value: float) -> str:
     return f"{100 * float(value):.1f} %"
 
 
+def period(made: Origin) -> str:
+    """Write when results were made: 2026-11-26 19:40, or from the first to the last."""
+    first, last = (moment[:16].replace("T", " ") for moment in (made.first, made.last))
+    return f"{first} UTC" if first == last else f"{first} to {last} UTC"
+
+
 FILTERS = {
     "count": count,
     "number": number,
@@ -93,6 +101,8 @@ FILTERS = {
     "breakable": breakable,
     "picture": picture,
     "percent": percent,
+    "period": period,
+    "duration": duration,
 }
 """Filters of the page's templates. ``count`` replaces Jinja's own alias of ``length``."""
 

@@ -109,9 +109,9 @@ def current_digest(
     return content
 
 
-def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
-    """All records below a folder whose results exist, with the paths of these."""
-    for found in sorted(folder.rglob(f".*{_SUFFIX}")):
+def records_in(folder: Path) -> Iterator[tuple[Path, Record]]:
+    """The records in a folder whose results exist, with the paths of these."""
+    for found in sorted(folder.glob(f".*{_SUFFIX}")):
         path = found.parent / found.name.removesuffix(_SUFFIX)[1:]
         record = Record.read(path) if path.exists() else None
         if record is not None:

@@ -29,6 +29,7 @@ from rsna19_kedro.networks.training_data import (
 )
 from rsna19_kedro.pipelines.reporting.parameters import ReportingParameters
 from rsna19_kedro.provenance.declare import all_but, result_of
+from rsna19_kedro.provenance.history import by_model
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +210,7 @@ def write_model_card(
     study_scores: pd.DataFrame,
     fold_scores: pd.DataFrame,
     fold_statistics: pd.DataFrame,
+    origins: pd.DataFrame,
 ) -> str:
     """Fill the model card from the run's tables."""
     return model_card(
@@ -216,6 +218,7 @@ def write_model_card(
         study_scores,
         fold_scores,
         fold_statistics,
+        by_model(origins),
         versions=page.software_versions(),
     )
 
@@ -249,6 +252,7 @@ def compose_report(
     fold_scores: pd.DataFrame,
     study_scores: pd.DataFrame,
     ranked_studies: pd.DataFrame,
+    origins: pd.DataFrame,
     parameters: ReportingParameters,
     *figures: bytes,
 ) -> str:
@@ -268,6 +272,7 @@ def compose_report(
         fold_scores: Losses per model and fold.
         study_scores: Metrics of whole studies.
         ranked_studies: Studies of each class with the highest and the lowest loss.
+        origins: When and from what the results were made.
         parameters: What to show.
         figures: PNG bytes in the order of :data:`FIGURES`.
 
@@ -292,6 +297,7 @@ def compose_report(
         fold_losses=page.fold_table(fold_scores),
         studies=page.records(study_scores),
         ranked_studies=page.ranked_studies(ranked_studies, worst_slices),
+        origins=by_model(origins),
         figures=dict(zip(FIGURES, figures, strict=True)),
         versions=page.software_versions(),
     )

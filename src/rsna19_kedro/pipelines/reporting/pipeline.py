@@ -87,8 +87,9 @@ def _end_nodes() -> list[Node]:
         "fold_scores",
         "study_scores",
         "ranked_studies",
+        "origins",
     ]
-    card = ["report_summary", "study_scores", "fold_scores", "fold_statistics"]
+    card = ["report_summary", "study_scores", "fold_scores", "fold_statistics", "origins"]
     return [
         _node(
             nodes.summarise, {n: n for n in summary} | {"parameters": PARAMETERS}, "report_summary"

@@ -1,0 +1,65 @@
+"""Errors of the command line: what the user can fix is shown as a message, without a traceback."""
+
+import functools
+import re
+from collections.abc import Callable
+from signal import SIGINT
+from typing import Any
+
+import click
+from kedro.io import DatasetError
+from kedro.validation.exceptions import ParameterValidationError
+
+from rsna19_kedro.errors import InputError, causes
+
+_WHERE_PARAMETERS = "All parameters are documented in conf/base/parameters/. Nothing was run."
+
+
+def with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Show what the user can fix as a message, and everything else as the bug that it is."""
+
+    @functools.wraps(callback)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return callback(*args, **kwargs)
+        except (InputError, ParameterValidationError, DatasetError) as error:
+            raise click.ClickException(error_message(error)) from error
+        except KeyboardInterrupt as stop:  # The runner has said what is kept and how to resume.
+            raise SystemExit(getattr(stop, "status", 128 + SIGINT)) from None
+
+    return wrapper
+
+
+def error_message(error: Exception) -> str:
+    """The message of the innermost error that is meant for the user."""
+    chain = list(causes(error))
+    for cause in reversed(chain):
+        if isinstance(cause, InputError):
+            return str(cause)
+    if isinstance(error, ParameterValidationError):
+        return _parameter_message(str(error))
+    if any(isinstance(cause, FileNotFoundError) for cause in chain):
+        return (
+            f"{error}\nThis file is missing. An earlier step makes it: "
+            "'kedro run --only-missing-outputs' makes all that is missing."
+        )
+    return str(error)
+
+
+def _parameter_message(text: str) -> str:
+    """Pydantic's findings, a line a key: Kedro hands them on as text."""
+    found = []
+    for parameter, block in re.findall(r"Parameter '(.+?)': (.*?)(?=\n- Parameter|\Z)", text, re.S):
+        announced = re.search(r"(\d+) validation error", block)
+        errors = re.findall(
+            r"^(\S.*)\n  (.+?) \[type=\w+, input_value=(.*), input_type=\w+\]$", block, re.M
+        )
+        if announced is None or len(errors) != int(announced[1]):
+            found.append(f"  {parameter}: {block.strip()}")
+            continue
+        for key, what, value in errors:
+            said = what.replace("Extra inputs are not permitted", "there is no such key")
+            found.append(f"  {parameter}.{key}: {said} (given: {value})")
+    if not found:
+        return text
+    return "\n".join(["These parameters cannot be used:", *found, _WHERE_PARAMETERS])
