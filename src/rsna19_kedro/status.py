@@ -11,6 +11,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
 from rsna19_kedro.context import current_scope
+from rsna19_kedro.locks import lock_path, owner_path
 from rsna19_kedro.provenance.listed_files import list_path
 from rsna19_kedro.provenance.plan import Plan, State
 from rsna19_kedro.provenance.record import record_path
@@ -70,7 +71,7 @@ def orphan_paths(
         found = [local_path(catalog[name]) for name in names if name in catalog]
         scope = current_scope()
     results = {project / path for path in found if path is not None}
-    hidden = {one for path in results for one in (record_path(path), list_path(path))}
+    hidden = {one for path in results for one in _hidden(path)}
     work = {
         project / "data" / layer / model / f"fold_{fold}" / name
         for layer in ("06_models", "07_model_output")
@@ -90,16 +91,20 @@ def _unknown(folder: Path, known: set[Path], results: set[Path]) -> Iterator[Pat
         if path.name in _KEPT:
             continue
         if path in known:
+            beside = (result for result in results if result.parent == path.parent)
             if path.name.startswith(".") and not any(
-                result.exists() and path in (record_path(result), list_path(result))
-                for result in results
-                if result.parent == path.parent
+                result.exists() and path in _hidden(result) for result in beside
             ):
                 yield path
         elif path.is_dir() and any(path in one.parents for one in known):
             yield from _unknown(path, known, results)
         else:
             yield path
+
+
+def _hidden(result: Path) -> tuple[Path, ...]:
+    """Files that stand beside a result and belong to it."""
+    return record_path(result), list_path(result), lock_path(result), owner_path(result)
 
 
 @contextmanager

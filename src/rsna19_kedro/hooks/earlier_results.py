@@ -13,8 +13,11 @@ from kedro.pipeline.node import Node
 
 from rsna19_kedro.context import current_scope
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.files import atomic_path
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
+from rsna19_kedro.locks import LockedError
 from rsna19_kedro.runners.persistence import remove_file
+from rsna19_kedro.runners.turns import other_runs
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class OneSource:
         """
         if is_new_study(run_params):
             return  # It takes checkpoints of whatever data, and touches no other result.
-        project = run_params["project_path"]
+        project = Path(run_params["project_path"])
         self._note = (
             Path(project, dataset_path(catalog, "slice_index", project)).parent / "source.json"
         )
@@ -59,7 +62,16 @@ class OneSource:
             return
         from_the_start = any(node.name == "index_slices" for node in pipeline.nodes)
         if from_the_start and not run_params["only_missing_outputs"] and found["phantoms"]:
-            logger.info("Results of the phantoms of environment %s go", found["environment"])
+            others = other_runs(project)
+            if others:
+                raise LockedError(
+                    f"data/ holds results of the phantom data (environment {found['environment']}),"
+                    f" which would be removed, but another run uses them: {others[0]}. Wait for "
+                    "it, or use another clone."
+                )
+            logger.info(
+                "Removing results of the phantom data (environment %s)", found["environment"]
+            )
             for name in pipelines["__default__"].all_outputs():
                 remove_file(catalog, name)
             return
@@ -74,4 +86,5 @@ class OneSource:
     def after_node_run(self, node: Node) -> None:
         """Note the source once the index is made from it."""
         if node.name == "index_slices":
-            self._note.write_text(json.dumps(self._source))
+            with atomic_path(self._note) as part:
+                part.write_text(json.dumps(self._source))

@@ -10,8 +10,26 @@ from kedro.pipeline import Pipeline
 
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
+from rsna19_kedro.locks import LockedError, owner_of
 from rsna19_kedro.prediction.output_folder import point_latest_to
 from rsna19_kedro.runners.persistence import remove_file
+from rsna19_kedro.runners.reuse import local_path
+
+
+def _refuse_running(catalog: CatalogProtocol, pipeline: Pipeline) -> None:
+    """Refuse to remove what another run is writing.
+
+    Raises:
+        LockedError: Names that run.
+    """
+    for name in pipeline.all_outputs():
+        path = local_path(catalog[name])
+        owner = None if path is None else owner_of(path)
+        if owner is not None:
+            raise LockedError(
+                f"Another run writes to this output folder: {owner}. Give this run a name of its "
+                "own with --params output=NAME, or wait for the other one."
+            )
 
 
 class NewStudyRun:
@@ -42,6 +60,7 @@ class NewStudyRun:
         if run_params["only_missing_outputs"]:
             return
         stale = pipelines["new_study"].from_nodes(*makers)
+        _refuse_running(catalog, stale)
         for name in stale.all_outputs():
             remove_file(catalog, name)
         for maker, folder in (

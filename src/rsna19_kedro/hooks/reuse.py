@@ -16,6 +16,7 @@ from rsna19_kedro.runners.reuse import Reuse
 logger = logging.getLogger(__name__)
 
 _OF_KEDRO: Final = ("SequentialRunner", "ThreadRunner", "ParallelRunner", "None")
+_IN_PARALLEL: Final = ("ThreadRunner", "ParallelRunner")
 
 
 class TruthfulReuse:
@@ -28,9 +29,17 @@ class TruthfulReuse:
         """Compare what the run takes from earlier runs with the parameters of this one.
 
         Raises:
-            ParameterError: ``--only-missing-outputs`` with another runner than this project's.
+            ParameterError: A runner of Kedro's that runs nodes in parallel, or
+                ``--only-missing-outputs`` with another runner than this project's.
         """
         runner = str(run_params.get("runner", ""))  # A representation of the object.
+        for name in _IN_PARALLEL:
+            if name in runner:
+                raise ParameterError(
+                    f"{name} knows nothing of GPUs and memory, so that trainings would share one "
+                    "device. To run nodes in parallel, leave out --runner and add --runner-params "
+                    "cpus=4 (docs/cluster.md)."
+                )
         if run_params["only_missing_outputs"] and any(name in runner for name in _OF_KEDRO):
             raise ParameterError(
                 "--only-missing-outputs needs this project's own runner: Kedro's ask only whether "

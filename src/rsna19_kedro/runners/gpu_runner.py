@@ -13,6 +13,7 @@ from rsna19_kedro.runners.machine import RunnerOptions, check_reachable, choose_
 from rsna19_kedro.runners.persistence import check_persistent
 from rsna19_kedro.runners.stops import ended_by_sigterm
 from rsna19_kedro.runners.summary import how_to_go_on
+from rsna19_kedro.runners.turns import current_project, node_turn, now, registered
 from rsna19_kedro.runners.work import call_own_hook, plan_work
 
 logger = logging.getLogger("rsna19_kedro.runs")
@@ -30,6 +31,9 @@ class GPURunner(SequentialRunner):
     parameters ``runner`` give them), all others a CPU slot; the longest path goes first, a
     failure skips only its downstream nodes, and a worker that dies is replaced. See
     docs/cluster.md.
+
+    Results are locked while they are made: a run that needs one that another run is making waits
+    for it and takes it if it is up to date (``wait=false`` fails instead).
 
     Two hooks are this runner's own: ``before_nodes_run(pipeline)`` is called with the nodes that
     may run (Kedro's ``before_pipeline_run`` comes before finished nodes are left out), and
@@ -74,12 +78,19 @@ class GPURunner(SequentialRunner):
             InputError: More than an hour of recorded work would be done again, and
                 ``remake=true`` was not given.
         """
-        self._work = plan_work(pipeline, catalog, only_outdated=only_missing_outputs)
-        if self.on_ray:
-            check_persistent(self._work.pipeline, catalog)
-            if self.options.address is not None:
-                check_reachable(self.options.address)
-        return super().run(self._work.pipeline, catalog, hook_manager, run_id)
+        since = now()
+        with registered(current_project()) as others:
+            for other in others:
+                logger.info("Another run is at work in this project: %s", other)
+            since = min([since, *(other.since for other in others)])
+            self._work = plan_work(
+                pipeline, catalog, only_outdated=only_missing_outputs, since=since
+            )
+            if self.on_ray:
+                check_persistent(self._work.pipeline, catalog)
+                if self.options.address is not None:
+                    check_reachable(self.options.address)
+            return super().run(self._work.pipeline, catalog, hook_manager, run_id)
 
     # ``_run`` is private in Kedro, but its documentation tells a runner to implement it.
 
@@ -108,10 +119,11 @@ class GPURunner(SequentialRunner):
         left = {node.name for node in pipeline.nodes}
         try:
             for node in pipeline.nodes:
-                if self._work.is_unchanged(node):
-                    call_own_hook(hooks, "node_unchanged", node=node)
-                else:
-                    Task(node, catalog, self._is_async, hooks, run_id=run_id).execute()
+                with node_turn(node, catalog, wait=self._work.wait):
+                    if self._work.is_unchanged(node):
+                        call_own_hook(hooks, "node_unchanged", node=node)
+                    else:
+                        Task(node, catalog, self._is_async, hooks, run_id=run_id).execute()
                 left.remove(node.name)
                 self._release_datasets(node, catalog, loads, pipeline)
         except (Exception, KeyboardInterrupt) as error:

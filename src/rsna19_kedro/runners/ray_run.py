@@ -101,7 +101,9 @@ class RayRun:
         loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
         levels = tuple((log.name, log.level) for log in loggers if log.level)
         paths = tuple(path for path in sys.path if path)
-        return Setup(PACKAGE_NAME, str(Path.cwd()), paths, levels, self.run_id, self.is_async)
+        return Setup(
+            PACKAGE_NAME, str(Path.cwd()), paths, levels, self.run_id, self.is_async, self.work.wait
+        )
 
     def _loop(self) -> None:
         schedule = self.schedule

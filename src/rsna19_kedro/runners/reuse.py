@@ -87,6 +87,12 @@ class Reuse:
         state = State.OUT_OF_DATE if causes else State.UP_TO_DATE
         return NodePlan(node.name, state, causes, seconds, accepted)
 
+    def made(self, node: Node) -> str:
+        """When the oldest result of a node was made, ISO 8601; empty where one has no record."""
+        paths = [path for path in map(self._path, node.outputs) if path is not None]
+        records = [Record.read(path) for path in paths]
+        return min((record.made if record else "" for record in records), default="")
+
     def identity(self, node: Node, inputs: Mapping[str, Any] | None = None) -> Identity:
         """What decides on the results of a node now.
 

@@ -30,38 +30,49 @@ class Work:
         pipeline: The nodes that may run.
         reuse: The comparison with what is stored.
         follows: Names of the nodes that run only if what they are made from has changed.
+        since: Results that were made after this moment (ISO 8601) are another run's, which works
+            or worked beside this one, and are not made again if they are up to date.
+        wait: Whether to wait for results that another run is making.
     """
 
     pipeline: Pipeline
     reuse: Reuse
     follows: Collection[str] = ()
+    since: str = "9"
+    wait: bool = True
 
     def is_unchanged(self, node: Node) -> bool:
-        """Whether a node need not run after all: all that it is made from came out the same."""
-        if node.name not in self.follows or not node.outputs:
+        """Whether a node need not run after all.
+
+        All that it is made from came out the same, or another run has made its results meanwhile.
+        """
+        if not node.outputs:
+            return False
+        if node.name not in self.follows and self.reuse.made(node) <= self.since:
             return False
         self.reuse.forget(node.inputs)
         recorded = declaration_of(node.func).recorded
         return recorded and self.reuse.state(node).state is State.UP_TO_DATE
 
 
-def plan_work(pipeline: Pipeline, catalog: CatalogProtocol, *, only_outdated: bool) -> Work:
+def plan_work(
+    pipeline: Pipeline, catalog: CatalogProtocol, *, only_outdated: bool, since: str = "9"
+) -> Work:
     """Choose the nodes to run.
 
     Args:
         pipeline: The nodes that were asked for.
         catalog: Their datasets, and the parameters ``reuse`` and ``remake``.
         only_outdated: Whether to leave out the nodes whose results are up to date.
+        since: See ``Work``.
 
     Raises:
         InputError: More than an hour of recorded work would be done again, and ``remake=true``
             was not given; the message is the plan.
-        ParameterError: ``reuse`` or ``remake`` has an impossible value.
+        ParameterError: ``reuse``, ``remake`` or ``wait`` has an impossible value.
     """
     accept = _choice(catalog) == "stored"
-    remake = _parameter(catalog, "remake", False)
-    if not isinstance(remake, bool):
-        raise ParameterError(f"--params remake:{remake}: true or false is expected.")
+    remake, wait = _switch(catalog, "remake", False), _switch(catalog, "wait", True)
     reuse = Reuse(catalog, accept=accept, with_files=only_outdated)
     if accept:
         _log_accepted(reuse.accept_stored(pipeline))
@@ -83,7 +94,8 @@ def plan_work(pipeline: Pipeline, catalog: CatalogProtocol, *, only_outdated: bo
     _log_plan(plan, only_outdated)
     if again > ASK_ABOVE_S and not remake:
         raise InputError(_too_much(plan, again, only_outdated))
-    return Work(pipeline.filter(node_names=names) if names else Pipeline([]), reuse, follows)
+    to_run = pipeline.filter(node_names=names) if names else Pipeline([])
+    return Work(to_run, reuse, follows, since, wait)
 
 
 def _log_plan(plan: Plan, only_outdated: bool) -> None:
@@ -131,6 +143,13 @@ def _choice(catalog: CatalogProtocol) -> str:
     given = str(_parameter(catalog, "reuse", _REUSE[0]))
     if given not in _REUSE:
         raise ParameterError(f"--params reuse:{given}: {' or '.join(_REUSE)} is expected.")
+    return given
+
+
+def _switch(catalog: CatalogProtocol, name: str, default: bool) -> bool:
+    given = _parameter(catalog, name, default)
+    if not isinstance(given, bool):
+        raise ParameterError(f"--params {name}:{given}: true or false is expected.")
     return given
 
 

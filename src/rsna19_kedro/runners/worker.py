@@ -17,6 +17,7 @@ from typing import Any
 
 from rsna19_kedro.errors import InputError, causes
 from rsna19_kedro.parallel import report_progress_to
+from rsna19_kedro.provenance.plan import State
 
 # Takes a message for the main process: the node, ``run`` or ``log``, and the content.
 Send = Callable[[tuple[str, str, Any]], None]
@@ -33,6 +34,7 @@ class Setup:
         levels: Loggers of the main process and their levels.
         run_id: Kedro's name of the run.
         is_async: Kedro's option to load and save in threads.
+        wait: Whether to wait for results that another run is making.
     """
 
     package: str | None
@@ -41,6 +43,7 @@ class Setup:
     levels: tuple[tuple[str, int], ...]
     run_id: str | None
     is_async: bool
+    wait: bool = True
 
 
 @dataclass
@@ -133,10 +136,16 @@ def _execute(setup: Setup, payload: list[bytes]) -> None:
     from kedro.io import DataCatalog
     from kedro.runner import Task
 
+    from rsna19_kedro.runners.reuse import Reuse
+    from rsna19_kedro.runners.turns import node_turn
+
     node, *datasets = map(pickle.loads, payload)
     hooks = _hook_manager(setup.package)
     catalog = DataCatalog(datasets=dict(datasets))
-    Task(node, catalog, setup.is_async, hook_manager=hooks, run_id=setup.run_id).execute()
+    with node_turn(node, catalog, wait=setup.wait) as waited:
+        if waited and Reuse(catalog).state(node).state is State.UP_TO_DATE:
+            return  # The other run has made what this one wants.
+        Task(node, catalog, setup.is_async, hook_manager=hooks, run_id=setup.run_id).execute()
 
 
 @functools.cache

@@ -1,0 +1,184 @@
+"""Locks of results, so that two runs never make the same one at once.
+
+A lock is an empty file, locked by the operating system, which unlocks it when its process ends,
+however it ends. Beside it, while it is held, stands the owner: process, machine, since when, and
+the command.
+"""
+
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+from filelock import FileLock, Timeout
+
+from rsna19_kedro.errors import InputError
+from rsna19_kedro.files import atomic_path
+
+logger = logging.getLogger("rsna19_kedro.runs")
+
+_POLL_S: Final = 0.2
+
+
+class LockedError(InputError):
+    """A result that another run is making."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock.
+
+    Attributes:
+        process: Process ID.
+        host: Name of the machine.
+        since: ISO 8601 with time zone.
+        command: Its command line.
+    """
+
+    process: int
+    host: str
+    since: str
+    command: str
+
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """This process, from now on."""
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(os.getpid(), socket.gethostname(), since, command_line())
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Read an owner file; ``None`` where there is none."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Write an owner file."""
+        with atomic_path(path) as part:
+            part.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host} since {self.since} ({self.command})"
+
+
+def command_line() -> str:
+    """Command line of this process, as a user would type it."""
+    return shlex.join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])
+
+
+def lock_path(result: Path) -> Path:
+    """Path of the lock of a file or folder."""
+    return result.parent / f".{result.name}.lock"
+
+
+def owner_path(result: Path) -> Path:
+    """Path of the owner file beside the lock of a file or folder."""
+    return result.parent / f".{result.name}.owner.json"
+
+
+def owner_of(result: Path) -> Owner | None:
+    """Who is making a result now; ``None`` if nobody is, or its process was killed."""
+    owner = Owner.read(owner_path(result))
+    if owner is None or owner.host != socket.gethostname():
+        return owner
+    lock = FileLock(lock_path(result))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return owner
+    except OSError:  # A folder that is gone, or a disk that cannot be written to.
+        return None
+    lock.release()
+    return None
+
+
+@contextmanager
+def held(
+    results: list[Path], *, wait: bool, waits_for: Callable[[Path, Owner | None], None]
+) -> Iterator[bool]:
+    """Hold the locks of results inside this block.
+
+    Args:
+        results: Files and folders; their locks are taken in sorted order.
+        wait: Whether to wait for locks that other processes hold.
+        waits_for: Called once per result that has to be waited for.
+
+    Yields:
+        Whether any had to be waited for.
+
+    Raises:
+        LockedError: Another process holds one and ``wait`` is false, or a process on another
+            machine has never given it back.
+    """
+    waited = False
+    with ExitStack() as stack:
+        for result in sorted(set(results)):
+            result.parent.mkdir(parents=True, exist_ok=True)
+            waited |= _acquire(result, stack, wait, waits_for)
+        yield waited
+
+
+def _acquire(
+    result: Path, stack: ExitStack, wait: bool, waits_for: Callable[[Path, Owner | None], None]
+) -> bool:
+    lock = FileLock(lock_path(result))
+    waited = False
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
+            if not wait:
+                raise LockedError(
+                    f"{result} is being made by {_named(result)}. Leave out wait:false to wait "
+                    "for it, or stop that run."
+                ) from None
+        except NotImplementedError as error:
+            raise LockedError(
+                f"The file system of {result.parent} has no locks. Mount it with locks (see "
+                "docs/reuse.md), or work on a local disk."
+            ) from error
+        if not waited:
+            waited = True
+            waits_for(result, Owner.read(owner_path(result)))
+        time.sleep(_POLL_S)
+    stack.callback(lock.release)
+    _refuse_foreign(result)
+    Owner.of_this_process().write(owner_path(result))
+    stack.callback(_remove, owner_path(result))
+    return waited
+
+
+def _refuse_foreign(result: Path) -> None:
+    """Never take over what a process of another machine has not given back.
+
+    Its lock is free, but this machine may not see it, or it may not have been told apart from a
+    connection that was lost.
+    """
+    owner = Owner.read(owner_path(result))
+    if owner is not None and owner.host != socket.gethostname():
+        raise LockedError(
+            f"{result} was being made by {owner}, which has not given it back. If that process "
+            f"runs no more, remove {owner_path(result)} and run again."
+        )
+
+
+def _named(result: Path) -> str:
+    owner = Owner.read(owner_path(result))
+    return "another process" if owner is None else str(owner)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

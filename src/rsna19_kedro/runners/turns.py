@@ -1,0 +1,121 @@
+"""Runs side by side: each waits for the results that another one is making."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Node
+from kedro.utils import find_kedro_project
+
+from rsna19_kedro.locks import LockedError, Owner, held, lock_path, owner_of, owner_path
+from rsna19_kedro.runners.reuse import local_path
+
+logger = logging.getLogger("rsna19_kedro.runs")
+
+_POLL_S: Final = 0.2
+
+
+@contextmanager
+def node_turn(node: Node, catalog: CatalogProtocol, *, wait: bool) -> Iterator[bool]:
+    """Hold the locks of a node's results inside this block, once its inputs are finished.
+
+    Args:
+        node: The node.
+        catalog: Its datasets.
+        wait: Whether to wait for other runs.
+
+    Yields:
+        Whether another run had to be waited for.
+
+    Raises:
+        LockedError: See ``locks.held``.
+    """
+
+    def say(result: Path, owner: Owner | None) -> None:
+        logger.info("%s waits for %s: %s", node.name, result.name, owner or "another process")
+
+    inputs = [path for path in _paths(node.inputs, catalog) if owner_path(path).exists()]
+    waited = False
+    for path in inputs:
+        waited |= _wait_until_free(path, wait, say)
+    with held(_paths(node.outputs, catalog), wait=wait, waits_for=say) as had_to:
+        yield waited or had_to
+
+
+def _wait_until_free(result: Path, wait: bool, say: Callable[[Path, Owner | None], None]) -> bool:
+    owner, waited = owner_of(result), False
+    while owner is not None:
+        if not wait:
+            raise LockedError(
+                f"{result} is being made by {owner}. Leave out wait:false to wait for it."
+            )
+        if not waited:
+            waited = True
+            say(result, owner)
+        time.sleep(_POLL_S)
+        owner = owner_of(result)
+    return waited
+
+
+def _paths(names: list[str], catalog: CatalogProtocol) -> list[Path]:
+    found = [local_path(catalog[name]) for name in names if name in catalog]
+    return [path for path in found if path is not None]
+
+
+@contextmanager
+def registered(project: Path | None) -> Iterator[list[Owner]]:
+    """Note in a project that a run is at work, as long as this block lasts.
+
+    Args:
+        project: Its folder; ``None`` outside of a project, where nothing is noted.
+
+    Yields:
+        The other runs that were at work when it began.
+    """
+    if project is None:
+        yield []
+        return
+    folder = project / "data" / ".runs"
+    others = other_runs(project)
+    owner = Owner.of_this_process()
+    run = folder / f"{owner.host}-{owner.process}"
+    folder.mkdir(exist_ok=True)
+    with FileLock(lock_path(run)):
+        owner.write(owner_path(run))
+        try:
+            yield others
+        finally:
+            owner_path(run).unlink(missing_ok=True)
+            lock_path(run).unlink(missing_ok=True)
+
+
+def other_runs(project: Path) -> list[Owner]:
+    """The runs at work in a project, without this process's; leftovers of dead ones are removed."""
+    own = Owner.of_this_process()
+    found = []
+    for path in sorted((project / "data" / ".runs").glob(".*.owner.json")):
+        run = path.parent / path.name.removesuffix(".owner.json")[1:]
+        owner = owner_of(run)
+        if owner is None:
+            path.unlink(missing_ok=True)
+            lock_path(run).unlink(missing_ok=True)
+        elif (owner.process, owner.host) != (own.process, own.host):
+            found.append(owner)
+    return found
+
+
+def current_project() -> Path | None:
+    """Folder of the project that this process works in; ``None`` outside of one."""
+    project = find_kedro_project(Path.cwd())
+    return project if project is not None and (project / "data").is_dir() else None
+
+
+def now() -> str:
+    """The time as records have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

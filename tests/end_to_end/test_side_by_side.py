@@ -1,0 +1,86 @@
+"""Two runs at once in one project."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.provenance.plan import State
+from rsna19_kedro.status import project_plan
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
+
+ONE_FOLD = "fold:0,models:resnet18_400"
+TRAIN = "resnet18_400.fold_0.train"
+
+
+def _start(project: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "kedro", "run", "--env", "test", *arguments],
+        cwd=project,
+        env={**os.environ, "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _at_once(project: Path, *commands: tuple[str, ...]) -> list[str]:
+    """Run commands side by side; give what they print, with no traceback in it."""
+    processes = [_start(project, *command) for command in commands]
+    texts = [process.communicate(timeout=400)[0] for process in processes]
+    for process, text in zip(processes, texts, strict=True):
+        assert process.returncode == 0, text
+        assert "Traceback" not in text
+    return texts
+
+
+def _weights(project: Path) -> dict[str, bytes]:
+    path = project / "data/06_models/resnet18_400/fold_0/checkpoint.safetensors"
+    return {name: value.numpy().tobytes() for name, value in Checkpoint.read(path).weights.items()}
+
+
+def test_the_same_training_twice(project_copy: Path) -> None:
+    before = _weights(project_copy)
+    command = ("--pipelines", "cnn_training", "--params", ONE_FOLD)
+    texts = _at_once(project_copy, command, command)
+    waiting = [text for text in texts if f"{TRAIN} waits for" in text]
+    assert len(waiting) == 1
+    assert f"{TRAIN}, unchanged" in waiting[0]
+    assert _weights(project_copy) == before
+
+
+def test_one_training_with_two_recipes(project_copy: Path) -> None:
+    """The second one waits, and replaces what does not fit."""
+    params = [ONE_FOLD, f"{ONE_FOLD},resnet18_400.dropout:0.25"]
+    commands = [("--pipelines", "cnn_training", "--params", one) for one in params]
+    texts = _at_once(project_copy, *commands)
+    assert sum(f"{TRAIN} waits for" in text for text in texts) == 1
+    last = next(k for k, text in enumerate(texts) if f"{TRAIN} waits for" in text)
+    given = [{}, {"resnet18_400": {"dropout": 0.25}}]
+    states = [_state(project_copy, one) for one in given]
+    assert states[last] is State.UP_TO_DATE
+    assert states[1 - last] is State.OUT_OF_DATE
+
+
+def _state(project: Path, params: dict[str, object]) -> State:
+    before = Path.cwd()
+    os.chdir(project)
+    try:
+        plan = project_plan(project, "test", params)
+    finally:
+        os.chdir(before)
+    return next(node.state for node in plan.nodes if node.node == TRAIN)
+
+
+def test_two_whole_runs(empty_project: Path, finished_project: Path) -> None:
+    texts = _at_once(empty_project, (), ())
+    assert any("Another run is at work" in text for text in texts)
+    assert sum("unchanged" in text for text in texts) >= 1
+    for path in sorted(finished_project.glob("data/07_model_output/**/[!.]*.parquet")):
+        assert (empty_project / path.relative_to(finished_project)).read_bytes() == (
+            path.read_bytes()
+        ), path
