@@ -153,6 +153,8 @@ CHANGES: Final[dict[str, Change]] = {
     "out-of-fold predictions deleted": Change(
         stored=partial(_delete, "07_model_output/*/fold_1/oof.parquet")
     ),
+    "02_intermediate emptied": Change(stored=partial(_delete, "02_intermediate/*")),
+    "03_primary emptied": Change(stored=partial(_delete, "03_primary/*")),
     "08_reporting emptied": Change(stored=partial(_delete, "08_reporting/*")),
     "code that gives the same": Change(version="rsna19_kedro.pipelines.folds.nodes.split_patients"),
 }
@@ -311,7 +313,9 @@ def main() -> None:
                 except Exception as error:
                     name, seconds, differences = jobs[job], 0.0, {"error": [repr(error)[:300]]}
                 failed += bool(differences)
-                print(f"{'DIFFERS' if differences else 'equal':8}{seconds:6.0f} s  {name}")
+                print(
+                    f"{'DIFFERS' if differences else 'equal':8}{seconds:6.0f} s  {name}", flush=True
+                )
                 for way, names in differences.items():
                     print(f"          {way}: {len(names)}: {', '.join(names[:8])}", flush=True)
     print(f"{len(options.only) - failed} of {len(options.only)} equal")

@@ -28,7 +28,8 @@ def _holder(result: Path, seconds: float) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(result), str(seconds)], stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
     return process
 
 
@@ -36,12 +37,15 @@ def test_waits_for_the_owner_and_says_for_whom(tmp_path: Path) -> None:
     result, said = tmp_path / "folder" / "oof.parquet", []
     process = _holder(result, 0.5)
     owner = owner_of(result)
-    assert owner is not None and owner.process == process.pid
+    assert owner is not None
+    assert owner.process == process.pid
     with held([result], wait=True, waits_for=lambda path, who: said.append((path, who))) as waited:
-        assert waited and said == [(result, owner)]
+        assert waited
+        assert said == [(result, owner)]
         assert Owner.read(owner_path(result)).process == os.getpid()
     assert process.wait() == 0
-    assert owner_of(result) is None and not owner_path(result).exists()
+    assert owner_of(result) is None
+    assert not owner_path(result).exists()
 
 
 def test_does_not_wait_if_told_so(tmp_path: Path) -> None:
@@ -91,6 +95,7 @@ def test_runs_are_registered_while_they_last(tmp_path: Path) -> None:
     process.wait()
     time.sleep(0.05)
     assert other_runs(tmp_path) == []
-    assert not lock_path(other).exists() and not owner_path(other).exists()
+    assert not lock_path(other).exists()
+    assert not owner_path(other).exists()
     with registered(None) as others:
         assert others == []

@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
+from pathlib import Path
 from signal import SIGINT
 from typing import Any
 
@@ -11,8 +12,12 @@ from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 
 from rsna19_kedro.errors import InputError, causes
+from rsna19_kedro.files import storage_problem, unmounted
 
 _WHERE_PARAMETERS = "All parameters are documented in conf/base/parameters/. Nothing was run."
+
+
+_MAKE = " An earlier step makes it: 'kedro run --only-missing-outputs' makes all that is missing."
 
 
 def with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,12 +27,18 @@ def with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return callback(*args, **kwargs)
-        except (InputError, ParameterValidationError, DatasetError) as error:
+        except (InputError, ParameterValidationError, DatasetError, OSError) as error:
+            if isinstance(error, OSError) and not _is_of_storage(error):
+                raise
             raise click.ClickException(error_message(error)) from error
         except KeyboardInterrupt as stop:  # The runner has said what is kept and how to resume.
             raise SystemExit(getattr(stop, "status", 128 + SIGINT)) from None
 
     return wrapper
+
+
+def _is_of_storage(error: OSError) -> bool:
+    return bool(error.filename) and bool(storage_problem(error, Path(error.filename).parent))
 
 
 def error_message(error: Exception) -> str:
@@ -38,11 +49,14 @@ def error_message(error: Exception) -> str:
             return str(cause)
     if isinstance(error, ParameterValidationError):
         return _parameter_message(str(error))
-    if any(isinstance(cause, FileNotFoundError) for cause in chain):
-        return (
-            f"{error}\nThis file is missing. An earlier step makes it: "
-            "'kedro run --only-missing-outputs' makes all that is missing."
-        )
+    for cause in chain:
+        if isinstance(cause, FileNotFoundError):
+            return f"{error}\nThis file is missing.{unmounted(Path(cause.filename or '')) or _MAKE}"
+    for cause in chain:
+        if isinstance(cause, OSError) and cause.filename:
+            problem = storage_problem(cause, Path(cause.filename).parent)
+            if problem:
+                return f"{error}\n{cause.filename}: {problem}."
     return str(error)
 
 

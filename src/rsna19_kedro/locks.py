@@ -22,7 +22,7 @@ from typing import Final, Self
 from filelock import FileLock, Timeout
 
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.files import atomic_path
+from rsna19_kedro.files import atomic_path, storage_errors
 
 logger = logging.getLogger("rsna19_kedro.runs")
 
@@ -124,8 +124,9 @@ def held(
     waited = False
     with ExitStack() as stack:
         for result in sorted(set(results)):
-            result.parent.mkdir(parents=True, exist_ok=True)
-            waited |= _acquire(result, stack, wait, waits_for)
+            with storage_errors(lock_path(result)):
+                result.parent.mkdir(parents=True, exist_ok=True)
+                waited |= _acquire(result, stack, wait, waits_for)
         yield waited
 
 

@@ -1,6 +1,8 @@
 """Work on many items in several processes, with a progress bar."""
 
+import atexit
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -111,6 +113,8 @@ def map_in_processes(
 
 
 _STALL_S = 60.0
+_JOIN_S = 2.0
+"""How long reader threads may take to end."""
 
 
 def prefetch(
@@ -149,9 +153,22 @@ def prefetch(
                 future.set_exception(error)
 
     # Not a pool of concurrent.futures: a thread that hangs must not keep the process from ending.
-    for _ in range(threads):
-        Thread(target=serve, daemon=True).start()
+    readers = [Thread(target=serve, daemon=True) for _ in range(threads)]
+    for reader in readers:
+        reader.start()
     waiting: deque[Future[Result]] = deque()
+
+    def stop() -> None:
+        for future in waiting:
+            future.cancel()
+        for _ in readers:
+            work.put(None)
+        until = time.monotonic() + _JOIN_S
+        for reader in readers:
+            reader.join(max(0.0, until - time.monotonic()))
+
+    # A thread that is inside torch when the interpreter ends would abort the process (status 134).
+    atexit.register(stop)
     try:
         for item in items:
             waiting.append(Future())
@@ -161,10 +178,8 @@ def prefetch(
         while waiting:
             yield _result(waiting.popleft(), stall_s)
     finally:
-        for future in waiting:
-            future.cancel()
-        for _ in range(threads):
-            work.put(None)
+        atexit.unregister(stop)
+        stop()
 
 
 def _result(future: "Future[Result]", stall_s: float) -> Result:

@@ -21,7 +21,8 @@ def script() -> Iterator[ModuleType]:
     spec = importlib.util.spec_from_file_location(
         "reuse_after_changes", ROOT / "benchmarks" / "reuse_after_changes.py"
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     before = Path.cwd()

@@ -279,6 +279,26 @@ def test_parent_of_another_model_or_resolution_is_refused(tmp_path) -> None:
         train_model(replace(job, parent=None))
 
 
+@pytest.mark.parametrize(
+    ("precision", "kinds"),
+    [("bf16-mixed", {torch.bfloat16}), ("32-true", {torch.float32})],
+)
+def test_networks_compute_in_the_precision_that_was_asked_for(
+    tmp_path, monkeypatch, precision: str, kinds: set[torch.dtype]
+) -> None:
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    forward = torch.nn.Conv2d.forward
+
+    def noted(self: torch.nn.Conv2d, slices: torch.Tensor) -> torch.Tensor:
+        output = forward(self, slices)
+        seen[self.training].add(output.dtype)
+        return output
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", noted)
+    _train(_recipe("resnet18_400", **_only(steps=2, epochs=None)), tmp_path, precision=precision)
+    assert seen == {True: kinds, False: kinds}  # Training and validation.
+
+
 def test_loss_that_is_not_finite_stops_the_training_and_lists_its_slices(tmp_path) -> None:
     recipe = _recipe("resnet18_400", **_only(optimizer="adam", learning_rate=1e30, epochs=4))
     with pytest.raises(InputError, match=r"loss became.*loss_not_finite\.json.*learning_rate"):

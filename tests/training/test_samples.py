@@ -1,5 +1,7 @@
 """What a batch holds: windows, runs, masks, repeated samples; and batches read ahead."""
 
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -192,6 +194,16 @@ def test_a_reader_that_stalls_is_an_error_that_names_the_cause() -> None:
     with pytest.raises(InputError, match=r"No data could be read for 0\.2 s"):
         next(results)
     blocked.set()
+
+
+def test_a_process_ends_well_while_readers_are_inside_torch() -> None:
+    script = (
+        "import torch; from rsna19_kedro.parallel import prefetch\n"
+        "batches = prefetch(lambda _: torch.rand(400, 400).sort(), range(10_000), 12)\n"
+        "next(batches); raise SystemExit(3)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert ended.returncode == 3, ended.stderr
 
 
 def test_readers_end_with_their_consumer() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from rsna19_kedro.errors import ModelError
-from rsna19_kedro.files import atomic_path
+from rsna19_kedro.files import atomic_path, unmounted
 from rsna19_kedro.networks.zoo import ModelSpec
 
 if TYPE_CHECKING:
@@ -133,8 +133,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise ModelError(
-            f"There is no checkpoint {path}. Train it first: "
-            "kedro run --pipelines cnn_training --only-missing-outputs"
+            f"There is no checkpoint {path}."
+            + (
+                unmounted(path)
+                or " Train it first: kedro run --pipelines cnn_training --only-missing-outputs"
+            )
         )
     try:
         with safe_open(path, framework="pt") as file:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import pandas as pd
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
+from pydantic import BaseModel
 
 from rsna19_kedro.datasets.folder import FolderDataset
 from rsna19_kedro.errors import InputError
@@ -111,7 +112,7 @@ class Reuse:
             if argument in declared.ignores:
                 continue
             if dataset.startswith("params:") or dataset == "parameters":
-                value = load(dataset)
+                value = _typed(node, argument, load(dataset))
                 if isinstance(value, Path):  # A folder to work in.
                     continue
                 prefix = f"{argument}."
@@ -133,6 +134,7 @@ class Reuse:
 
         Raises:
             InputError: They cannot be told, for example because the raw data are gone.
+            DatasetError: See above.
             OSError: See above.
         """
         declared = declaration_of(node.func)
@@ -141,7 +143,8 @@ class Reuse:
         load = self._load if inputs is None else inputs.__getitem__
         arguments = arguments_of(node)
         names = inspect.signature(declared.files).parameters
-        found: Files = declared.files(**{name: load(arguments[name]) for name in names})
+        given = {name: _typed(node, name, load(arguments[name])) for name in names}
+        found: Files = declared.files(**given)
         return FileList.of(found)
 
     def accept_stored(self, pipeline: Pipeline) -> Plan:
@@ -197,7 +200,8 @@ class Reuse:
         stamps = {record.files for record in records.values() if record is not None}
         try:
             now = self.files(node)
-        except (InputError, OSError):  # Raw data may be removed once they are prepared.
+        except (InputError, DatasetError, OSError):
+            # Raw data may be removed once they are prepared, and so may what leads to them.
             return []
         if now is None or stamps == {now.stamp}:
             return []
@@ -274,6 +278,19 @@ class Reuse:
 
     def _path(self, name: str) -> Path | None:
         return local_path(self._catalog[name]) if name in self._catalog else None
+
+
+def _typed(node: Node, argument: str, value: Any) -> Any:
+    """A parameter as the node's function gets it.
+
+    Kedro validates the parameters of the pipelines that are run; those of others are plain values.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    kind = get_type_hints(node.func).get(argument)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.model_validate(value)
+    return value
 
 
 def arguments_of(node: Node) -> dict[str, str]:

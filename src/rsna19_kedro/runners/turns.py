@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Node
 from kedro.utils import find_kedro_project
 
+from rsna19_kedro.files import storage_errors
 from rsna19_kedro.locks import LockedError, Owner, held, lock_path, owner_of, owner_path
 from rsna19_kedro.runners.reuse import local_path
 
@@ -85,14 +86,18 @@ def registered(project: Path | None) -> Iterator[list[Owner]]:
     others = other_runs(project)
     owner = Owner.of_this_process()
     run = folder / f"{owner.host}-{owner.process}"
-    folder.mkdir(exist_ok=True)
-    with FileLock(lock_path(run)):
+    lock = FileLock(lock_path(run))
+    with storage_errors(lock_path(run)):
+        folder.mkdir(exist_ok=True)
+        lock.acquire()
+    try:
         owner.write(owner_path(run))
-        try:
-            yield others
-        finally:
+        yield others
+    finally:
+        with suppress(OSError):
             owner_path(run).unlink(missing_ok=True)
             lock_path(run).unlink(missing_ok=True)
+        lock.release()
 
 
 def other_runs(project: Path) -> list[Owner]:

@@ -164,13 +164,15 @@ class PhaseLoop:
         slices = batch.slices
         if not slices.is_floating_point():
             slices = look_up(slices, self.lut, size)
-        output = model.outputs(resample(slices, float(self.job.hu_lut[0]), draws, border, size))
+        slices = resample(slices, float(self.job.hu_lut[0]), draws, border, size)
+        with self.fabric.autocast():  # On one device, Fabric's own covers forward() alone.
+            output = model.outputs(slices)
         loss = self._over_devices(
             weighted_bce(output.logits, batch.labels, self.weights),
             ~torch.isnan(batch.labels[..., 0]),
         )
         if output.masks is not None and self.recipe.mask_loss_weight:
-            masks = self._mask_loss(output.masks[:, 0], batch.masks, draws)
+            masks = self._mask_loss(output.masks[:, 0].float(), batch.masks, draws)
             loss = loss + self.recipe.mask_loss_weight * masks
         return loss
 
