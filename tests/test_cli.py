@@ -1,5 +1,6 @@
 """The forms that --params takes."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -59,6 +60,19 @@ def test_values_are_typed_nested_and_kept_together() -> None:
 def test_values_have_the_types_that_kedro_gives_them(given: Any, expected: dict) -> None:
     option = next(p for p in run.params if p.name == "params")
     assert _params_callback(click.Context(run), option, given) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a,b", "a,b=c", "a, b:1,c", "x=y", "a #1", "Sch\u00e4del CT", "it's: {odd} [1]"],
+)
+def test_paths_hold_any_character(tmp_path: Path, name: str) -> None:
+    source = tmp_path / name
+    source.mkdir()
+    option = next(p for p in run.params if p.name == "params")
+    given = f"fold:0,2,source={source},fast=true"
+    parsed = _params_callback(click.Context(run), option, given)
+    assert parsed == {"fold": "0,2", "source": str(source), "fast": True}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The text of ``--params``."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 _KEY = re.compile(r"^\s*[A-Za-z_][\w.\-]*\s*[:=]")
+_PATH = re.compile(r"/|~[/\w]|\.{1,2}/|[A-Za-z]:[\\/]")
 _COLON_KEY = re.compile(r"^(\s*[A-Za-z_][\w.\-]*)\s*:")
 
 
@@ -24,12 +26,48 @@ def normalise_params(text: str) -> str:
         The items as ``key=value``, separated by newlines.
     """
     items: list[str] = []
-    for part in text.split(","):
+    parts = text.split(",")
+    while parts:
+        length = _parts_of_path(items[-1], parts) if items else 0
+        if length:
+            items[-1] = ",".join([items[-1], *parts[:length]])
+            parts = parts[length:]
+            continue
+        part = parts.pop(0)
         if _KEY.match(part) or not items:
             items.append(_COLON_KEY.sub(r"\1=", part, count=1).strip())
         elif part.strip():
             items[-1] += f",{part.strip()}"
     return "\n".join(item for item in items if item)
+
+
+def _parts_of_path(item: str, parts: list[str]) -> int:
+    """How many of the next parts belong to the path in an item, because such a path exists.
+
+    So ``source=/ct/a,b=1`` is one item where there is a folder ``/ct/a,b=1``.
+    """
+    value = item.partition("=")[2]
+    if not _PATH.match(value):
+        return 0
+    paths = (",".join([value, *parts[:length]]) for length in range(1, len(parts) + 1))
+    existing = [length for length, path in enumerate(paths, 1) if _exists(path)]
+    return max(existing, default=0)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):  # A name that is too long, a user that does not exist.
+        return False
+
+
+def _quoted(item: str) -> str:
+    """An item whose value is a path, quoted so that YAML takes every character as it is."""
+    key, _, value = item.partition("=")
+    if not _PATH.match(value) or value[0] in "'\"":
+        return item
+    escaped = value.replace("'", "''")
+    return f"{key}='{escaped}'"
 
 
 def parse_params(value: str, ctx: click.Context | None = None) -> dict[str, Any]:
@@ -44,7 +82,7 @@ def parse_params(value: str, ctx: click.Context | None = None) -> dict[str, Any]
         if not key.strip() or not equals:
             raise click.UsageError(f"--params: {item!r} is not of the form key:value.", ctx)
     try:
-        parsed = OmegaConf.to_container(OmegaConf.from_dotlist(items))
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([_quoted(item) for item in items]))
     except (YAMLError, OmegaConfBaseException) as error:
         raise click.UsageError(f"--params {value!r} cannot be read: {error}", ctx) from error
     assert isinstance(parsed, dict)

@@ -166,6 +166,11 @@ def empty_folder(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def leads_out(path: str | Path, folder: Path) -> bool:
+    """Whether a path leads out of a folder, by a link of its own or of a folder above it."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def walk_files(folder: Path) -> Iterator[str]:
     """Paths of all files below a folder, through links to folders, each folder once.
 

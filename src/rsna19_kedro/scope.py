@@ -17,7 +17,7 @@ SCOPE_KEYS = ("fold", "models")
 GLOBAL_KEYS = ("raw_dir", "seed")
 """Runtime parameters that stand in for an entry of ``globals.yml``."""
 
-NEW_STUDY_KEYS = ("source", "output", "fast", "include_phi", "dicom_output")
+NEW_STUDY_KEYS = ("source", "output", "fast", "include_phi", "dicom_output", "follow_links")
 """Runtime parameters that stand in for an entry of ``new_study``."""
 
 ANCESTOR_TAG = "ancestor"

@@ -1,9 +1,39 @@
 """Base class of all parameters."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Strict(BaseModel):
-    """Immutable parameters; an unknown key is an error that names it."""
+    """Immutable parameters; an unknown key is an error that names it.
+
+    Fields that are tuples of any length also take what the command line gives: ``a,b`` or ``a``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        listed = {
+            name: _split(values[name])
+            for name, field in cls.model_fields.items()
+            if name in values and _is_list(field.annotation)
+        }
+        return {**values, **listed}
+
+
+def _is_list(annotation: Any) -> bool:
+    """Whether a field is ``tuple[X, ...]``, or that or ``None``."""
+    kinds = [annotation, *get_args(annotation)]
+    return any(get_origin(kind) is tuple and get_args(kind)[-1] is ... for kind in kinds)
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(","))
+    return (value,) if isinstance(value, int | float) else value

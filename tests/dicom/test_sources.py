@@ -39,6 +39,23 @@ def test_zip_that_leads_out_of_itself_is_refused(tmp_path, name: str) -> None:
     assert not (tmp_path / "x").exists()
 
 
+def test_links_out_of_the_source_are_refused_if_told_so(tmp_path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "IM1").write_bytes(b"x")
+    source = tmp_path / "source"
+    (source / "inside").mkdir(parents=True)
+    (source / "inside" / "IM2").write_bytes(b"y")
+    (source / "folder").symlink_to(tmp_path / "elsewhere")
+    (source / "file").symlink_to(tmp_path / "elsewhere" / "IM1")
+    (source / "again").symlink_to(source / "inside" / "IM2")
+    with opened(source, follow_links=False) as files:
+        assert set(files.files) == {"inside/IM2", "again"}
+        assert set(files.refused) == {"folder/IM1", "file"}
+        assert "leads out of the source" in files.refused["file"]
+    with opened(source) as files:
+        assert set(files.files) == {"inside/IM2", "again", "folder/IM1", "file"}
+
+
 def test_zip_with_a_link_is_refused(tmp_path) -> None:
     path = tmp_path / "s.zip"
     with zipfile.ZipFile(path, "w") as archive:

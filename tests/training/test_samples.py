@@ -196,6 +196,18 @@ def test_a_reader_that_stalls_is_an_error_that_names_the_cause() -> None:
     blocked.set()
 
 
+def test_masks_of_another_crop_are_refused(tmp_path) -> None:
+    store, folds, index = disk_volumes(tmp_path / "volumes")
+    masks = disk_masks(store, tmp_path / "masks")
+    study = masks.study_ids()[0]
+    masks.write(study, masks.read(study)[:, :-2, :-2].copy(), {})
+    train, validation = split_fold(folds, index, 1)
+    with pytest.raises(
+        InputError, match=rf"mask of study {study} has .* its volume .* volume_prep"
+    ):
+        FoldSlices(store, train, validation, masks)
+
+
 def test_a_process_ends_well_while_readers_are_inside_torch() -> None:
     script = (
         "import torch; from rsna19_kedro.parallel import prefetch\n"

@@ -85,6 +85,7 @@ def prepare_new_studies(
     crop_size_px: int = CROP_PX,
     slab_mm: float = SLAB_MM,
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+    follow_links: bool = True,
     include_phi: bool = False,
 ) -> NewStudies:
     """Prepare every study of a source and store its volume under ``volume_name``.
@@ -99,13 +100,14 @@ def prepare_new_studies(
         slab_mm: Thickness of the slabs that thin slices are averaged in for prediction; 0 for
             none.
         max_unpacked_bytes: Zip files that unpack to more are refused.
+        follow_links: Whether links that lead out of the source are followed.
         include_phi: Whether to tell names and numbers of patients, and paths; otherwise they
             are also taken out of descriptions of series and out of errors.
 
     Raises:
         SourceError: Nothing in it can be predicted; the message says what was found.
     """
-    with opened(path, max_unpacked_bytes) as source:
+    with opened(path, max_unpacked_bytes, follow_links=follow_links) as source:
         if source.nifti:
             return _nifti(source, store, crop_size_px, slab_mm)
         return _dicom(source, store, crop_size_px, slab_mm, include_phi)

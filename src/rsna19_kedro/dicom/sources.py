@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from rsna19_kedro.errors import SourceError
-from rsna19_kedro.files import walk_files
+from rsna19_kedro.files import leads_out, walk_files
 
 MAX_UNPACKED_BYTES: Final = 20 * 2**30
 """A zip file that would unpack to more is refused."""
@@ -30,7 +30,8 @@ class Source:
         files: Paths with ``/`` between folders, sorted; the name of a zip file within the
             source stands for a folder of what it holds.
         nifti: Whether this is one NIfTI file rather than DICOM.
-        refused: Zip files within the source that cannot be unpacked, and why.
+        refused: Zip files within the source that cannot be unpacked, and links that are not
+            followed, and why.
     """
 
     root: Path
@@ -40,7 +41,9 @@ class Source:
 
 
 @contextmanager
-def opened(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[Source]:
+def opened(
+    path: Path, max_bytes: int = MAX_UNPACKED_BYTES, *, follow_links: bool = True
+) -> Iterator[Source]:
     """List the files of a source; zip files are unpacked for as long as the block lasts.
 
     Folders are walked with their links. Hidden files and folders (``.git``, ``._IM1``) and
@@ -49,6 +52,8 @@ def opened(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[Source]:
     Args:
         path: Folder, file, zip file or NIfTI file.
         max_bytes: Greatest size of all files from zip files together, unpacked.
+        follow_links: Whether links that lead out of the folder are followed; otherwise what they
+            lead to is refused by name.
 
     Raises:
         SourceError: Nothing there, an empty folder, or a zip file that cannot be unpacked.
@@ -57,14 +62,20 @@ def opened(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[Source]:
         files = _listed(path)
         if not files:
             raise SourceError(f"The source {path} holds no file.")
+        outside = {
+            name: "a link that leads out of the source (new_study.follow_links is false)"
+            for name in files
+            if not follow_links and leads_out(path / name, path)
+        }
+        files = tuple(name for name in files if name not in outside)
         if not any(_is_zip(path / name) for name in files):
-            yield Source(path, files)
+            yield Source(path, files, refused=outside)
             return
         with tempfile.TemporaryDirectory(prefix="rsna19-") as name:
             root, unpacking = Path(name), _Unpacking(max_bytes)
             for file in files:
                 unpacking.add(path / file, root / file, 1)
-            yield Source(root, _listed(root), refused=unpacking.refused(root))
+            yield Source(root, _listed(root), refused=outside | unpacking.refused(root))
     elif not path.is_file():
         raise SourceError(
             f"The source {path} does not exist. Name a folder, a DICOM file, a zip file or a "

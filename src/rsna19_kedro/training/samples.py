@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rsna19_kedro.contracts import AIR_HU, CLASSES
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.errors import InputError
 from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.network_input import look_up
 from rsna19_kedro.training.plan import Unit, run_starts, unit_samples
@@ -101,6 +102,11 @@ class SliceTable:
         return found
 
 
+def _size(shape: tuple[int, ...]) -> str:
+    slices, rows, columns = shape
+    return f"{slices} slices of {rows} x {columns} pixels"
+
+
 @dataclass(frozen=True)
 class FoldSlices:
     """Slices that a fold is trained and validated on.
@@ -110,12 +116,28 @@ class FoldSlices:
         train: Slices of the other folds.
         validation: Slices of this fold.
         masks: Masks aligned with the volumes, for a network with a decoder.
+
+    Raises:
+        InputError: A mask has another shape than its volume.
     """
 
     store: VolumeStore
     train: SliceTable
     validation: SliceTable
     masks: VolumeStore | None = None
+
+    def __post_init__(self) -> None:
+        for study in sorted(set(self.masks.study_ids() if self.masks else ())):
+            if study not in self.train.study_ids:
+                continue
+            assert self.masks is not None
+            mask, volume = self.masks.shape(study), self.store.shape(study)
+            if mask != volume:
+                raise InputError(
+                    f"The prepared mask of study {study} has {_size(mask)}, its volume "
+                    f"{_size(volume)}: they are of different runs of volume_prep. Make both "
+                    "again: kedro run --pipelines volume_prep"
+                )
 
     @property
     def side_px(self) -> int:

@@ -46,6 +46,7 @@ def prepare_source(
         crop_size_px=params.crop_size_px,
         slab_mm=params.slab_mm,
         max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
+        follow_links=params.follow_links,
         include_phi=params.include_phi,
     )
     log_new_studies(new)

@@ -21,6 +21,7 @@ class NewStudyParameters(Strict):
         slab_mm: Thickness of the slabs that thin slices (1.5 mm apart or less) are averaged in;
             0 for none.
         max_unpacked_gib: A zip file that unpacks to more is refused.
+        follow_links: Whether links that lead out of the source are followed.
     """
 
     source: str | None = None
@@ -32,13 +33,10 @@ class NewStudyParameters(Strict):
     crop_size_px: PositiveInt = 400
     slab_mm: NonNegativeFloat = 5.0
     max_unpacked_gib: PositiveFloat = 20.0
+    follow_links: bool = True
 
     @field_validator("models", "fold", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
-        """Lists as the command line gives them: ``a,b``, ``0,2``, ``all``."""
-        if value is None or value == "all":
-            return None
-        if isinstance(value, str):
-            return tuple(item.strip() for item in value.split(","))
-        return (value,) if isinstance(value, int) else value
+    def _all(cls, value: Any) -> Any:
+        """Take ``all`` for no choice."""
+        return None if value in ("all", ("all",)) else value
