@@ -41,6 +41,9 @@ def status(env: str | None, params: str, as_json: bool, raw: bool) -> None:
         nodes = plan.of(state)
         if nodes:
             click.echo(f"{state.value:>15}: {counted(len(nodes), 'node')}")
+    for node in plan.nodes:
+        if node.running:
+            click.echo(f"{node.node} is running: {node.running}")
     for line in plan.lines():
         click.echo(line)
     if plan.to_run:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,9 +10,10 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
+from kedro.pipeline import Node
 
 from rsna19_kedro.context import current_scope
-from rsna19_kedro.locks import lock_path, owner_path
+from rsna19_kedro.locks import lock_path, owner_of, owner_path
 from rsna19_kedro.provenance.listed_files import list_path
 from rsna19_kedro.provenance.plan import Plan, State
 from rsna19_kedro.provenance.record import record_path
@@ -43,7 +45,18 @@ def project_plan(
         with_files: Whether to look at the raw data too.
     """
     with _catalog(project, env, params) as catalog:
-        return Reuse(catalog, with_files=with_files).plan(pipelines[pipeline])
+        nodes = {node.name: node for node in pipelines[pipeline].nodes}
+        plan = Reuse(catalog, with_files=with_files).plan(pipelines[pipeline])
+        return Plan(
+            tuple(replace(one, running=_running(nodes[one.node], catalog)) for one in plan.nodes)
+        )
+
+
+def _running(node: Node, catalog: CatalogProtocol) -> str:
+    """Who is making a node's results now."""
+    paths = (local_path(catalog[name]) for name in node.outputs if name in catalog)
+    owners = (owner_of(path) for path in paths if path is not None and owner_path(path).exists())
+    return next((str(owner) for owner in owners if owner is not None), "")
 
 
 def outdated_paths(

@@ -34,6 +34,7 @@ class NodePlan:
         causes: Why its results are out of date.
         seconds: How long it took to make the results that would be replaced; 0 if unknown.
         accepted: Why its results were out of date when they were accepted by ``reuse=stored``.
+        running: Who is making its results now; empty if nobody is.
     """
 
     node: str
@@ -41,6 +42,7 @@ class NodePlan:
     causes: tuple[str, ...] = ()
     seconds: float = 0.0
     accepted: tuple[str, ...] = ()
+    running: str = ""
 
     @property
     def runs(self) -> bool:
@@ -107,6 +109,7 @@ class Plan:
                 "state": node.state.value,
                 "causes": list(node.causes),
                 "seconds": round(node.seconds, 1),
+                "running": node.running,
             }
             for node in self.nodes
         ]

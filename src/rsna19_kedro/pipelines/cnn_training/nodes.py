@@ -9,7 +9,7 @@ import pandas as pd
 
 from rsna19_kedro.ct.lut import lut_from_table
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.files import empty_folder
+from rsna19_kedro.files import empty_folder, warn_if_short
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.made_from import (
     MADE_FROM,
@@ -27,6 +27,11 @@ from rsna19_kedro.version import package_versions
 from .files import initial_weight_files
 
 logger = logging.getLogger(__name__)
+
+_TRAINING_BYTES = 1e9
+"""Checkpoint and resume states of the largest network: 25 million parameters of 4 bytes, 9 times
+(the network, its best weights, two moments of the optimiser, all while the next state is written).
+An estimate for the warning of little space."""
 
 
 @result_of(
@@ -86,6 +91,7 @@ def train_fold(
     train, validation = split_fold(labels, volume_index, fold, validation_labels)
     slices = FoldSlices(volumes, train, validation, masks)
     resume, tensorboard = folder / "resume", folder / "tensorboard"
+    warn_if_short(folder, _TRAINING_BYTES, f"The training of {recipe.model}, fold {fold},")
     if not any(resume.glob("phase_*.ckpt")):
         empty_folder(tensorboard)  # A training from the start begins a new curve.
     job = TrainingJob(recipe, training, fold, slices, lut, resume, tensorboard, parent)

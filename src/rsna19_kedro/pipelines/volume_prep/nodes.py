@@ -13,10 +13,14 @@ from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.studies import prepare_studies
 from rsna19_kedro.dicom.volume_index import study_checksums, training_studies
 from rsna19_kedro.evaluation.lut_figure import draw_curves
+from rsna19_kedro.files import warn_if_short
 from rsna19_kedro.provenance.declare import result_of
 
 from .files import mask_files, slice_files
 from .parameters import VolumePrepParameters
+
+_BYTES_PER_PIXEL = 1.0
+"""Of a prepared volume, about half of its 16 bits: an estimate for the warning of little space."""
 
 
 @result_of(
@@ -49,6 +53,8 @@ def prepare_volumes(
     """
     store = VolumeStore(volumes_folder)
     size, workers = params.crop_size_px, params.workers
+    slices = int(slice_index["slice_num"].notna().sum())
+    warn_if_short(volumes_folder, slices * size**2 * _BYTES_PER_PIXEL, "The prepared volumes")
     return store, prepare_studies(slice_index, raw_download, store, size, workers)
 
 
