@@ -7,9 +7,9 @@ results) two copies of it are changed and brought up to date with ``--only-missi
 a single run, the other pipeline by pipeline. Both are compared with a clean run: the changed
 parameters or raw data in an empty project, or, where stored results were changed, the project
 before the change. Every file below ``data/02_intermediate`` to ``data/08_reporting`` must be there,
-and each must hold the same bytes (volumes: the same voxels), except what shows times: records,
-TensorBoard's events, the timeline, report and model card, and CatBoost's files, whose predictions
-are compared. About a minute per change and core. Prints one line
+and each must hold the same bytes (volumes: the same voxels), except what shows times or paths:
+records, TensorBoard's events, the documents, and CatBoost's files, whose predictions are compared.
+About a minute per change and core. Prints one line
 per change; exit status 1 if one differs.
 """
 
@@ -42,7 +42,8 @@ PIPELINES: Final = (
     *("inference", "stacking", "reporting"),
 )
 _LAYERS: Final = ("02", "03", "04", "05", "06", "07", "08")
-_SHOW_TIMES: Final = ("report.html", "model_card.md", "timeline.json", "timeline.png")
+_NOT_COMPARED: Final = ("report.html", "model_card.md", "ingestion_report.md", "source.json")
+"""They show times or the folder of the project."""
 
 Edit = Callable[[Path], None]
 """Changes files below ``data/``."""
@@ -239,7 +240,7 @@ def contents(project: Path) -> dict[str, bytes]:
         for path in data.glob(f"{layer}_*/**/*")
         if path.is_file()
         and not path.name.startswith(".")
-        and path.name not in _SHOW_TIMES
+        and path.name not in _NOT_COMPARED
         and path.suffix != ".cbm"
         and not {"tensorboard", "resume", "logs"}.intersection(path.parts)
     }
