@@ -28,6 +28,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+# Before torch is imported: processes side by side would spin against each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pandas as pd
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -124,7 +127,7 @@ CHANGES: Final[dict[str, Change]] = {
     "a learning rate": Change({_FIRST: _RATE}),
     "the learning rate of a model that another starts from": Change({"clf2Dc_resnet34_3c": _RATE}),
     "dropout": Change({_FIRST: {"dropout": 0.25}}),
-    "the network's crop": Change({_FIRST: {"input": {"crop_px": 80}}}),
+    "the network's crop": Change({_FIRST: {"input": {"crop_px": 64}}}),
     "seed": Change({"seed": 7}),
     "training.precision": Change({"training": {"precision": "bf16-mixed"}}),
     "test-time augmentations": Change({_FIRST: {"variants": ["normal"]}}),

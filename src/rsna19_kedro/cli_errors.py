@@ -61,7 +61,7 @@ def error_message(error: Exception) -> str:
 
 
 def _parameter_message(text: str) -> str:
-    """Pydantic's findings, a line a key: Kedro hands them on as text."""
+    """Pydantic's errors, one line per key: Kedro passes them on as text."""
     found = []
     for parameter, block in re.findall(r"Parameter '(.+?)': (.*?)(?=\n- Parameter|\Z)", text, re.S):
         announced = re.search(r"(\d+) validation error", block)

@@ -164,8 +164,7 @@ def _acquire(
 def _refuse_foreign(result: Path) -> None:
     """Never take over what a process of another machine has not given back.
 
-    Its lock is free, but this machine may not see it, or it may not have been told apart from a
-    connection that was lost.
+    Its lock looks free here, but the file system may hide it from this machine.
     """
     owner = Owner.read(owner_path(result))
     if owner is not None and owner.host != socket.gethostname():

@@ -43,13 +43,21 @@ def _weights(project: Path) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in Checkpoint.read(path).weights.items()}
 
 
-def test_the_same_training_twice(project_copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("runner", "kept"),
+    [
+        ((), f"{TRAIN}, unchanged"),
+        (("--runner-params", "cpus=2"), f"{TRAIN} | Taking the results of the other run"),
+    ],
+    ids=["in sequence", "on Ray"],
+)
+def test_the_same_training_twice(project_copy: Path, runner: tuple[str, ...], kept: str) -> None:
     before = _weights(project_copy)
-    command = ("--pipelines", "cnn_training", "--params", ONE_FOLD)
+    command = ("--pipelines", "cnn_training", "--params", ONE_FOLD, *runner)
     texts = _at_once(project_copy, command, command)
     waiting = [text for text in texts if f"{TRAIN} waits for" in text]
     assert len(waiting) == 1
-    assert f"{TRAIN}, unchanged" in waiting[0]
+    assert kept in waiting[0]
     assert _weights(project_copy) == before
 
 

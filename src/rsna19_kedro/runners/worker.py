@@ -144,7 +144,8 @@ def _execute(setup: Setup, payload: list[bytes]) -> None:
     catalog = DataCatalog(datasets=dict(datasets))
     with node_turn(node, catalog, wait=setup.wait) as waited:
         if waited and Reuse(catalog).state(node).state is State.UP_TO_DATE:
-            return  # The other run has made what this one wants.
+            logging.getLogger("rsna19_kedro.runs").info("Taking the results of the other run")
+            return
         Task(node, catalog, setup.is_async, hook_manager=hooks, run_id=setup.run_id).execute()
 
 
