@@ -1,5 +1,6 @@
 """The recipes of the configuration, as the nodes get them."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,9 @@ def base_recipe(name: str, **changes: object) -> Recipe:
 
 def one_device() -> Any:
     """What a training loop reads of ``lightning.fabric.Fabric`` on one CPU."""
-    return SimpleNamespace(device=torch.device("cpu"), global_rank=0, world_size=1)
+    return SimpleNamespace(
+        device=torch.device("cpu"), global_rank=0, world_size=1, autocast=nullcontext
+    )
 
 
 def job_of(recipe: Recipe, side_px: int) -> Any:

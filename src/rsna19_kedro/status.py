@@ -20,8 +20,11 @@ from rsna19_kedro.provenance.record import record_path
 from rsna19_kedro.runners.reuse import Reuse, local_path
 
 _SEARCHED: Final = ("02", "03", "04", "05", "06", "07", "08")
-_KEPT: Final = ("new_study", "logs", ".gitkeep", "schedule.parquet", "schedule.png")
-"""Not made by the default pipeline, but results all the same."""
+_KEPT: Final = (
+    *("new_study", "logs", ".gitkeep", "source.json"),
+    *("schedule.parquet", "schedule.png"),
+)
+"""Made by no node of the default pipeline, but needed all the same."""
 
 _WORK: Final = ("resume", "tensorboard", "oof_parts", "test_parts")
 """Folders of unfinished work and of curves, in the folder of a model and fold."""

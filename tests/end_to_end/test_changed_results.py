@@ -33,10 +33,11 @@ def script() -> Iterator[ModuleType]:
 @pytest.mark.parametrize(
     ("name", "at_once"),
     [
-        ("out-of-fold predictions deleted", False),
+        pytest.param("out-of-fold predictions deleted", False, marks=pytest.mark.exhaustive),
         ("checkpoints of two folds swapped", True),
-        ("a mask added", False),
-        ("clip_stacked", True),
+        pytest.param("a mask added", False, marks=pytest.mark.exhaustive),
+        ("clip_stacked", False),
+        ("08_reporting emptied", True),
     ],
 )
 def test_equal_to_a_clean_run(

@@ -46,10 +46,14 @@ def _weights(project: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("runner", "kept"),
     [
-        ((), f"{TRAIN}, unchanged"),
-        (("--runner-params", "cpus=2"), f"{TRAIN} | Taking the results of the other run"),
+        pytest.param((), f"{TRAIN}, unchanged", id="in sequence"),
+        pytest.param(
+            ("--runner-params", "cpus=2"),
+            f"{TRAIN} | Taking the results of the other run",
+            marks=pytest.mark.exhaustive,
+            id="on Ray",
+        ),
     ],
-    ids=["in sequence", "on Ray"],
 )
 def test_the_same_training_twice(project_copy: Path, runner: tuple[str, ...], kept: str) -> None:
     before = _weights(project_copy)
@@ -84,6 +88,7 @@ def _state(project: Path, params: dict[str, object]) -> State:
     return next(node.state for node in plan.nodes if node.node == TRAIN)
 
 
+@pytest.mark.exhaustive
 def test_two_whole_runs(empty_project: Path, finished_project: Path) -> None:
     texts = _at_once(empty_project, (), ())
     assert any("Another run is at work" in text for text in texts)

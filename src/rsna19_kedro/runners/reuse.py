@@ -160,12 +160,13 @@ class Reuse:
                 self._note_accepted(node, causes[node.name])
         return plan
 
-    def forget_accepted(self, pipeline: Pipeline, plan: Plan) -> None:
-        """Take such notes back where results are up to date again."""
+    def forget_accepted(self, pipeline: Pipeline, plan: Plan) -> bool:
+        """Remove such notes where results are up to date again; whether there were any."""
         fresh = {node.node for node in plan.of(State.UP_TO_DATE) if node.accepted}
         for node in pipeline.nodes:
             if node.name in fresh:
                 self._note_accepted(node, ())
+        return bool(fresh)
 
     def _note_accepted(self, node: Node, causes: tuple[str, ...]) -> None:
         for path in filter(None, map(self._path, node.outputs)):

@@ -77,8 +77,8 @@ def plan_work(
     if accept:
         _log_accepted(reuse.accept_stored(pipeline))
     plan = reuse.plan(pipeline)
-    if not accept:
-        reuse.forget_accepted(pipeline, plan)
+    if not accept and reuse.forget_accepted(pipeline, plan):
+        plan = reuse.plan(pipeline)  # Documents that name what was accepted.
     follows: set[str] = set()
     if only_outdated:
         names = list(plan.to_run)

@@ -172,7 +172,7 @@ class PhaseLoop:
             ~torch.isnan(batch.labels[..., 0]),
         )
         if output.masks is not None and self.recipe.mask_loss_weight:
-            masks = self._mask_loss(output.masks[:, 0].float(), batch.masks, draws)
+            masks = self._mask_loss(output.masks[:, 0].to(batch.labels.dtype), batch.masks, draws)
             loss = loss + self.recipe.mask_loss_weight * masks
         return loss
 
