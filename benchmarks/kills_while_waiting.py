@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from rsna19_kedro.runners.turns import other_runs
+
 _FOLDER: Final = "resnet18_400/fold_0"
 _TABLES: Final = ("06_models/{}/history.parquet", "07_model_output/{}/oof.parquet")
 _COMMAND: Final = (
@@ -48,7 +50,8 @@ def tables(project: Path) -> list[bytes]:
 
 
 def leftovers(project: Path) -> list[str]:
-    """Files that should be gone after the last run."""
+    """Files that should be gone; the note of a killed run goes when runs are next asked for."""
+    other_runs(project)
     patterns = (".part-*", ".*.owner.json")
     return [str(path) for pattern in patterns for path in (project / "data").rglob(pattern)]
 
