@@ -118,7 +118,7 @@ def whole(options: argparse.Namespace, settings: TrainingSettings, data: Path) -
             train_model(TrainingJob(recipe, settings, 0, slices, lut, Path(resume)))
     finally:
         loop.TrainingReport = original  # type: ignore[misc]
-    return _median_after_warm_up(_Timed.ends)
+    return _median_after_warm_up(_Timed.ends[:-1])  # The loop notes the end of a unit twice.
 
 
 def flops(options: argparse.Namespace) -> float:
@@ -143,6 +143,8 @@ def main() -> None:
     parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"))
     parser.add_argument("--peak-tflops", type=float, help="dense bf16 peak of the card")
     options = parser.parse_args()
+    if options.steps < 6:
+        parser.error("--steps: at least 6, because the first two and the last do not count")
     data = options.volumes.parent
     settings = TrainingSettings(readers=options.readers, precision=options.precision)
     pairs = [
