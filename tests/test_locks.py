@@ -35,7 +35,7 @@ def _holder(result: Path, seconds: float) -> subprocess.Popen[str]:
 
 def test_waits_for_the_owner_and_says_for_whom(tmp_path: Path) -> None:
     result, said = tmp_path / "folder" / "oof.parquet", []
-    process = _holder(result, 0.5)
+    process = _holder(result, 2)
     owner = owner_of(result)
     assert owner is not None
     assert owner.process == process.pid

@@ -6,7 +6,6 @@ the command.
 """
 
 import json
-import logging
 import os
 import shlex
 import socket
@@ -15,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,10 +21,11 @@ from filelock import FileLock, Timeout
 
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.files import atomic_path, storage_errors
-
-logger = logging.getLogger("rsna19_kedro.runs")
+from rsna19_kedro.provenance.record import now
 
 _POLL_S: Final = 0.2
+_PROBE_S: Final = 0.5
+"""A lock that is free again within this time was only looked at, by ``owner_of``."""
 
 
 class LockedError(InputError):
@@ -52,8 +51,7 @@ class Owner:
     @classmethod
     def of_this_process(cls) -> Self:
         """This process, from now on."""
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(os.getpid(), socket.gethostname(), since, command_line())
+        return cls(os.getpid(), socket.gethostname(), now(), command_line())
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -70,6 +68,10 @@ class Owner:
 
     def __str__(self) -> str:
         return f"process {self.process} on {self.host} since {self.since} ({self.command})"
+
+
+WaitsFor = Callable[[Path, Owner | None], None]
+"""Told once per result that has to be waited for, with its owner if that is known."""
 
 
 def command_line() -> str:
@@ -104,9 +106,7 @@ def owner_of(result: Path) -> Owner | None:
 
 
 @contextmanager
-def held(
-    results: list[Path], *, wait: bool, waits_for: Callable[[Path, Owner | None], None]
-) -> Iterator[bool]:
+def held(results: list[Path], *, wait: bool, waits_for: WaitsFor) -> Iterator[bool]:
     """Hold the locks of results inside this block.
 
     Args:
@@ -130,21 +130,16 @@ def held(
         yield waited
 
 
-def _acquire(
-    result: Path, stack: ExitStack, wait: bool, waits_for: Callable[[Path, Owner | None], None]
-) -> bool:
+def _acquire(result: Path, stack: ExitStack, wait: bool, waits_for: WaitsFor) -> bool:
     lock = FileLock(lock_path(result))
     waited = False
     while True:
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=_PROBE_S)
             break
         except Timeout:
             if not wait:
-                raise LockedError(
-                    f"{result} is being made by {_named(result)}. Leave out wait:false to wait "
-                    "for it, or stop that run."
-                ) from None
+                raise _being_made(result, Owner.read(owner_path(result))) from None
         except NotImplementedError as error:
             raise LockedError(
                 f"The file system of {result.parent} has no locks. Mount it with locks (see "
@@ -153,7 +148,6 @@ def _acquire(
         if not waited:
             waited = True
             waits_for(result, Owner.read(owner_path(result)))
-        time.sleep(_POLL_S)
     stack.callback(lock.release)
     _refuse_foreign(result)
     Owner.of_this_process().write(owner_path(result))
@@ -174,9 +168,28 @@ def _refuse_foreign(result: Path) -> None:
         )
 
 
-def _named(result: Path) -> str:
-    owner = Owner.read(owner_path(result))
-    return "another process" if owner is None else str(owner)
+def wait_until_free(result: Path, *, wait: bool, waits_for: WaitsFor) -> bool:
+    """Wait until nobody is making a result; whether anybody was.
+
+    Raises:
+        LockedError: Somebody is, and ``wait`` is false.
+    """
+    waited = False
+    while (owner := owner_of(result)) is not None:
+        if not wait:
+            raise _being_made(result, owner)
+        if not waited:
+            waited = True
+            waits_for(result, owner)
+        time.sleep(_POLL_S)
+    return waited
+
+
+def _being_made(result: Path, owner: Owner | None) -> LockedError:
+    return LockedError(
+        f"{result} is being made by {owner or 'another process'}. Leave out wait:false to wait for "
+        "it, or stop that run."
+    )
 
 
 def _remove(path: Path) -> None:

@@ -17,7 +17,8 @@ from rsna19_kedro.locks import lock_path, owner_of, owner_path
 from rsna19_kedro.provenance.listed_files import list_path
 from rsna19_kedro.provenance.plan import Plan, State
 from rsna19_kedro.provenance.record import record_path
-from rsna19_kedro.runners.reuse import Reuse, local_path
+from rsna19_kedro.runners.node_inputs import local_path
+from rsna19_kedro.runners.reuse import Reuse
 
 _SEARCHED: Final = ("02", "03", "04", "05", "06", "07", "08")
 _KEPT: Final = (
@@ -87,7 +88,7 @@ def orphan_paths(
         found = [local_path(catalog[name]) for name in names if name in catalog]
         scope = current_scope()
     results = {project / path for path in found if path is not None}
-    hidden = {one for path in results for one in _hidden(path)}
+    beside = {one for path in results if path.exists() for one in _beside(path)}
     work = {
         project / "data" / layer / model / f"fold_{fold}" / name
         for layer in ("06_models", "07_model_output")
@@ -98,27 +99,23 @@ def orphan_paths(
     layers = [
         path for path in sorted((project / "data").glob("[0-9]*_*")) if path.name[:2] in _SEARCHED
     ]
-    return [path for layer in layers for path in _unknown(layer, results | work | hidden, results)]
+    known = results | beside | work
+    holding = {parent for path in known for parent in path.parents}
+    return [path for layer in layers for path in _unknown(layer, known, holding)]
 
 
-def _unknown(folder: Path, known: set[Path], results: set[Path]) -> Iterator[Path]:
-    """What is neither known nor holds something known; a hidden file counts with its result."""
+def _unknown(folder: Path, known: set[Path], holding: set[Path]) -> Iterator[Path]:
+    """Paths that are neither known nor folders that hold something known."""
     for path in sorted(folder.iterdir()):
-        if path.name in _KEPT:
+        if path in known or path.name in _KEPT:
             continue
-        if path in known:
-            beside = (result for result in results if result.parent == path.parent)
-            if path.name.startswith(".") and not any(
-                result.exists() and path in _hidden(result) for result in beside
-            ):
-                yield path
-        elif path.is_dir() and any(path in one.parents for one in known):
-            yield from _unknown(path, known, results)
+        if path in holding and path.is_dir():
+            yield from _unknown(path, known, holding)
         else:
             yield path
 
 
-def _hidden(result: Path) -> tuple[Path, ...]:
+def _beside(result: Path) -> tuple[Path, ...]:
     """Files that stand beside a result and belong to it."""
     return record_path(result), list_path(result), lock_path(result), owner_path(result)
 

@@ -12,8 +12,8 @@ from rsna19_kedro.files import empty_folder
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
 from rsna19_kedro.locks import LockedError, owner_of
 from rsna19_kedro.prediction.output_folder import point_latest_to
+from rsna19_kedro.runners.node_inputs import local_path
 from rsna19_kedro.runners.persistence import remove_file
-from rsna19_kedro.runners.reuse import local_path
 
 
 def _refuse_running(catalog: CatalogProtocol, pipeline: Pipeline) -> None:

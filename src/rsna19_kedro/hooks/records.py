@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
@@ -17,8 +16,9 @@ from rsna19_kedro.errors import InputError
 from rsna19_kedro.provenance.declare import declaration_of
 from rsna19_kedro.provenance.fingerprint import digest, stamp
 from rsna19_kedro.provenance.listed_files import FileList
-from rsna19_kedro.provenance.record import Identity, Record
-from rsna19_kedro.runners.reuse import Reuse, local_path
+from rsna19_kedro.provenance.record import Identity, Record, now
+from rsna19_kedro.runners.node_inputs import local_path
+from rsna19_kedro.runners.reuse import Reuse
 from rsna19_kedro.version import package_versions
 
 _LIBRARIES: Final = ("rsna19_kedro", "torch", "timm", "numpy", "pandas", "scikit-learn", "pydicom")
@@ -73,7 +73,7 @@ class Records:
             content=getattr(dataset, "content_digest", digest)(path),
             stamp=before,
             files=None if begun.files is None else begun.files.stamp,
-            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            made=now(),
             seconds=round(time.monotonic() - begun.started, 2),
             machine=socket.gethostname(),
             versions=_versions(),

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -82,6 +83,11 @@ class Record:
             part.write_text(
                 json.dumps({"format": _FORMAT, **asdict(self)}, indent=1), encoding="utf-8"
             )
+
+
+def now() -> str:
+    """The time in UTC as records have it, to the second (ISO 8601)."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def record_path(path: Path) -> Path:

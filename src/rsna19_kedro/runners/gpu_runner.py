@@ -9,11 +9,12 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner, Task
 
+from rsna19_kedro.provenance.record import now
 from rsna19_kedro.runners.machine import RunnerOptions, check_reachable, choose_mode
 from rsna19_kedro.runners.persistence import check_persistent
 from rsna19_kedro.runners.stops import ended_by_sigterm
 from rsna19_kedro.runners.summary import how_to_go_on
-from rsna19_kedro.runners.turns import current_project, node_turn, now, registered
+from rsna19_kedro.runners.turns import current_project, node_turn, registered
 from rsna19_kedro.runners.work import call_own_hook, plan_work
 
 logger = logging.getLogger("rsna19_kedro.runs")

@@ -102,7 +102,14 @@ class RayRun:
         levels = tuple((log.name, log.level) for log in loggers if log.level)
         paths = tuple(path for path in sys.path if path)
         return Setup(
-            PACKAGE_NAME, str(Path.cwd()), paths, levels, self.run_id, self.is_async, self.work.wait
+            PACKAGE_NAME,
+            str(Path.cwd()),
+            paths,
+            levels,
+            self.run_id,
+            self.is_async,
+            self.work.wait,
+            self.work.since,
         )
 
     def _loop(self) -> None:

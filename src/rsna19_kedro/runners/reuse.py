@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 import pandas as pd
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
-from pydantic import BaseModel
 
 from rsna19_kedro.datasets.folder import FolderDataset
 from rsna19_kedro.errors import InputError
@@ -20,6 +19,7 @@ from rsna19_kedro.provenance.listed_files import FileList, changes
 from rsna19_kedro.provenance.parameters import flatten
 from rsna19_kedro.provenance.plan import NodePlan, Plan, State
 from rsna19_kedro.provenance.record import Identity, Record, current_digest, differences
+from rsna19_kedro.runners.node_inputs import arguments_of, local_path, typed_parameter
 
 _OF_VOLUMES: Final = ("volumes", "volume_index")
 _VOLUME_COLUMNS: Final = ["study_id", "slices", "checksum"]
@@ -112,7 +112,7 @@ class Reuse:
             if argument in declared.ignores:
                 continue
             if dataset.startswith("params:") or dataset == "parameters":
-                value = _typed(node, argument, load(dataset))
+                value = typed_parameter(node, argument, load(dataset))
                 if isinstance(value, Path):  # A folder to work in.
                     continue
                 prefix = f"{argument}."
@@ -143,7 +143,7 @@ class Reuse:
         load = self._load if inputs is None else inputs.__getitem__
         arguments = arguments_of(node)
         names = inspect.signature(declared.files).parameters
-        given = {name: _typed(node, name, load(arguments[name])) for name in names}
+        given = {name: typed_parameter(node, name, load(arguments[name])) for name in names}
         found: Files = declared.files(**given)
         return FileList.of(found)
 
@@ -279,37 +279,3 @@ class Reuse:
 
     def _path(self, name: str) -> Path | None:
         return local_path(self._catalog[name]) if name in self._catalog else None
-
-
-def _typed(node: Node, argument: str, value: Any) -> Any:
-    """A parameter as the node's function gets it.
-
-    Kedro validates the parameters of the pipelines that are run; those of others are plain values.
-    """
-    if not isinstance(value, Mapping):
-        return value
-    kind = get_type_hints(node.func).get(argument)
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return kind.model_validate(value)
-    return value
-
-
-def arguments_of(node: Node) -> dict[str, str]:
-    """Names of a node's inputs by the name of the argument; without variable ones."""
-    # Kedro's private attribute, because the public list does not tell which optional argument
-    # an input belongs to.
-    inputs = node._inputs
-    if isinstance(inputs, dict):
-        return dict(inputs)
-    bound = inspect.signature(node.func).bind(*node.inputs)
-    return {name: value for name, value in bound.arguments.items() if isinstance(value, str)}
-
-
-def local_path(dataset: Any) -> Path | None:
-    """Path of a dataset that is one file or folder on a local disk; else ``None``."""
-    # Datasets have no public attribute for it; these are the same in all of Kedro's and in ours.
-    path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
-    protocol = getattr(dataset, "_protocol", "file")
-    if path is None or protocol != "file" or getattr(dataset, "_version", None) is not None:
-        return None
-    return Path(path)

@@ -1,12 +1,9 @@
 """Runs side by side: each waits for the results that another one is making."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from filelock import FileLock
 from kedro.io import CatalogProtocol
@@ -14,25 +11,20 @@ from kedro.pipeline import Node
 from kedro.utils import find_kedro_project
 
 from rsna19_kedro.files import storage_errors
-from rsna19_kedro.locks import LockedError, Owner, held, lock_path, owner_of, owner_path
-from rsna19_kedro.runners.reuse import local_path
+from rsna19_kedro.locks import Owner, held, lock_path, owner_of, owner_path, wait_until_free
+from rsna19_kedro.runners.node_inputs import local_path
 
 logger = logging.getLogger("rsna19_kedro.runs")
 
-_POLL_S: Final = 0.2
-
 
 @contextmanager
-def node_turn(node: Node, catalog: CatalogProtocol, *, wait: bool) -> Iterator[bool]:
+def node_turn(node: Node, catalog: CatalogProtocol, *, wait: bool) -> Iterator[None]:
     """Hold the locks of a node's results inside this block, once its inputs are finished.
 
     Args:
         node: The node.
         catalog: Its datasets.
         wait: Whether to wait for other runs.
-
-    Yields:
-        Whether another run had to be waited for.
 
     Raises:
         LockedError: See ``locks.held``.
@@ -41,27 +33,10 @@ def node_turn(node: Node, catalog: CatalogProtocol, *, wait: bool) -> Iterator[b
     def say(result: Path, owner: Owner | None) -> None:
         logger.info("%s waits for %s: %s", node.name, result.name, owner or "another process")
 
-    inputs = [path for path in _paths(node.inputs, catalog) if owner_path(path).exists()]
-    waited = False
-    for path in inputs:
-        waited |= _wait_until_free(path, wait, say)
-    with held(_paths(node.outputs, catalog), wait=wait, waits_for=say) as had_to:
-        yield waited or had_to
-
-
-def _wait_until_free(result: Path, wait: bool, say: Callable[[Path, Owner | None], None]) -> bool:
-    owner, waited = owner_of(result), False
-    while owner is not None:
-        if not wait:
-            raise LockedError(
-                f"{result} is being made by {owner}. Leave out wait:false to wait for it."
-            )
-        if not waited:
-            waited = True
-            say(result, owner)
-        time.sleep(_POLL_S)
-        owner = owner_of(result)
-    return waited
+    for path in _paths(node.inputs, catalog):
+        wait_until_free(path, wait=wait, waits_for=say)
+    with held(_paths(node.outputs, catalog), wait=wait, waits_for=say):
+        yield
 
 
 def _paths(names: list[str], catalog: CatalogProtocol) -> list[Path]:
@@ -119,8 +94,3 @@ def current_project() -> Path | None:
     """Folder of the project that this process works in; ``None`` outside of one."""
     project = find_kedro_project(Path.cwd())
     return project if project is not None and (project / "data").is_dir() else None
-
-
-def now() -> str:
-    """The time as records have it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -17,7 +17,6 @@ from typing import Any
 
 from rsna19_kedro.errors import InputError, causes
 from rsna19_kedro.parallel import report_progress_to
-from rsna19_kedro.provenance.plan import State
 
 # Takes a message for the main process: the node, ``run`` or ``log``, and the content.
 Send = Callable[[tuple[str, str, Any]], None]
@@ -35,6 +34,7 @@ class Setup:
         run_id: Kedro's name of the run.
         is_async: Kedro's option to load and save in threads.
         wait: Whether to wait for results that another run is making.
+        since: See ``work.Work``.
     """
 
     package: str | None
@@ -44,6 +44,7 @@ class Setup:
     run_id: str | None
     is_async: bool
     wait: bool = True
+    since: str = "9"
 
 
 @dataclass
@@ -134,16 +135,18 @@ def run_node(setup: Setup, run: NodeRun, payload: list[bytes], send: Send) -> No
 
 def _execute(setup: Setup, payload: list[bytes]) -> None:
     from kedro.io import DataCatalog
+    from kedro.pipeline import Pipeline
     from kedro.runner import Task
 
     from rsna19_kedro.runners.reuse import Reuse
     from rsna19_kedro.runners.turns import node_turn
+    from rsna19_kedro.runners.work import Work
 
     node, *datasets = map(pickle.loads, payload)
     hooks = _hook_manager(setup.package)
     catalog = DataCatalog(datasets=dict(datasets))
-    with node_turn(node, catalog, wait=setup.wait) as waited:
-        if waited and Reuse(catalog).state(node).state is State.UP_TO_DATE:
+    with node_turn(node, catalog, wait=setup.wait):
+        if Work(Pipeline([node]), Reuse(catalog), since=setup.since).is_unchanged(node):
             logging.getLogger("rsna19_kedro.runs").info("Taking the results of the other run")
             return
         Task(node, catalog, setup.is_async, hook_manager=hooks, run_id=setup.run_id).execute()

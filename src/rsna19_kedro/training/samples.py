@@ -127,10 +127,9 @@ class FoldSlices:
     masks: VolumeStore | None = None
 
     def __post_init__(self) -> None:
-        for study in sorted(set(self.masks.study_ids() if self.masks else ())):
-            if study not in self.train.study_ids:
-                continue
-            assert self.masks is not None
+        if self.masks is None:
+            return
+        for study in sorted(set(self.masks.study_ids()) & set(self.train.study_ids)):
             mask, volume = self.masks.shape(study), self.store.shape(study)
             if mask != volume:
                 raise InputError(

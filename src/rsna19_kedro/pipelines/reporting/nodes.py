@@ -34,14 +34,8 @@ from rsna19_kedro.provenance.history import by_model
 logger = logging.getLogger(__name__)
 
 FIGURES = (
-    "fold_figure",
-    "scanner_figure",
-    "learning_curves_figure",
-    "roc_figure",
-    "calibration_figure",
-    "second_level_figure",
-    "simplex_weights_figure",
-    "decision_figure",
+    *("fold_figure", "scanner_figure", "learning_curves_figure", "roc_figure"),
+    *("calibration_figure", "second_level_figure", "simplex_weights_figure", "decision_figure"),
 )
 """Pictures that :func:`compose_report` takes at its end, in this order."""
 _only = partial(all_but, "parameters", ReportingParameters)

@@ -1,0 +1,43 @@
+"""Inputs of Kedro's nodes: the arguments they belong to, their types, their paths."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from kedro.pipeline import Node
+from pydantic import BaseModel
+
+
+def typed_parameter(node: Node, argument: str, value: Any) -> Any:
+    """A parameter as the node's function gets it.
+
+    Kedro validates the parameters of the pipelines that are run; those of others are plain values.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    kind = get_type_hints(node.func).get(argument)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.model_validate(value)
+    return value
+
+
+def arguments_of(node: Node) -> dict[str, str]:
+    """Names of a node's inputs by the name of the argument; without variable ones."""
+    # Kedro's private attribute, because the public list does not tell which optional argument
+    # an input belongs to.
+    inputs = node._inputs
+    if isinstance(inputs, dict):
+        return dict(inputs)
+    bound = inspect.signature(node.func).bind(*node.inputs)
+    return {name: value for name, value in bound.arguments.items() if isinstance(value, str)}
+
+
+def local_path(dataset: Any) -> Path | None:
+    """Path of a dataset that is one file or folder on a local disk; else ``None``."""
+    # Datasets have no public attribute for it; these are the same in all of Kedro's and in ours.
+    path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
+    protocol = getattr(dataset, "_protocol", "file")
+    if path is None or protocol != "file" or getattr(dataset, "_version", None) is not None:
+        return None
+    return Path(path)
