@@ -10,24 +10,17 @@ after ``volume_prep`` and ``folds`` with slices of 400 pixels (the demo's are).
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 
-import pandas as pd
 import torch
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 from training_flops import recipe_flops
-from training_step import DEVICE, _median_after_warm_up, _Timed
+from training_step import DEVICE, step_seconds
 
-from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.training import loop
-from rsna19_kedro.training.fit import train_model
-from rsna19_kedro.training.job import TrainingJob, split_fold
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
-from rsna19_kedro.training.samples import FoldSlices
 
 
 def short_recipe(name: str, options: argparse.Namespace) -> Recipe:
@@ -45,24 +38,6 @@ def short_recipe(name: str, options: argparse.Namespace) -> Recipe:
     if options.crop:
         given["input"] = {"crop_px": options.crop}
     return Recipe.model_validate(given | {"initial_weights": None, "phases": {"main": main}})
-
-
-def step_seconds(recipe: Recipe, options: argparse.Namespace) -> tuple[float, str]:
-    """Median seconds per step of a training, and its precision."""
-    data = options.volumes.parent
-    folds = pd.read_parquet(data / "folds.parquet")
-    index = pd.read_parquet(data / "volume_index.parquet")
-    judged = folds.loc[folds.fold == 0, "study_id"].min()  # One study is enough to validate.
-    train, validation = split_fold(folds, index, 0, folds[folds.study_id == judged])
-    masks = data / "masks"
-    marked = VolumeStore(masks) if ZOO[recipe.model].decoder and masks.is_dir() else None
-    slices = FoldSlices(VolumeStore(options.volumes), train, validation, marked)
-    settings = TrainingSettings(precision=options.precision)
-    _Timed.ends = []
-    with tempfile.TemporaryDirectory() as resume:
-        job = TrainingJob(recipe, settings, 0, slices, torch.linspace(-1, 1, 1401), Path(resume))
-        train_model(job)
-    return _median_after_warm_up(_Timed.ends[:-1]), str(job.precision)
 
 
 def step_flops(recipe: Recipe) -> float:
@@ -89,13 +64,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="instead of the recipe's, for a trial")
     parser.add_argument("--crop", type=int, help="instead of the recipe's, for a trial")
     options = parser.parse_args()
-    loop.TrainingReport = _Timed  # type: ignore[misc]
+    settings = TrainingSettings(precision=options.precision)
     print(f"Device: {torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'CPU'}")
     print("| model | batch | precision | steps per second | share of the peak | one fold |")
     print("|---|---|---|---|---|---|")
     for name in options.models:
         recipe = short_recipe(name, options)
-        seconds, precision = step_seconds(recipe, options)
+        seconds, precision = step_seconds(recipe, settings, options.volumes)
         rate = step_flops(recipe) / seconds
         share = f"{rate / options.peak_tflops / 1e10:.1f} %" if options.peak_tflops else ""
         hours = recipe_flops(name) / rate / 3600

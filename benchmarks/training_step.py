@@ -42,7 +42,7 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def _median_after_warm_up(ends: list[float]) -> float:
+def median_after_warm_up(ends: list[float]) -> float:
     """Median time from one end of a step to the next, the first two left out."""
     gaps = [later - earlier for earlier, later in pairwise(ends[2:])]
     return statistics.median(gaps)
@@ -73,7 +73,7 @@ def bare(options: argparse.Namespace, settings: TrainingSettings) -> float:
         optimizer.step()
         _wait()
         ends.append(time.perf_counter())
-    return _median_after_warm_up(ends)
+    return median_after_warm_up(ends)
 
 
 class _Timed(TrainingReport):
@@ -85,8 +85,37 @@ class _Timed(TrainingReport):
         super().batch(done, rate, loss)
 
 
-def whole(options: argparse.Namespace, settings: TrainingSettings, data: Path) -> float:
-    """Seconds a step of the training as the node runs it."""
+def step_seconds(recipe: Recipe, settings: TrainingSettings, volumes: Path) -> tuple[float, str]:
+    """Median seconds per step of a training of fold 0 as the node runs it, and its precision.
+
+    Args:
+        recipe: Its steps.
+        settings: How the device is used.
+        volumes: Prepared volumes, beside their index, folds and masks.
+    """
+    data = volumes.parent
+    folds = pd.read_parquet(data / "folds.parquet")
+    index = pd.read_parquet(data / "volume_index.parquet")
+    scored = folds.loc[folds.fold == 0, "study_id"].min()  # One study is enough to validate.
+    train, validation = split_fold(folds, index, 0, folds[folds.study_id == scored])
+    with_masks = ZOO[recipe.model].decoder and (data / "masks").is_dir()
+    masks = VolumeStore(data / "masks") if with_masks else None
+    _Timed.ends = []
+    original, loop.TrainingReport = loop.TrainingReport, _Timed  # type: ignore[misc]
+    try:
+        with tempfile.TemporaryDirectory() as resume:
+            slices = FoldSlices(VolumeStore(volumes), train, validation, masks)
+            lut = torch.linspace(-1, 1, 1401)
+            job = TrainingJob(recipe, settings, 0, slices, lut, Path(resume))
+            train_model(job)
+    finally:
+        loop.TrainingReport = original  # type: ignore[misc]
+    # The loop notes the end of a unit twice.
+    return median_after_warm_up(_Timed.ends[:-1]), str(job.precision)
+
+
+def whole(options: argparse.Namespace, settings: TrainingSettings) -> float:
+    """Seconds per step of the training as the node runs it."""
     recipe = Recipe.model_validate(
         {
             "model": options.model,
@@ -105,20 +134,7 @@ def whole(options: argparse.Namespace, settings: TrainingSettings, data: Path) -
             "variants": ["normal"],
         }
     )
-    folds = pd.read_parquet(data / "folds.parquet")
-    index = pd.read_parquet(data / "volume_index.parquet")
-    judged = folds.loc[folds.fold == 0, "study_id"].min()  # One study is enough to validate.
-    train, validation = split_fold(folds, index, 0, folds[folds.study_id == judged])
-    _Timed.ends = []
-    original, loop.TrainingReport = loop.TrainingReport, _Timed  # type: ignore[misc]
-    try:
-        with tempfile.TemporaryDirectory() as resume:
-            slices = FoldSlices(VolumeStore(options.volumes), train, validation)
-            lut = torch.linspace(-1, 1, 1401)
-            train_model(TrainingJob(recipe, settings, 0, slices, lut, Path(resume)))
-    finally:
-        loop.TrainingReport = original  # type: ignore[misc]
-    return _median_after_warm_up(_Timed.ends[:-1])  # The loop notes the end of a unit twice.
+    return step_seconds(recipe, settings, options.volumes)[0]
 
 
 def flops(options: argparse.Namespace) -> float:
@@ -145,11 +161,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.steps < 6:
         parser.error("--steps: at least 6, because the first two and the last do not count")
-    data = options.volumes.parent
     settings = TrainingSettings(readers=options.readers, precision=options.precision)
-    pairs = [
-        (bare(options, settings), whole(options, settings, data)) for _ in range(options.repeats)
-    ]
+    pairs = [(bare(options, settings), whole(options, settings)) for _ in range(options.repeats)]
     ratios = [alone / all_of_it for alone, all_of_it in pairs]
     print(f"{options.model}, batch {options.batch}, {options.crop} px, {DEVICE.type}")
     print(f"bare network   {1 / statistics.median(a for a, _ in pairs):8.3f} steps a second")
