@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rsna19_kedro.runners.turns import other_runs
+from rsna19_kedro.runners.run_locks import other_runs
 
 _FOLDER: Final = "resnet18_400/fold_0"
 _TABLES: Final = ("06_models/{}/history.parquet", "07_model_output/{}/oof.parquet")

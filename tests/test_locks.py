@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rsna19_kedro.locks import LockedError, Owner, held, lock_path, owner_of, owner_path
-from rsna19_kedro.runners.turns import other_runs, registered
+from rsna19_kedro.runners.run_locks import other_runs, registered
 
 HOLD = """
 import sys, time

@@ -26,7 +26,7 @@ def _params_callback(ctx: click.Context, param: click.Parameter, value: Any) -> 
 
 
 def _checked(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Check what Kedro hands on unchecked."""
+    """Check ``--runner-params`` before the run starts."""
 
     @functools.wraps(callback)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

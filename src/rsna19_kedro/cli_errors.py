@@ -16,12 +16,11 @@ from rsna19_kedro.files import storage_problem, unmounted
 
 _WHERE_PARAMETERS = "All parameters are documented in conf/base/parameters/. Nothing was run."
 
-
 _MAKE = " An earlier step makes it: 'kedro run --only-missing-outputs' makes all that is missing."
 
 
 def with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Show what the user can fix as a message, and everything else as the bug that it is."""
+    """Show errors that the user can fix as messages; all others keep their traceback."""
 
     @functools.wraps(callback)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

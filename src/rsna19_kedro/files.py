@@ -89,7 +89,7 @@ def _storage_error(error: BaseException, path: Path) -> StorageError | None:
     problem = "" if isinstance(error, InputError) else storage_problem(error, path.parent)
     if not problem or not isinstance(error, Exception):
         return None
-    return StorageError(f"{path} cannot be written: {problem}. What was finished before is kept.")
+    return StorageError(f"{path} cannot be written: {problem}. Finished results are kept.")
 
 
 @contextmanager

@@ -119,7 +119,7 @@ def held(results: list[Path], *, wait: bool, waits_for: WaitsFor) -> Iterator[bo
 
     Raises:
         LockedError: Another process holds one and ``wait`` is false, or a process on another
-            machine has never given it back.
+            machine has not released it.
     """
     waited = False
     with ExitStack() as stack:
@@ -143,7 +143,7 @@ def _acquire(result: Path, stack: ExitStack, wait: bool, waits_for: WaitsFor) ->
         except NotImplementedError as error:
             raise LockedError(
                 f"The file system of {result.parent} has no locks. Mount it with locks (see "
-                "docs/reuse.md), or work on a local disk."
+                "docs/side_by_side.md), or work on a local disk."
             ) from error
         if not waited:
             waited = True
@@ -156,15 +156,15 @@ def _acquire(result: Path, stack: ExitStack, wait: bool, waits_for: WaitsFor) ->
 
 
 def _refuse_foreign(result: Path) -> None:
-    """Never take over what a process of another machine has not given back.
+    """Refuse to take over what a process of another machine has not released.
 
     Its lock looks free here, but the file system may hide it from this machine.
     """
     owner = Owner.read(owner_path(result))
     if owner is not None and owner.host != socket.gethostname():
         raise LockedError(
-            f"{result} was being made by {owner}, which has not given it back. If that process "
-            f"runs no more, remove {owner_path(result)} and run again."
+            f"{result} was being made by {owner}, which has not released it. If that process "
+            f"is no longer running, remove {owner_path(result)} and run again."
         )
 
 

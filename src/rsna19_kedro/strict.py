@@ -28,7 +28,7 @@ class Strict(BaseModel):
 
 
 def _is_list(annotation: Any) -> bool:
-    """Whether a field is ``tuple[X, ...]``, or that or ``None``."""
+    """Whether a field is a tuple of any length, optional or not."""
     kinds = [annotation, *get_args(annotation)]
     return any(get_origin(kind) is tuple and get_args(kind)[-1] is ... for kind in kinds)
 

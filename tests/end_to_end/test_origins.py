@@ -38,10 +38,10 @@ def test_origin_by_name(finished_project: Path) -> None:
 
 def test_report_and_card_show_origins(finished_project: Path) -> None:
     reporting = finished_project / "data" / "08_reporting"
-    report, card = (reporting / name for name in ("report.html", "model_card.md"))
+    report, model_card = (reporting / name for name in ("report.html", "model_card.md"))
     assert "Origin of the results" in report.read_text()
-    assert "| resnet18_400.fold_*.checkpoint (5) |" in card.read_text()
-    assert "out of date" not in card.read_text()
+    assert "| resnet18_400.fold_*.checkpoint (5) |" in model_card.read_text()
+    assert "out of date" not in model_card.read_text()
 
 
 def test_accepted_results_are_named_in_report_and_card(project_copy: Path) -> None:
@@ -50,8 +50,8 @@ def test_accepted_results_are_named_in_report_and_card(project_copy: Path) -> No
     reporting = project_copy / "data" / "08_reporting"
     words = "dropout 0.0 -&gt; 0.25"
     assert words in (reporting / "report.html").read_text()
-    card = (reporting / "model_card.md").read_text()
-    assert "resnet18_400.fold_*.checkpoint: resnet18_400.dropout 0.0 -> 0.25" in card
+    text = (reporting / "model_card.md").read_text()
+    assert "resnet18_400.fold_*.checkpoint: resnet18_400.dropout 0.0 -> 0.25" in text
     run_session(project_copy, only_missing_outputs=True)  # As it was made: nothing to accept.
     assert words not in (reporting / "report.html").read_text()
 

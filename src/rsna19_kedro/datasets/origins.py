@@ -25,7 +25,7 @@ class OriginsDataset(LocalDataset[pd.DataFrame]):
     """
 
     def load(self) -> pd.DataFrame:
-        """Return a row per result; see ``provenance.history.origins``."""
+        """Return one row per result; see ``provenance.history.origins``."""
         return origins(self._filepath)
 
     def save(self, data: pd.DataFrame) -> None:

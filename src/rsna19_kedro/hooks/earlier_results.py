@@ -17,7 +17,7 @@ from rsna19_kedro.files import atomic_path
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
 from rsna19_kedro.locks import LockedError
 from rsna19_kedro.runners.persistence import remove_file
-from rsna19_kedro.runners.turns import other_runs
+from rsna19_kedro.runners.run_locks import other_runs
 
 logger = logging.getLogger(__name__)
 

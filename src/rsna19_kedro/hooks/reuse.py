@@ -36,7 +36,7 @@ class TruthfulReuse:
         for name in _IN_PARALLEL:
             if name in runner:
                 raise ParameterError(
-                    f"{name} knows nothing of GPUs and memory, so that trainings would share one "
+                    f"{name} does not assign GPUs and memory, so trainings would share one "
                     "device. To run nodes in parallel, leave out --runner and add --runner-params "
                     "cpus=4 (docs/cluster.md)."
                 )

@@ -13,7 +13,7 @@ from rsna19_kedro.errors import InputError, did_you_mean
 from rsna19_kedro.provenance.record import Record, records_in
 
 _SKIPPED: Final = ("volumes", "previews", "resume", "tensorboard")
-"""Folders that are one result each, or none; there are no records inside them."""
+"""Folders that hold no records; some are one result as a whole."""
 
 _FOLD: Final = re.compile(r"\.fold_\d+\.")
 

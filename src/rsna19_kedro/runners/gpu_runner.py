@@ -12,9 +12,9 @@ from kedro.runner import SequentialRunner, Task
 from rsna19_kedro.provenance.record import now
 from rsna19_kedro.runners.machine import RunnerOptions, check_reachable, choose_mode
 from rsna19_kedro.runners.persistence import check_persistent
+from rsna19_kedro.runners.run_locks import current_project, locked_results, registered
 from rsna19_kedro.runners.stops import ended_by_sigterm
 from rsna19_kedro.runners.summary import how_to_go_on
-from rsna19_kedro.runners.turns import current_project, node_turn, registered
 from rsna19_kedro.runners.work import call_own_hook, plan_work
 
 logger = logging.getLogger("rsna19_kedro.runs")
@@ -120,7 +120,7 @@ class GPURunner(SequentialRunner):
         left = {node.name for node in pipeline.nodes}
         try:
             for node in pipeline.nodes:
-                with node_turn(node, catalog, wait=self._work.wait):
+                with locked_results(node, catalog, wait=self._work.wait):
                     if self._work.is_unchanged(node):
                         call_own_hook(hooks, "node_unchanged", node=node)
                     else:

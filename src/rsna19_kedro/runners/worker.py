@@ -139,13 +139,13 @@ def _execute(setup: Setup, payload: list[bytes]) -> None:
     from kedro.runner import Task
 
     from rsna19_kedro.runners.reuse import Reuse
-    from rsna19_kedro.runners.turns import node_turn
+    from rsna19_kedro.runners.run_locks import locked_results
     from rsna19_kedro.runners.work import Work
 
     node, *datasets = map(pickle.loads, payload)
     hooks = _hook_manager(setup.package)
     catalog = DataCatalog(datasets=dict(datasets))
-    with node_turn(node, catalog, wait=setup.wait):
+    with locked_results(node, catalog, wait=setup.wait):
         if Work(Pipeline([node]), Reuse(catalog), since=setup.since).is_unchanged(node):
             logging.getLogger("rsna19_kedro.runs").info("Taking the results of the other run")
             return

@@ -38,5 +38,5 @@ class NewStudyParameters(Strict):
     @field_validator("models", "fold", mode="before")
     @classmethod
     def _all(cls, value: Any) -> Any:
-        """Take ``all`` for no choice."""
+        """Read ``all`` as no restriction."""
         return None if value in ("all", ("all",)) else value

@@ -89,12 +89,12 @@ def _end_nodes() -> list[Node]:
         "ranked_studies",
         "origins",
     ]
-    card = ["report_summary", "study_scores", "fold_scores", "fold_statistics", "origins"]
+    described = ["report_summary", "study_scores", "fold_scores", "fold_statistics", "origins"]
     return [
         _node(
             nodes.summarise, {n: n for n in summary} | {"parameters": PARAMETERS}, "report_summary"
         ),
-        _node(nodes.write_model_card, card, "model_card"),
+        _node(nodes.write_model_card, described, "model_card"),
         # A list although they are many: the figures are positional arguments.
         _node(nodes.compose_report, [*tables, PARAMETERS, *nodes.FIGURES], "report"),
     ]

@@ -18,7 +18,7 @@ logger = logging.getLogger("rsna19_kedro.runs")
 
 
 @contextmanager
-def node_turn(node: Node, catalog: CatalogProtocol, *, wait: bool) -> Iterator[None]:
+def locked_results(node: Node, catalog: CatalogProtocol, *, wait: bool) -> Iterator[None]:
     """Hold the locks of a node's results inside this block, once its inputs are finished.
 
     Args:
