@@ -6,11 +6,13 @@ A project is run in the ``test`` environment. For each change (parameters, raw f
 results) two copies of it are changed and brought up to date with ``--only-missing-outputs``: one in
 a single run, the other pipeline by pipeline. Both are compared with a clean run: the changed
 parameters or raw data in an empty project, or, where stored results were changed, the project
-before the change. Every file below ``data/02_intermediate`` to ``data/08_reporting`` must be there,
-and each must hold the same bytes (volumes: the same voxels), except what shows times or paths:
-records, TensorBoard's events, the documents, and CatBoost's files, whose predictions are compared.
-About a minute per change and core. Prints one line
-per change; exit status 1 if one differs.
+before the change. A mixture is made of results of different folds, recipes or look-up tables;
+before it is brought up to date, the pipelines that would use them together must refuse to.
+
+Every file below ``data/02_intermediate`` to ``data/08_reporting`` must be there, and each must hold
+the same bytes (volumes: the same voxels), except what shows times or paths: records, TensorBoard's
+events, the documents, and CatBoost's files, whose predictions are compared. About a minute per
+change and core. Prints one line per change; exit status 1 if one differs.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,6 +39,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.errors import InputError
 from rsna19_kedro.provenance import declare
 from rsna19_kedro.runners import GPURunner
 
@@ -61,12 +65,16 @@ class Change:
         raw: Changes of raw files, one after the other; results are brought up to date after each.
         stored: A change of stored results.
         version: Name of the node function whose declared version is raised.
+        earlier: Pipelines that are run first, each with its own parameters.
+        refused: Pipelines that must then end with an error the user can fix, likewise.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
     raw: tuple[Edit, ...] = ()
     stored: Edit | None = None
     version: str = ""
+    earlier: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    refused: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
 def _other_label(data: Path) -> None:
@@ -121,6 +129,10 @@ def _delete(pattern: str, data: Path) -> None:
 
 _FIRST = "resnet18_400"
 _RATE = {"phases": {"main": {"learning_rate": 0.01}}}
+_CHILD = "clf2Dc_resnet34_3x3"
+_FOLDS = {"folds": {"seed": 7}}
+_TABLE = {"volume_prep": {"hu_lut": {"kind": "equalise"}}}
+_SOURCE = {"source": "data/01_raw/stage_2_test", "output": "refused"}
 _IMAGES, _MASKS = "stage_2_train/*.dcm", "masks/*.nii.gz"
 
 CHANGES: Final[dict[str, Change]] = {
@@ -161,6 +173,43 @@ CHANGES: Final[dict[str, Change]] = {
     "03_primary emptied": Change(stored=partial(_delete, "03_primary/*")),
     "08_reporting emptied": Change(stored=partial(_delete, "08_reporting/*")),
     "code that gives the same": Change(version="rsna19_kedro.pipelines.folds.nodes.split_patients"),
+    "mixture: checkpoints of other folds": Change(
+        _FOLDS, earlier=(("folds", _FOLDS),), refused=(("inference", _FOLDS), ("stacking", _FOLDS))
+    ),
+    "mixture: the parent's checkpoint of other folds": Change(
+        _FOLDS,
+        earlier=(("folds", _FOLDS), ("cnn_training", _FOLDS | {"fold": 0, "models": _CHILD})),
+        refused=(("inference", _FOLDS), ("stacking", _FOLDS)),
+    ),
+    "mixture: checkpoints of two folds swapped": Change(
+        stored=_swap_checkpoints, refused=(("inference", {}), ("new_study", _SOURCE))
+    ),
+    "mixture: folds of two recipes": Change(
+        earlier=(("cnn_training", {"fold": 0, "models": _FIRST, _FIRST: _RATE}),),
+        refused=(("inference", {}), ("new_study", _SOURCE)),
+    ),
+    "mixture: tables of two recipes": Change(
+        earlier=(
+            ("cnn_training", {"fold": 0, "models": _FIRST, _FIRST: _RATE}),
+            ("inference", {"fold": 0, "models": _FIRST, _FIRST: _RATE}),
+        ),
+        refused=(("stacking", {}),),
+    ),
+    "mixture: another look-up table": Change(
+        earlier=(("volume_prep", _TABLE), ("cnn_training", _TABLE | {"models": _FIRST})),
+        refused=(("inference", {}), ("new_study", _SOURCE)),
+    ),
+    "mixture: a second level on older tables": Change(
+        earlier=(
+            ("cnn_training", {"models": _FIRST, _FIRST: _RATE}),
+            ("inference", {"models": _FIRST, _FIRST: _RATE}),
+        ),
+        refused=(("new_study", _SOURCE),),
+    ),
+    "mixture: volumes smaller than the crop": Change(
+        earlier=(("volume_prep", {"volume_prep": {"crop_size_px": 24}}),),
+        refused=(("inference", {}),),
+    ),
 }
 
 
@@ -207,7 +256,7 @@ def run(
 
 def clean_run(change: Change, finished: Path, target: Path) -> Path:
     """Make what the changed project should hold, from nothing but raw data."""
-    if change.stored is not None or change.version:
+    if not (change.params or change.raw):
         return finished
     project = empty(target)
     if not change.raw:
@@ -222,15 +271,20 @@ def clean_run(change: Change, finished: Path, target: Path) -> Path:
 
 def bring_up_to_date(change: Change, project: Path, *, at_once: bool) -> Path:
     """Make the change in a finished project and run what is out of date."""
+    for pipeline, params in change.earlier:
+        run(project, params, pipeline)
     for edit in change.raw or (change.stored,):
         if edit is not None:
             edit(project / "data")
-        params = dict(change.params)
+        for pipeline, params in change.refused:
+            with suppress(InputError):
+                run(project, params, pipeline)
+                raise RuntimeError(f"{pipeline} was not refused.")
         if at_once:
-            run(project, params, only_outdated=True)
+            run(project, change.params, only_outdated=True)
             continue
         for name in ("phantoms", *PIPELINES):
-            run(project, params, name, only_outdated=True)
+            run(project, change.params, name, only_outdated=True)
     return project
 
 

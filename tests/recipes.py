@@ -21,7 +21,7 @@ def base_recipe(name: str, **changes: object) -> Recipe:
 
 
 def one_device() -> Any:
-    """What a training loop reads of ``lightning.fabric.Fabric`` on one CPU."""
+    """What a training loop reads of ``lightning_fabric.Fabric`` on one CPU."""
     return SimpleNamespace(
         device=torch.device("cpu"), global_rank=0, world_size=1, autocast=nullcontext
     )

@@ -16,7 +16,7 @@ KEDRO = [
     *(f"{PACKAGE}.{n}" for n in ("pipelines", "datasets", "runners")),
 ]
 RUN_BY_NODES = [f"{PACKAGE}.{n}" for n in ("training", "prediction", "ensemble", "evaluation")]
-NO_TORCH = ["torch", "lightning", "timm", f"{PACKAGE}.networks"]
+NO_TORCH = ["torch", "lightning_fabric", "timm", f"{PACKAGE}.networks"]
 FORBIDDEN = [
     *((name, KEDRO) for name in BELOW_KEDRO),
     ("runners", RUN_BY_NODES),

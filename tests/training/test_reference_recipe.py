@@ -13,7 +13,7 @@ from rsna19_kedro.networks.encoders import ENCODERS, build_encoder
 from rsna19_kedro.networks.loss import class_weights, training_weights, weighted_bce
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.loop import PhaseLoop
-from rsna19_kedro.training.metrics import ValidationMetrics
+from rsna19_kedro.training.metrics import validation_metrics
 from rsna19_kedro.training.optimizer import freeze_encoder
 from rsna19_kedro.training.plan import plan_phase, unit_samples
 
@@ -43,9 +43,7 @@ def test_class_loss_is_the_mean_over_six_columns() -> None:
     loss = float(weighted_bce(logits, labels, training_weights()))
     assert loss == pytest.approx(7 / 6 * math.log(2))
     assert float(weighted_bce(logits, labels, class_weights())) == pytest.approx(math.log(2))
-    metrics = ValidationMetrics()
-    metrics.update(logits, labels)
-    assert metrics.compute()["val_loss"] == pytest.approx(math.log(2))
+    assert validation_metrics([logits], [labels])["val_loss"] == pytest.approx(math.log(2))
 
 
 # Norms of the encoder, and those of them that move while its weights are frozen.

@@ -13,7 +13,8 @@ from rsna19_kedro.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 
-_WEIGHTS: Floats = np.asarray(CLASS_WEIGHTS) / sum(CLASS_WEIGHTS)
+CLASS_WEIGHT_SHARES: Floats = np.asarray(CLASS_WEIGHTS) / sum(CLASS_WEIGHTS)
+"""Weights of the classes in the challenge's score; their sum is 1."""
 _GATHER_LIMIT = 4_000_000
 """Patients times resamples that are drawn at once, so that memory stays below 100 MB."""
 
@@ -67,7 +68,7 @@ def weighted_log_loss(
 
     Arguments and errors as in ``slice_log_losses``.
     """
-    return float(class_log_losses(labels, predictions, eps) @ _WEIGHTS)
+    return float(class_log_losses(labels, predictions, eps) @ CLASS_WEIGHT_SHARES)
 
 
 def prevalence_loss(labels: npt.ArrayLike) -> float:
@@ -145,7 +146,7 @@ def bootstrap_loss(
         resamples: Number of bootstrap samples.
         seed: Seed of the resampling; the same seed draws the same patients.
     """
-    loss = slice_log_losses(labels, predictions) @ _WEIGHTS
+    loss = slice_log_losses(labels, predictions) @ CLASS_WEIGHT_SHARES
     return _bootstrap_mean(loss, patients, resamples, seed)
 
 
@@ -172,7 +173,7 @@ def bootstrap_difference(
         seed: Seed of the resampling; the same seed draws the same patients.
     """
     change = slice_log_losses(labels, predictions) - slice_log_losses(labels, reference)
-    return _bootstrap_mean(change @ _WEIGHTS, patients, resamples, seed)
+    return _bootstrap_mean(change @ CLASS_WEIGHT_SHARES, patients, resamples, seed)
 
 
 def _bootstrap_mean(values: Floats, patients: npt.ArrayLike, resamples: int, seed: int) -> Interval:

@@ -20,7 +20,7 @@ _PACKAGES = (
     "rsna19_kedro",
     "kedro",
     "torch",
-    "lightning",
+    "lightning-fabric",
     "timm",
     "numpy",
     "pandas",

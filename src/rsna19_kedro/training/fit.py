@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch.multiprocessing.spawn import ProcessException
 
 from rsna19_kedro import errors

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -24,7 +24,7 @@ from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.training.augmentation import draw, mask_targets
 from rsna19_kedro.training.batches import reader_threads, unit_batches, validation_studies
 from rsna19_kedro.training.job import TrainingJob
-from rsna19_kedro.training.metrics import ValidationMetrics
+from rsna19_kedro.training.metrics import validation_metrics
 from rsna19_kedro.training.optimizer import freeze_encoder, make_optimizer
 from rsna19_kedro.training.plan import Unit
 from rsna19_kedro.training.report import TrainingReport
@@ -235,7 +235,8 @@ class PhaseLoop:
 
     def _validate(self, unit: Unit, rate: float, train_loss: float) -> None:
         """Predict the validation fold study by study, and add a row to the history."""
-        metrics = ValidationMetrics()
+        all_logits: list[Tensor] = []
+        all_labels: list[Tensor] = []
         self.network.eval()
         size, air = self.recipe.input, float(self.job.hu_lut[0])
         studies = validation_studies(self.job.slices, self.fabric.device, self.threads, self.share)
@@ -245,13 +246,15 @@ class PhaseLoop:
                 (maps,) = whole_study_maps(
                     self.network, [slices[None]], air, centre_only=unit.single_slice
                 )
-                metrics.update(self.network.classify(maps).logits[0, slice_nums], labels)
+                all_logits.append(self.network.classify(maps).logits[0, slice_nums])
+                all_labels.append(labels)
         row: dict[str, Any] = {
             "phase": self.name,
             "epoch": unit.epoch_end,
             "step": unit.first_step + unit.batches,
         }
-        row |= {"learning_rate": rate, "train_loss": train_loss, **metrics.compute()}
+        row |= {"learning_rate": rate, "train_loss": train_loss}
+        row |= validation_metrics(all_logits, all_labels)
         self.state.history.append(row)
         self.report.validation(row)
         if self.recipe.keep == "best" and row["val_loss"] < self.state.best_loss:

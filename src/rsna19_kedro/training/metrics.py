@@ -1,81 +1,52 @@
-"""What a validation reports, per class."""
+"""Metrics of a validation, per class."""
 
-import warnings
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
-from torchmetrics.classification import (
-    MultilabelAccuracy,
-    MultilabelAUROC,
-    MultilabelF1Score,
-    MultilabelRecall,
-    MultilabelSpecificity,
-)
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.networks.loss import class_weights
+from rsna19_kedro.evaluation.metrics import CLASS_WEIGHT_SHARES, class_metrics
 
-_EPS = 1e-6
-
-
-class ValidationMetrics:
-    """Collects logits and labels of a validation and gives one flat row of numbers."""
-
-    def __init__(self) -> None:
-        options: dict[str, Any] = {
-            "num_labels": len(CLASSES),
-            "average": None,
-            "validate_args": False,  # The checks cost more than the sums.
-        }
-        self._metrics = MetricCollection(
-            {
-                "accuracy": MultilabelAccuracy(**options),
-                "f1": MultilabelF1Score(**options),
-                "sensitivity": MultilabelRecall(**options),
-                "specificity": MultilabelSpecificity(**options),
-                "auc": MultilabelAUROC(**options),
-            },
-            compute_groups=False,
-        )
-        self._logits: list[Tensor] = []
-        self._labels: list[Tensor] = []
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add ``(n, 6)`` logits and labels."""
-        self._logits.append(logits.float().cpu())
-        self._labels.append(labels.cpu())
-
-    def compute(self) -> dict[str, float]:
-        """Give ``val_loss`` and ``val_<metric>_<class>``, thresholds at 0.5, and start anew.
-
-        The AUC of a class with positives or negatives only is NaN.
-        """
-        logits, labels = _of_all_devices(torch.cat(self._logits), torch.cat(self._labels))
-        self._logits, self._labels = [], []
-        probabilities = torch.sigmoid(logits)
-        clipped = probabilities.clamp(_EPS, 1 - _EPS)
-        losses = torch.nn.functional.binary_cross_entropy(clipped, labels, reduction="none").mean(0)
-        row = {"val_loss": float(losses @ class_weights())}
-        row |= {f"val_loss_{name}": float(loss) for name, loss in zip(CLASSES, losses, strict=True)}
-        positives = labels.sum(0)
-        undefined = (positives == 0) | (positives == len(labels))
-        with warnings.catch_warnings():  # About classes without positives: they become NaN below.
-            warnings.filterwarnings("ignore", module="torchmetrics")
-            metrics = self._metrics(probabilities, labels.int())
-        for metric, values in metrics.items():
-            for name, value, no_auc in zip(CLASSES, values, undefined, strict=True):
-                known = metric != "auc" or not bool(no_auc)
-                row[f"val_{metric}_{name}"] = float(value) if known else float("nan")
-        self._metrics.reset()
-        return row
+_NAMES = {
+    "log_loss": "loss",
+    "accuracy": "accuracy",
+    "f1": "f1",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "roc_auc": "auc",
+}
 
 
-def _of_all_devices(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The predictions of every device, if several share the validation fold."""
+def validation_metrics(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> dict[str, float]:
+    """Metrics of the validation fold, whose studies may be shared among several devices.
+
+    Args:
+        logits: ``(n, 6)`` per study that this process predicted.
+        labels: ``(n, 6)`` zeros and ones per study.
+
+    Returns:
+        ``val_loss``, weighted as the challenge does, and ``val_<metric>_<class>``, at a threshold
+        of 0.5. What is not defined (the AUC of a class with positives only) is NaN.
+    """
+    probabilities, truth = _of_all_devices(
+        torch.sigmoid(torch.cat([part.float().cpu() for part in logits])).numpy(),
+        torch.cat([part.cpu() for part in labels]).numpy(),
+    )
+    metrics = class_metrics(truth, probabilities)
+    row = {"val_loss": float(metrics["log_loss"] @ CLASS_WEIGHT_SHARES)}
+    for metric, name in _NAMES.items():
+        values = zip(CLASSES, metrics[metric], strict=True)
+        row |= {f"val_{name}_{label}": float(value) for label, value in values}
+    return row
+
+
+def _of_all_devices(*arrays: Any) -> Any:
+    """Join each array with those of the other devices."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return logits, labels
+        return arrays
     parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, (logits, labels))
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    torch.distributed.all_gather_object(parts, arrays)
+    return [np.concatenate(same) for same in zip(*parts, strict=True)]
