@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rsna19_kedro.networks.checkpoint import Checkpoint
-from rsna19_kedro.provenance.plan import State
+from rsna19_kedro.provenance.plan import Plan, State
 from rsna19_kedro.status import project_plan
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
@@ -65,10 +65,13 @@ def test_the_same_training_twice(project_copy: Path, runner: tuple[str, ...], ke
     assert _weights(project_copy) == before
 
 
-def test_one_training_with_two_recipes(project_copy: Path) -> None:
+@pytest.mark.parametrize(
+    "runner", [(), pytest.param(("--runner-params", "cpus=2"), marks=pytest.mark.exhaustive)]
+)
+def test_one_training_with_two_recipes(project_copy: Path, runner: tuple[str, ...]) -> None:
     """The second one waits, and replaces what does not fit."""
     params = [ONE_FOLD, f"{ONE_FOLD},resnet18_400.dropout:0.25"]
-    commands = [("--pipelines", "cnn_training", "--params", one) for one in params]
+    commands = [("--pipelines", "cnn_training", "--params", one, *runner) for one in params]
     texts = _at_once(project_copy, *commands)
     assert sum(f"{TRAIN} waits for" in text for text in texts) == 1
     last = next(k for k, text in enumerate(texts) if f"{TRAIN} waits for" in text)
@@ -79,13 +82,54 @@ def test_one_training_with_two_recipes(project_copy: Path) -> None:
 
 
 def _state(project: Path, params: dict[str, object]) -> State:
+    return next(node.state for node in _plan(project, params).nodes if node.node == TRAIN)
+
+
+def _plan(project: Path, params: dict[str, object]) -> Plan:
     before = Path.cwd()
     os.chdir(project)
     try:
-        plan = project_plan(project, "test", params)
+        return project_plan(project, "test", params)
     finally:
         os.chdir(before)
-    return next(node.state for node in plan.nodes if node.node == TRAIN)
+
+
+def test_one_preparation_twice(project_copy: Path) -> None:
+    """Both remake what is out of date, in turn: volumes, their index and the look-up table."""
+    command = ("--pipelines", "volume_prep", "--params", "volume_prep.crop_size_px:100")
+    _at_once(project_copy, command, command)
+    plan = _plan(project_copy, {"volume_prep": {"crop_size_px": 100}})
+    states = {node.node: node.state for node in plan.nodes}
+    made = ("prepare_volumes", "fit_hu_lut", "draw_previews", "label_masks")
+    assert {states[name] for name in made} == {State.UP_TO_DATE}
+
+
+@pytest.mark.parametrize(
+    "runner", [(), pytest.param(("--runner-params", "cpus=2"), marks=pytest.mark.exhaustive)]
+)
+def test_training_beside_new_study(project_copy: Path, runner: tuple[str, ...]) -> None:
+    """The new study is predicted with the checkpoints of before, all of them, or waits."""
+    source = project_copy / "data" / "01_raw" / "stage_2_test"
+    texts = _at_once(
+        project_copy,
+        ("--pipelines", "cnn_training", "--params", ONE_FOLD, *runner),
+        ("--pipelines", "new_study", "--params", f"source:{source},output:beside", *runner),
+    )
+    assert "Results" in texts[1]
+    assert list((project_copy / "data/07_model_output/new_study/beside").glob("*.parquet"))
+
+
+@pytest.mark.exhaustive
+def test_two_folds_on_ray(project_copy: Path) -> None:
+    before = _weights(project_copy)
+    command = ("--pipelines", "cnn_training", "--runner-params", "cpus=2")
+    texts = _at_once(
+        project_copy,
+        (*command, "--params", "fold:0,models:resnet18_400"),
+        (*command, "--params", "fold:1,models:resnet18_400"),
+    )
+    assert not any("waits for" in text for text in texts)
+    assert _weights(project_copy) == before
 
 
 @pytest.mark.exhaustive

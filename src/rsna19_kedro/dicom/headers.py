@@ -1,20 +1,16 @@
 """Fast reading of many DICOM headers, without their pixels.
 
-RSNA's headers are about 700 bytes: one read of the first 4 KiB gives all of a header, and
-pydicom parses it from memory. Its values stay raw bytes and are converted here, which is
-three times as fast as pydicom's value classes and turns a malformed value into a null.
+pydicom's values stay raw bytes and are converted here, which is three times as fast as its value
+classes and turns a malformed value into a null.
 """
 
-import io
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import read_partial
+from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
@@ -29,6 +25,7 @@ from pydicom.uid import (
 from rsna19_kedro.dicom.frames import frame_headers, has_frames
 from rsna19_kedro.dicom.image_kind import why_not_hu
 from rsna19_kedro.dicom.numbers import parse_numbers
+from rsna19_kedro.dicom.parsing import Parsed, malformed, parse
 from rsna19_kedro.dicom.quiet import quiet_pydicom
 
 TEXT_TAGS: Final = {
@@ -98,21 +95,8 @@ _WANTED: list[BaseTag | int] = [
     _FRAMES,
     _CHARACTER_SET,
 ]
-_PIXEL_TAGS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
-_FIRST_READ = 4096
-_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
-
 Row = dict[str, str | float | int | None]
-
-
-@dataclass
-class _Parsed:
-    """A header and where its pixel data begin; ``offset`` is None when there are none."""
-
-    header: FileDataset
-    offset: int | None = None
-    length: int = 0
 
 
 def read_headers(root: Path, paths: Sequence[str]) -> list[Row]:
@@ -142,7 +126,7 @@ def read_rows(path: str | Path) -> list[Row]:
     their positions, colour, no image size, or pixel data that are cut off.
     """
     try:
-        parsed, size = _parse(path)
+        parsed, size = parse(path, _WANTED)
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
         return [{**dict.fromkeys(COLUMNS), "problem": problem}]
@@ -153,14 +137,10 @@ def read_rows(path: str | Path) -> list[Row]:
         row["problem"] = _problem(row, parsed, size)
         frames = _frames(parsed.header)
     except Exception as error:  # pydicom lets all sorts through on a malformed file
-        return [{**dict.fromkeys(COLUMNS), "problem": _malformed(error)}]
+        return [{**dict.fromkeys(COLUMNS), "problem": malformed(error)}]
     if row["problem"] is None and has_frames(row["sop_class_uid"], frames):
         return _frame_rows(path, row)
     return [row]
-
-
-def _malformed(error: Exception) -> str:
-    return f"malformed DICOM: {type(error).__name__}: {error}"[:200]
 
 
 def _frame_rows(path: str | Path, of_file: Row) -> list[Row]:
@@ -175,45 +155,6 @@ def _frame_rows(path: str | Path, of_file: Row) -> list[Row]:
         merged = {**of_file, **found, "frame": number}
         rows.append({**merged, "problem": _kind(merged) or None})
     return rows
-
-
-def _parse(path: str | Path) -> tuple[_Parsed | str, int]:
-    with open(path, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(_FIRST_READ)
-        if not start:
-            return "empty file", size
-        if start[128:132] != b"DICM" and start[:2] not in _FIRST_GROUPS:
-            return "not DICOM", size
-        if size > len(start):
-            with suppress(Exception):  # The header may go on beyond it: see the whole file.
-                parsed = _parse_header(io.BytesIO(start))
-                if parsed.offset is not None:
-                    return parsed, size
-    try:
-        with open(path, "rb") as whole:
-            return _parse_header(whole), size
-    except OSError:
-        raise
-    except Exception as error:  # pydicom lets all sorts through on a malformed file
-        return _malformed(error), size
-
-
-def _parse_header(file: BinaryIO) -> _Parsed:
-    found: list[tuple[str | None, int]] = []
-
-    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-        if tag in _PIXEL_TAGS:
-            found.append((vr, length))
-            return True
-        return False
-
-    header = read_partial(file, stop_when=at_pixels, force=True, specific_tags=_WANTED)
-    parsed = _Parsed(header)
-    if found:
-        vr, parsed.length = found[0]
-        parsed.offset = file.tell() + (8 if vr in (None, "US", "SS") else 12)
-    return parsed
 
 
 def _row(header: Dataset) -> Row:
@@ -261,7 +202,7 @@ def default_syntax(header: Dataset) -> UID:
     return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def _problem(row: Row, parsed: _Parsed, size: int) -> str | None:
+def _problem(row: Row, parsed: Parsed, size: int) -> str | None:
     stored = parsed.header.file_meta.get("MediaStorageSOPClassUID")
     frames = _frames(parsed.header)
     missing = [name for name in ("sop_instance_uid", "study_id") if not row[name]]
@@ -295,7 +236,7 @@ def _kind(row: Row) -> str:
     return why_not_hu(*texts, int(row["bits_stored"] or 0), str(row["description"] or ""))
 
 
-def _pixel_problem(row: Row, parsed: _Parsed, size: int) -> str | None:
+def _pixel_problem(row: Row, parsed: Parsed, size: int) -> str | None:
     if row["transfer_syntax_uid"] not in _UNCOMPRESSED or parsed.offset is None:
         return None  # the size of compressed pixels is known only once they are decoded
     expected = (

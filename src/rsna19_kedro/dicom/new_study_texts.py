@@ -7,14 +7,15 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-import pydicom
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from rsna19_kedro.contracts import POSITION
 from rsna19_kedro.ct.slabs import THIN_MM
 from rsna19_kedro.ct.study_volume import ALIGNED, VolumeRecord
 from rsna19_kedro.ct.turning import FLIPPED_COLS, FLIPPED_ROWS, TRANSPOSED
 from rsna19_kedro.dicom.headers import TRUNCATED
+from rsna19_kedro.dicom.parsing import parse
 from rsna19_kedro.dicom.phi import (
     PERSON_ATTRIBUTES,
     date_of,
@@ -218,6 +219,7 @@ def nothing_to_predict(findings: dict[str, Any]) -> str:
 
 def _header(path: Path) -> Dataset:
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_NAMED)
-    except Exception:  # What is wrong with the file is said elsewhere.
+        parsed, _ = parse(path, [Tag(name) for name in _NAMED])
+    except OSError:
         return Dataset()
+    return Dataset() if isinstance(parsed, str) else parsed.header  # The problem is said elsewhere.

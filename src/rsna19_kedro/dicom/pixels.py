@@ -1,11 +1,16 @@
 """From a DICOM file to Hounsfield units."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import libjpeg.utils as libjpeg
 import numpy as np
+import openjpeg.utils as openjpeg
 from pydicom import Dataset, dcmread
+from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
+from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 from scipy import ndimage
 
 from rsna19_kedro.ct.alignment import FLOOR_HU
@@ -21,6 +26,15 @@ _UNREPAIRED_INTERCEPT_ABOVE: Final = -100
 _NOTHING_NEGATIVE_BELOW: Final = -500
 """With an intercept below this, stored values of CT are positive even if they are signed."""
 _INT16: Final = np.iinfo(np.int16)
+
+MAX_PIXELS: Final = 8192 * 8192
+"""Larger images are no CT slices, and could fill the memory."""
+
+_CODED_SIZE: Final[dict[str, Callable[[bytes], dict[str, Any]]]] = {
+    **dict.fromkeys(JPEG2000TransferSyntaxes, openjpeg.get_parameters),
+    **dict.fromkeys((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes), libjpeg.get_parameters),
+}
+"""What reads the size of compressed pixels, by transfer syntax."""
 
 
 def read_hu(path: Path, frame: int | None = None) -> np.ndarray:
@@ -60,6 +74,7 @@ def _read(path: Path, frame: int | None) -> np.ndarray:
             f"{path} is written in the transfer syntax {syntax}, which is not one of DICOM's: its "
             "pixels cannot be read safely. Export it anew as Explicit VR Little Endian."
         )
+    _check_coded_size(dataset, path, frame or 0)
     try:
         # pydicom's own correction of unused bits takes HighBit and the sign for granted.
         stored = pixel_array(dataset, index=frame, correct_unused_bits=False)
@@ -203,11 +218,36 @@ def _check_image(dataset: Dataset, path: Path, frame: int | None) -> None:
             f"{path} is an image of {samples} samples a pixel, {kind}; expected one CT slice in "
             "grey values."
         )
+    if dataset.Rows * dataset.Columns > MAX_PIXELS:
+        raise DamagedFileError(
+            f"{path} is an image of {dataset.Rows} x {dataset.Columns} pixels; expected one CT "
+            f"slice, of at most {MAX_PIXELS:,} pixels."
+        )
     defaults = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "BitsStored": dataset.BitsAllocated}
     for keyword, value in {**defaults, "PhotometricInterpretation": "MONOCHROME2"}.items():
         dataset.setdefault(keyword, value)
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = default_syntax(dataset)
+
+
+def _check_coded_size(dataset: Dataset, path: Path, frame: int) -> None:
+    """Compare the size that compressed pixels say they have with that of the header.
+
+    A decoder allocates what they say, which in a damaged or hostile file is any number of GB.
+    """
+    parameters = _CODED_SIZE.get(dataset.file_meta.TransferSyntaxUID)
+    if parameters is None:
+        return
+    try:
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        coded = parameters(get_frame(dataset.PixelData, frame, number_of_frames=frames))
+    except Exception:  # The decoder says what is wrong with them.
+        return
+    if (coded["rows"], coded["columns"]) != (dataset.Rows, dataset.Columns):
+        raise DamagedFileError(
+            f"The pixel data of {path} hold an image of {coded['rows']} x {coded['columns']} "
+            f"pixels; its header says {dataset.Rows} x {dataset.Columns}. Get a whole copy of it."
+        )
 
 
 def _number(header: Dataset, keyword: str, default: float, path: Path) -> float:

@@ -19,6 +19,8 @@ _NIFTI: Final = (".nii", ".nii.gz")
 _DEEPEST_ZIP: Final = 3
 """Zip files within zip files are unpacked to this depth."""
 _LOCKED: Final = 0x1
+_BLOCK_BYTES: Final = 4096
+"""What an empty file counts: a block of the disk."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ class _Unpacking:
                 raise _CannotUnpack(
                     "is locked with a password. Unpack it yourself and name that folder."
                 )
+        self._left -= _BLOCK_BYTES * len(members)
         if sum(member.file_size for member in members) > self._left:
             raise self._too_large()
         for member in members:
