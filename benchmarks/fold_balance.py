@@ -1,6 +1,6 @@
 """Balance of the folds: the project's dealing against scikit-learn's StratifiedGroupKFold.
 
-Patients are simulated with the challenge's numbers (reference, section 1): 17,079 patients,
+Patients are simulated with the challenge's numbers (docs/reference.md#data): 17,079 patients,
 19,530 studies of about 34 slices, blood on runs of neighbouring slices, RSNA's prevalences.
 
 Usage:  python benchmarks/fold_balance.py [--patients 17079] [--seeds 3]

@@ -51,7 +51,8 @@ def test_one_row_a_slice(tmp_path: Path):
     assert (findings.rows, findings.equal_duplicates) == (2, 1)
 
 
-def test_equal_duplicates_are_dropped_and_counted(labels_csv: Path):  # quirk 1
+# docs/data_quirks.md#duplicate-labels
+def test_equal_duplicates_are_dropped_and_counted(labels_csv: Path):
     append(labels_csv, *(f"ID_a_{name},0" for name in CLASSES))
     labels, findings = read_label_csv(labels_csv)
     assert len(labels) == 2
@@ -59,13 +60,15 @@ def test_equal_duplicates_are_dropped_and_counted(labels_csv: Path):  # quirk 1
     assert findings.duplicated_slices == ["ID_a"]
 
 
-def test_conflicting_duplicates_are_an_error_that_names_them(labels_csv: Path):  # quirk 1
+# docs/data_quirks.md#duplicate-labels
+def test_conflicting_duplicates_are_an_error_that_names_them(labels_csv: Path):
     append(labels_csv, "ID_a_subdural,1", "ID_b_any,0")
     with pytest.raises(InputError, match=r"stage_2_train\.csv: 2 .*ID_a_subdural, ID_b_any"):
         read_label_csv(labels_csv)
 
 
-def test_any_that_is_not_the_maximum_is_reported_and_kept(labels_csv: Path):  # quirk 2
+# docs/data_quirks.md#inconsistent-label-of-any-haemorrhage
+def test_any_that_is_not_the_maximum_is_reported_and_kept(labels_csv: Path):
     text = labels_csv.read_text().replace("ID_b_any,1", "ID_b_any,0")
     labels_csv.write_text(text.replace("ID_a_any,0", "ID_a_any,1"))
     labels, findings = read_label_csv(labels_csv)

@@ -23,8 +23,9 @@ def problem(path: Path) -> str | None:
     return read_rows(path)[0]["problem"]
 
 
+# docs/data_quirks.md#intercepts-and-stored-types
 @pytest.mark.parametrize("syntax", [*PLAIN, RLELossless, JPEG2000Lossless], ids=lambda s: s.name)
-def test_every_value_is_read_in_every_syntax(tmp_path: Path, syntax):  # quirks 8 and 9
+def test_every_value_is_read_in_every_syntax(tmp_path: Path, syntax):
     path = write_slice(
         tmp_path / "ID_000012eaf.dcm",
         syntax=syntax,
@@ -70,9 +71,10 @@ def test_every_value_is_read_in_every_syntax(tmp_path: Path, syntax):  # quirks 
     }
 
 
+# docs/data_quirks.md#intercepts-and-stored-types
 @pytest.mark.parametrize("intercept", [-1024, -1000, 0])
 @pytest.mark.parametrize(("signed", "bits"), [(True, 16), (False, 12)])
-def test_stored_types_and_intercepts(tmp_path: Path, intercept, signed, bits):  # quirks 8 and 9
+def test_stored_types_and_intercepts(tmp_path: Path, intercept, signed, bits):
     path = write_slice(tmp_path / "a", intercept=intercept, signed=signed, bits_stored=bits)
     (row,) = read_rows(path)
     found = [row[key] for key in ("rescale_intercept", "pixel_representation", "bits_stored")]
@@ -80,13 +82,15 @@ def test_stored_types_and_intercepts(tmp_path: Path, intercept, signed, bits):  
     assert row["problem"] is None
 
 
-def test_first_of_several_window_values(tmp_path: Path):  # quirk 10
+# docs/data_quirks.md#header-values
+def test_first_of_several_window_values(tmp_path: Path):
     path = write_slice(tmp_path / "a.dcm", window=(("00040", "00041"), ("00080", "00081")))
     (row,) = read_rows(path)
     assert (row["window_center"], row["window_width"]) == (40.0, 80.0)
 
 
-def test_invalid_uids_make_no_noise(tmp_path: Path, caplog, capfd):  # quirk 11
+# docs/data_quirks.md#invalid-uids
+def test_invalid_uids_make_no_noise(tmp_path: Path, caplog, capfd):
     path = write_slice(tmp_path / "ID_000012eaf.dcm")
     with warnings.catch_warnings(), caplog.at_level(logging.DEBUG):
         warnings.simplefilter("error")
@@ -110,21 +114,24 @@ def test_pydicom_warns_about_such_a_uid_until_it_is_told_not_to(tmp_path: Path, 
     assert caplog.records == []
 
 
+# docs/data_quirks.md#image-sizes
 @pytest.mark.parametrize("shape", [(408, 374), (768, 768), (638, 490)])
-def test_other_sizes_than_512(tmp_path: Path, shape):  # quirk 12
+def test_other_sizes_than_512(tmp_path: Path, shape):
     (row,) = read_rows(write_slice(tmp_path / "a.dcm", shape=shape))
     assert (row["rows"], row["columns"], row["problem"]) == (*shape, None)
 
 
+# docs/data_quirks.md#truncated-pixel-data
 @pytest.mark.parametrize("syntax", PLAIN[:3], ids=lambda s: s.name)
-def test_truncated_pixels_are_seen_from_the_size(tmp_path: Path, syntax):  # quirk 4
+def test_truncated_pixels_are_seen_from_the_size(tmp_path: Path, syntax):
     path = write_slice(
         tmp_path / "ID_6431af929.dcm", syntax=syntax, shape=(512, 512), pixel_bytes=153_710
     )
     assert problem(path) == "truncated pixel data: 153710 of 524288 bytes"
 
 
-def test_pixel_element_that_is_shorter_than_the_image(tmp_path: Path):  # quirk 4
+# docs/data_quirks.md#truncated-pixel-data
+def test_pixel_element_that_is_shorter_than_the_image(tmp_path: Path):
     path = write_slice(tmp_path / "a.dcm", change={"PixelData": bytes(100)})
     assert problem(path) == "truncated pixel data: 100 of 512 bytes"
 
@@ -135,6 +142,7 @@ def test_padding_after_the_pixels_is_no_truncation(tmp_path: Path):
     assert problem(path) is None
 
 
+# docs/data_quirks.md#files-that-are-no-slices
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
@@ -151,7 +159,7 @@ def test_padding_after_the_pixels_is_no_truncation(tmp_path: Path):
     ],
     ids=str,
 )
-def test_what_is_no_usable_slice(tmp_path: Path, tags, expected):  # quirk 13
+def test_what_is_no_usable_slice(tmp_path: Path, tags, expected):
     path = tmp_path / "a.dcm"
     write_dataset(path, ct_dataset("ID_a", **tags))
     assert problem(path) == expected
@@ -174,8 +182,9 @@ def test_dicomdir_is_named():
     assert problem(Path(get_testdata_file("DICOMDIR"))) == "a DICOMDIR, not an image"
 
 
+# docs/data_quirks.md#files-that-are-no-slices
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_without_preamble_and_suffix(tmp_path: Path, syntax):  # quirk 13
+def test_without_preamble_and_suffix(tmp_path: Path, syntax):
     path = write_slice(tmp_path / "IM000001", syntax=syntax, preamble=False)
     (row,) = read_rows(path)
     assert (row["sop_instance_uid"], row["problem"]) == ("IM000001", None)

@@ -26,7 +26,8 @@ def numbers(table: pd.DataFrame) -> dict[str, int | None]:
     return {uid: None if pd.isna(number) else int(number) for uid, number in pairs}
 
 
-def test_slices_are_numbered_from_feet_to_head(tmp_path: Path):  # quirk 15
+# docs/data_quirks.md#order-of-slices
+def test_slices_are_numbered_from_feet_to_head(tmp_path: Path):
     write_study(tmp_path, "s", z_mm=(10, -5, 0), names=("ID_a", "ID_b", "ID_c"))
     table = index(tmp_path)
     assert numbers(table) == {"ID_b": 0, "ID_c": 1, "ID_a": 2}
@@ -35,8 +36,9 @@ def test_slices_are_numbered_from_feet_to_head(tmp_path: Path):  # quirk 15
     assert table["slice_num"].dtype == "Int64"
 
 
+# docs/data_quirks.md#gantry-tilt
 @pytest.mark.parametrize("angle", [-24.0, 0.0, 26.0])
-def test_tilt_and_offsets_of_a_tilted_study(tmp_path: Path, angle):  # quirk 14
+def test_tilt_and_offsets_of_a_tilted_study(tmp_path: Path, angle):
     write_study(tmp_path, "s", z_mm=(0, 5, 10), tilt_deg=angle)
     table = index(tmp_path)
     np.testing.assert_allclose(table["tilt_deg"], angle, atol=1e-4)
@@ -46,7 +48,8 @@ def test_tilt_and_offsets_of_a_tilted_study(tmp_path: Path, angle):  # quirk 14
     np.testing.assert_allclose(np.diff(table["row_offset_mm"]), 0, atol=1e-4)
 
 
-def test_uneven_distances_and_equal_positions(tmp_path: Path):  # quirk 16
+# docs/data_quirks.md#uneven-slice-distances
+def test_uneven_distances_and_equal_positions(tmp_path: Path):
     write_study(tmp_path, "s", z_mm=(12.4, 0, 2.4, 2.4, 7.4), names=tuple("edcba"))
     table = index(tmp_path)
     assert numbers(table) == {"d": 0, "b": 1, "c": 2, "a": 3, "e": 4}
@@ -54,7 +57,8 @@ def test_uneven_distances_and_equal_positions(tmp_path: Path):  # quirk 16
     assert table["problem"].isna().all()
 
 
-def test_a_truncated_slice_keeps_its_place(tmp_path: Path):  # quirk 4
+# docs/data_quirks.md#truncated-pixel-data
+def test_a_truncated_slice_keeps_its_place(tmp_path: Path):
     write_study(tmp_path, "s", names=tuple("abc"))
     write_slice(tmp_path / "b.dcm", study="s", patient="s_patient", position=(-4, -4, 5),
                 pixel_bytes=10)  # fmt: skip
@@ -87,7 +91,8 @@ def test_one_file_of_a_repeated_uid_is_used(tmp_path: Path):
     assert table.loc["one/b.dcm", "problem"] == "duplicate of two/b.dcm"
 
 
-def test_the_larger_axial_series_of_a_study_is_used(tmp_path: Path):  # quirk 13
+# docs/data_quirks.md#files-that-are-no-slices
+def test_the_larger_axial_series_of_a_study_is_used(tmp_path: Path):
     write_study(tmp_path, "s", z_mm=(0, 5, 10), series="soft", names=tuple("abc"))
     write_study(tmp_path, "s", z_mm=(0, 5), series="bone", names=tuple("de"))
     for i in range(4):
@@ -147,7 +152,8 @@ def test_a_study_without_patient_is_a_patient_of_its_own(tmp_path: Path):
     assert index(tmp_path)["patient_id"].unique().tolist() == ["study:s", "study:t"]
 
 
-def test_a_sagittal_study_is_ordered_along_its_normal(tmp_path: Path):  # quirk 17
+# docs/data_quirks.md#unusable-geometry
+def test_a_sagittal_study_is_ordered_along_its_normal(tmp_path: Path):
     for name, x in {"a": 3, "b": 1, "c": 2}.items():
         write_slice(tmp_path / f"{name}.dcm", orientation=SAGITTAL, position=(x, 0, 0))
     table = index(tmp_path)
@@ -156,6 +162,7 @@ def test_a_sagittal_study_is_ordered_along_its_normal(tmp_path: Path):  # quirk 
     assert table["problem"].isna().all()
 
 
+# docs/data_quirks.md#unusable-geometry
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
@@ -166,7 +173,7 @@ def test_a_sagittal_study_is_ordered_along_its_normal(tmp_path: Path):  # quirk 
         ([{"position": (0, 0, 9)}, {}, {"position": (0, 0, 1)}], "cab"),  # what has none is last
     ],
 )
-def test_missing_geometry_falls_back(tmp_path: Path, tags, expected):  # quirk 17
+def test_missing_geometry_falls_back(tmp_path: Path, tags, expected):
     for name, tag in zip("abc", tags, strict=True):
         position = tag.pop("position", None)
         drop = ["ImageOrientationPatient"] + ([] if position else ["ImagePositionPatient"])

@@ -66,7 +66,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def repaired_hu(ds):
-    """HU by the rules of data_quirks 6 to 8, written out."""
+    """HU by the rules of docs/data_quirks.md#values-wrapped-at-12-bits, written out."""
     raw = ds.pixel_array.astype(int)
     intercept = float(ds.RescaleIntercept)
     if ds.BitsStored == 12 and ds.PixelRepresentation == 0 and intercept > -100:

@@ -100,7 +100,8 @@ def test_without_test_slices_both_tables_are_equal():  # today's layout
     pd.testing.assert_frame_equal(folds, folds_test)
 
 
-def test_a_patient_of_train_and_test_keeps_the_fold():  # quirk 18
+# docs/data_quirks.md#patients-with-several-studies
+def test_a_patient_of_train_and_test_keeps_the_fold():
     studies = [(f"p{i}", "train", 4) for i in range(7)] + [("p3", "test", 9), ("new", "test", 9)]
     folds, folds_test = split_patients(*cohort(studies), PARAMS)
     fold = folds.loc[folds["patient_id"] == "p3", "fold"].iloc[0]
@@ -108,7 +109,8 @@ def test_a_patient_of_train_and_test_keeps_the_fold():  # quirk 18
     assert folds_test.loc[folds_test["patient_id"] == "new", "fold"].nunique() == 1
 
 
-def test_several_studies_of_a_patient_share_a_fold():  # quirk 18
+# docs/data_quirks.md#patients-with-several-studies
+def test_several_studies_of_a_patient_share_a_fold():
     studies = [("many", "train", 6)] * 15 + [(f"p{i}", "train", 6) for i in range(40)]
     folds, _ = split_patients(*cohort(studies), PARAMS)
     fold = folds.loc[folds["patient_id"] == "many", "fold"].unique()

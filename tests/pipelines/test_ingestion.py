@@ -83,7 +83,8 @@ def test_own_data(tmp_path: Path):
     assert "**a localizer**: 1 files. `clinic/p1/scout` a localizer" in report
 
 
-def test_labels_without_file_and_files_without_label(today: Path):  # quirk 3
+# docs/data_quirks.md#labels-without-files
+def test_labels_without_file_and_files_without_label(today: Path):
     labels = dict.fromkeys(["a_000", "a_001", "b_000", "ID_gone"], ())
     write_kaggle_csv(today / "stage_2_train.csv", labels)
     index, found, report = ingest(today)
@@ -126,7 +127,8 @@ def test_the_report_names_everything_that_is_odd(today: Path):
         assert line in report, line
 
 
-def test_the_report_counts_patients_of_train_and_test(tmp_path: Path):  # quirk 18
+# docs/data_quirks.md#patients-with-several-studies
+def test_the_report_counts_patients_of_train_and_test(tmp_path: Path):
     a = write_study(tmp_path / "stage_1_train", "a", patient="p")
     b = write_study(tmp_path / "stage_1_test", "b", patient="p")
     write_kaggle_csv(tmp_path / "stage_2_train.csv", dict.fromkeys([*a, *b], ()))
@@ -178,7 +180,8 @@ def test_worker_processes_and_chunks_change_nothing(today: Path, monkeypatch, ca
     monkeypatch.setattr(ingestion, "_WORTH_PROCESSES", 0)
     _, shared = index_slices(today, IngestionParameters(workers=2, chunk_files=3))
     pd.testing.assert_frame_equal(alone, shared)
-    assert "Invalid value" not in capfd.readouterr().err  # quirk 11, in the workers too
+    # docs/data_quirks.md#invalid-uids, in the workers too
+    assert "Invalid value" not in capfd.readouterr().err
 
 
 def test_phantoms_are_known_by_their_marker_wherever_their_folder_is_named(today: Path):
@@ -194,7 +197,8 @@ def test_phantoms_are_known_by_their_marker_wherever_their_folder_is_named(today
     assert index_slices(today, own)[0] == {"synthetic": False}
 
 
-def test_the_log_is_short(today: Path, caplog):  # quirk 11
+# docs/data_quirks.md#invalid-uids
+def test_the_log_is_short(today: Path, caplog):
     with caplog.at_level(logging.DEBUG, logger="rsna19_kedro"):
         ingest(today)
     assert len(caplog.records) <= 3

@@ -11,7 +11,7 @@ from rsna19_kedro.errors import ParameterError, SourceError
 from rsna19_kedro.files import walk_files
 
 LABEL_CSVS: Final = ("stage_2_train.csv", "stage_1_train.csv")
-"""Kaggle's label files, the more complete one first (reference, section 1)."""
+"""Kaggle's label files, the more complete one first (docs/reference.md#data)."""
 
 _DEPTH: Final = 2
 _LISTED: Final = 10

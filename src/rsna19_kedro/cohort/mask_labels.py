@@ -1,4 +1,4 @@
-"""Labels from segmentation masks (reference, section 3)."""
+"""Labels from segmentation masks (docs/reference.md#dataset-files)."""
 
 import logging
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ from rsna19_kedro.ct.alignment import AlignedGrid, Placement, place_slice
 def centre_of_mass(
     slices: Sequence[np.ndarray | None] | np.ndarray, grid: AlignedGrid
 ) -> tuple[int, int]:
-    """Centre of all that is above 0 HU in a study (reference, section 2).
+    """Centre of all that is above 0 HU in a study (docs/reference.md#conversion-to-volumes).
 
     It is worked out from the slices as they are, each moved by its shift, so that no pixel
     of the aligned volume has to be computed for it.

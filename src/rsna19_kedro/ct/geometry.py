@@ -109,8 +109,8 @@ def is_axial(orientation: ArrayLike) -> NDArray[np.bool_]:
 def tilt_deg(orientation: ArrayLike) -> FloatArray:
     """Gantry tilt in degrees, positive where the column direction rises to the head.
 
-    It is atan(z2 / y2) of an orientation (x1, y1, z1, x2, y2, z2) (reference, section 2),
-    worked out from the normal so that images turned in their plane give the same number.
+    It is atan(z2 / y2) of an orientation (x1, y1, z1, x2, y2, z2), computed from the normal so that
+    images turned in their plane give the same number (docs/reference.md#conversion-to-volumes).
 
     Args:
         orientation: (..., 6) values of ImageOrientationPatient.

@@ -2,7 +2,7 @@
 
 NIfTI's world is RAS+ (x to the right, y to the front), DICOM's is LPS: x and y change sign.
 Mask values 1..5 are the five types in the order of the classes, 6 is blood of no one type
-(reference, section 3).
+(docs/reference.md#dataset-files).
 """
 
 from dataclasses import dataclass

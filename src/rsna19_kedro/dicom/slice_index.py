@@ -235,8 +235,9 @@ def _arrange(
 ) -> tuple[NDArray[np.intp], dict[str, NDArray[np.float64] | float]]:
     """Order of a study's rows and its geometry columns.
 
-    A study that lacks a position or an orientation somewhere is ordered by whatever all of its
-    slices have: z, SliceLocation, InstanceNumber, else the file name (quirk 17).
+    A study in which a position or an orientation is missing is ordered by what all of its slices
+    have: z, SliceLocation, InstanceNumber, else the file name
+    (docs/data_quirks.md#unusable-geometry).
     """
     uids, paths = uid_path.T
     if np.isfinite(position).all() and valid_orientation(orientation).all():

@@ -22,7 +22,9 @@ class WeightedMeanSettings(CandidateSettings):
 
 @dataclass
 class WeightedMeanCandidate(Candidate):
-    """Mean of the models, each weighted by the inverse of its loss (reference, section 6).
+    """Mean of the models, each weighted by the inverse of its loss.
+
+    It is one of those that the reference tried (docs/reference.md#second-level).
 
     Attributes:
         weights: Weight per model, in their order, once fitted; they sum to 1.
@@ -49,7 +51,7 @@ class WeightedMeanCandidate(Candidate):
 
 
 class GaussianSettings(CandidateSettings):
-    """Mean of the models, smoothed along the slices (reference, section 6: 0.7 over 5).
+    """Mean of the models, smoothed along the slices (docs/reference.md#second-level: 0.7 over 5).
 
     Attributes:
         kind: Always gaussian.

@@ -61,7 +61,7 @@ class SimplexSettings(CandidateSettings):
 
 @dataclass
 class SimplexCandidate(Candidate):
-    """For each class the convex combination of lowest log loss (reference, section 6).
+    """For each class the convex combination of lowest log loss (docs/reference.md#second-level).
 
     Attributes:
         weights: ``(F, 6)`` non-negative, columns sum to 1, once fitted; all windows' values

@@ -1,4 +1,4 @@
-"""A network with one hidden layer on the logits of the window (reference, section 6)."""
+"""A network with one hidden layer on the logits of the window (docs/reference.md#second-level)."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal

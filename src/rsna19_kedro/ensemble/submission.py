@@ -16,7 +16,7 @@ SAMPLE: Final = "stage_2_sample_submission.csv"
 
 
 def submission_table(slices: pd.DataFrame, predictions: Floats, eps: float) -> pd.DataFrame:
-    """Predictions as Kaggle takes them (reference, section 6).
+    """Predictions as Kaggle takes them (docs/reference.md#second-level).
 
     Args:
         slices: ``sop_instance_uid`` of N slices.

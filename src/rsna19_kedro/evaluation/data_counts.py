@@ -12,7 +12,7 @@ ALL_FOLDS = "all"
 
 
 def fold_statistics(folds: pd.DataFrame) -> pd.DataFrame:
-    """Count what each fold holds (reference, section 7).
+    """Count what each fold holds (docs/reference.md#reports).
 
     Args:
         folds: One row a slice: keys, ``patient_id``, ``fold``, six labels.

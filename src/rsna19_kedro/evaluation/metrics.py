@@ -41,7 +41,7 @@ def slice_log_losses(
     Args:
         labels: ``(N, 6)`` zeros and ones.
         predictions: ``(N, 6)`` probabilities; clipped to ``[eps, 1 - eps]``.
-        eps: Clipping limit (reference, section 6: 1e-6 for the plain average).
+        eps: Clipping limit (docs/reference.md#second-level: 1e-6 for the plain average).
 
     Returns:
         ``(N, 6)`` float64.
@@ -96,7 +96,7 @@ def roc_auc(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
 
 
 def class_metrics(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> dict[str, Floats]:
-    """Metrics of each class at a threshold of 0.5 (reference, section 7).
+    """Metrics of each class at a threshold of 0.5 (docs/reference.md#reports).
 
     Args:
         labels: ``(N, 6)`` zeros and ones.

@@ -22,7 +22,7 @@ def start_from(network: SliceNetwork, weights: Mapping[str, Tensor]) -> None:
     """Take over the encoder of another network of the same architecture, of 3 channels.
 
     Combiner and head stay as they are; a stem of more channels gets the other's in its
-    middle channels (reference, section 4b).
+    middle channels (docs/reference.md#channels-family).
 
     Args:
         network: Changed in place.

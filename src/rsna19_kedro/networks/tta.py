@@ -1,4 +1,4 @@
-"""Test-time variants: the same slices seen another way. Reference, section 5.
+"""Test-time variants: the same slices seen another way. See docs/reference.md#prediction.
 
 This module holds data only; ``prediction.inputs`` turns a variant into network input.
 """

@@ -91,7 +91,7 @@ def write_slices(folder: Path, scan: Scan, header: StudyHeader, uids: Sequence[s
 def _dataset(
     uid: str, values: NDArray[np.int16] | NDArray[np.uint16], header: StudyHeader
 ) -> Dataset:
-    """The challenge's 21 tags but for the geometry (reference, section 2)."""
+    """The challenge's 21 tags but for the geometry (docs/reference.md#data)."""
     bits = 16 if header.pixels == "signed" else 12
     values_of = {
         "SOPClassUID": CTImageStorage,

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 STARTED: Final = ".phantoms-started.json"
 TRUTH: Final = "phantom_truth.parquet"
 LEAST_VOXELS: Final = 4
-"""A class is present on a slice when its mask has more than 3 voxels (reference, section 3)."""
+"""A class is present on a slice from so many voxels on (docs/reference.md#dataset-files)."""
 
 _PARTS: Final = ".phantoms"
 _SUCCESSOR: Final = ".phantoms-next"

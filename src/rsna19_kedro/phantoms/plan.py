@@ -122,7 +122,7 @@ def plan_studies(what: PhantomSet) -> list[StudyPlan]:
     uneven = _some(rng, total, what.uneven_fraction)
     wanted = round(what.masked_fraction * what.train_studies)
     even = [i for i in range(what.train_studies) if not uneven[i]]
-    # Masks were drawn for bleeding studies above all (reference, section 3).
+    # Masks were drawn for bleeding studies above all (docs/reference.md#dataset-files).
     even.sort(key=lambda i: (not kinds[i], rng.uniform()))
     masked = set(even[:wanted])
     storage = [PIXELS[i % 2] for i in rng.permutation(total)]
