@@ -1,11 +1,11 @@
-"""Does the hottest place of the evidence lie in the true mask? And in Grad-CAM's?
+"""Accuracy of class activation maps: is their maximum inside the true mask, compared to Grad-CAM?
 
-Takes what a run left under ``data/``: checkpoints, prepared volumes, masks, and the folds. Of
-each fold's held-out studies that have a mask, every slice and class counts that shows the class
-and is predicted to (probability at least 0.5). Evidence is this project's decomposition of the
-logit (or the decoder's masks); Grad-CAM is captum's, on the same combined maps. Both are
-enlarged twice: by B-splines, as in the reports, and linearly. Of several models the heat of a
-result, which combines them, is judged as well.
+Uses the results of a run under ``data/``: checkpoints, prepared volumes, masks and folds. Counts
+each slice and class of the held-out studies with a mask if the mask shows the class and the
+predicted probability is at least 0.5. Evidence is this project's class activation map, the
+decomposition of the logit (or the decoder's masks); Grad-CAM is captum's, on the same combined
+feature maps. Both are enlarged by B-splines, as in the reports, and linearly. With several models
+the combined map of a result is evaluated too.
 
 Run after training: ``python benchmarks/evidence.py [--model NAME ...] [--data data]``
 """
@@ -36,30 +36,30 @@ from rsna19_kedro.prediction.settings import PredictionSettings
 
 
 class Tail(nn.Module):
-    """What follows the combined maps of one slice, for captum."""
+    """The layers after the combined feature maps of one slice, for captum."""
 
     def __init__(self, network: SliceNetwork) -> None:
         super().__init__()
         self.network, self.maps = network, nn.Identity()
 
     def forward(self, combined: Tensor) -> Tensor:
-        """Logits ``(1, 6)`` of maps ``(1, E, h, w)``."""
+        """Logits ``(1, 6)`` of feature maps ``(1, E, h, w)``."""
         return self.network.classify((self.maps(combined)[:, None],)).logits[:, 0]
 
 
 def misses_px(maps: np.ndarray, mask: np.ndarray, crop_px: int) -> dict[str, float]:
-    """Distance of the hottest pixel from the mask, in pixels of the prepared slice."""
+    """Distance of the maximum from the mask, in pixels of the prepared slice."""
     margin = (mask.shape[-1] - crop_px) // 2
     distances = distance_transform_edt(~mask)
-    share = crop_px / maps.shape[-1]
-    found = {}
+    scale = crop_px / maps.shape[-1]
+    misses = {}
     for name, large in (
         ("", smooth_resize(maps.clip(min=0), crop_px)),
-        (" enlarged linearly", zoom(maps, share, order=1, grid_mode=True, mode="nearest")),
+        (" enlarged linearly", zoom(maps, scale, order=1, grid_mode=True, mode="nearest")),
     ):
         row, col = np.unravel_index(large.argmax(), large.shape)
-        found[name] = float(distances[row + margin, col + margin])
-    return found
+        misses[name] = float(distances[row + margin, col + margin])
+    return misses
 
 
 def named(kind: str, maps: np.ndarray, mask: np.ndarray, crop_px: int) -> dict[str, float]:
@@ -68,7 +68,7 @@ def named(kind: str, maps: np.ndarray, mask: np.ndarray, crop_px: int) -> dict[s
 
 
 def main() -> None:
-    """Print a line a model."""
+    """Print one line per model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="+", default=["resnet18_400"])
     parser.add_argument("--data", type=Path, default=Path("data"))
@@ -84,16 +84,18 @@ def main() -> None:
             held_out = fold_of.index[fold_of == int(path.parent.name[-1])]
             checkpoint = Checkpoint.read(path)
             for study in sorted(set(masks.study_ids()) & set(held_out)):
-                rows += judge(checkpoint, volumes.read(study), masks.read(study), options.least_px)
+                rows += evaluate(
+                    checkpoint, volumes.read(study), masks.read(study), options.least_px
+                )
         table = pd.DataFrame(rows)
         if table.empty:
-            print(f"{name}: no slice counts")
+            print(f"{name}: no positive slice was predicted as positive")
             continue
         cell = table["cell_px"].iloc[0]
-        print(f"{name}: {len(table)} slices and classes, a cell is {cell:.0f} pixels")
+        print(f"{name}: {len(table)} slices and classes, feature map cells of {cell:.0f} pixels")
         for kind in table.columns.drop("cell_px"):
             inside, near = (table[kind] == 0).mean(), (table[kind] <= cell).mean()
-            print(f"  {kind}: inside the mask {inside:.0%}, within a cell of it {near:.0%}")
+            print(f"  {kind}: maximum inside the mask {inside:.0%}, within one cell {near:.0%}")
     if len(options.model) > 1:
         together(options, volumes, masks, fold_of)
 
@@ -101,7 +103,7 @@ def main() -> None:
 def together(
     options: argparse.Namespace, volumes: VolumeStore, masks: VolumeStore, fold_of: pd.Series
 ) -> None:
-    """Print how the heat of a result does, from all the models of a fold that did not see it."""
+    """Evaluate the combined map of all models of a fold on its held-out studies."""
     misses, contrasts = [], []
     for fold in sorted(fold_of.unique()):
         names = sorted(set(masks.study_ids()) & set(fold_of.index[fold_of == fold]))
@@ -109,42 +111,40 @@ def together(
         settings = PredictionSettings()
         for result in predict_prepared(volumes, names, members, None, settings, one_variant=True):
             mask = masks.read(result.study_id)
-            share = mask.shape[-1] // HEAT_PX
+            scale = mask.shape[-1] // HEAT_PX
             for number, k in shown_and_seen(
                 mask, result.slices[list(PREDICTIONS)], options.least_px
             ):
-                heat = result.heat[number, k].astype(np.float32).repeat(share, 0).repeat(share, 1)
+                heat = result.heat[number, k].astype(np.float32).repeat(scale, 0).repeat(scale, 1)
                 shown = of_class(mask[number], k)
                 row, col = np.unravel_index(heat.argmax(), heat.shape)
-                centre = (row + (share - 1) // 2, col + (share - 1) // 2)
+                centre = (row + (scale - 1) // 2, col + (scale - 1) // 2)
                 misses.append(distance_transform_edt(~shown)[centre])
                 contrasts.append(heat[shown].mean() / heat.mean())
     inside, near = np.equal(misses, 0).mean(), np.less_equal(misses, 16).mean()
-    print(f"{len(members)} models a fold together: {len(misses)} slices and classes")
-    print(f"  heat: inside the mask {inside:.0%}, within 16 pixels of it {near:.0%}")
-    print(
-        f"  {np.median(contrasts):.1f} times as strong in the mask as in the whole slice (median)"
-    )
+    print(f"{len(members)} models per fold combined: {len(misses)} slices and classes")
+    print(f"  maximum inside the mask {inside:.0%}, within 16 pixels {near:.0%}")
+    print(f"  mean inside the mask / mean of the slice: {np.median(contrasts):.1f} (median)")
 
 
 def of_class(mask: np.ndarray, k: int) -> np.ndarray:
-    """Where a slice's mask shows a class."""
+    """Pixels of a class in the mask of a slice."""
     return mask > 0 if CLASSES[k] == "any" else mask == k + 1
 
 
 def shown_and_seen(
     mask: np.ndarray, probability: pd.DataFrame, least_px: int
 ) -> Iterator[tuple[int, int]]:
-    """Slices and classes that count: shown by the mask and predicted."""
+    """Slices and classes that are in the mask and predicted."""
     for number, k in zip(*np.nonzero(probability.to_numpy() >= 0.5), strict=True):
         if of_class(mask[number], k).sum() >= least_px:
             yield int(number), int(k)
 
 
-def judge(
+def evaluate(
     checkpoint: Checkpoint, hu: np.ndarray, mask: np.ndarray, least_px: int
 ) -> list[dict[str, float]]:
-    """Rows with the distances of the hottest pixels from the mask."""
+    """Rows with the distances of the maxima from the mask."""
     crop, resized = checkpoint.crop_px, checkpoint.resize_px
     size = InputSize(crop_px=crop, resize_px=None if resized == crop else resized)
     network = checkpoint.network()
@@ -163,8 +163,8 @@ def judge(
         row = {"cell_px": cell, **named("evidence", evidence[number, k], shown, crop)}
         if grad_cam is not None:
             maps = combined[-1][:, number].detach().requires_grad_()
-            found = grad_cam.attribute(maps, target=k, relu_attributions=True)
-            row |= named("Grad-CAM", found[0, 0].detach().numpy(), shown, crop)
+            attribution = grad_cam.attribute(maps, target=k, relu_attributions=True)
+            row |= named("Grad-CAM", attribution[0, 0].detach().numpy(), shown, crop)
         rows.append(row)
     return rows
 

@@ -1,13 +1,13 @@
-"""A full disk at every write of a run: each file is the old or the new one, and all is resumed.
+"""A full disk at every write of a run: no file is lost or mixed, and the run can be resumed.
 
 Usage:  python benchmarks/fault_at_every_write.py PROJECT
 
 PROJECT is a folder after ``kedro run --env test``. One copy is run with another seed, which makes
-every network and table anew. Another copy is run likewise, but the first time that a file is to
-take its final name below ``data/02_intermediate`` to ``data/08_reporting``, the error of a full
-disk is raised instead, and the run is started again; so each file fails once. After every fault all
-files of before must be there, with the old or the new content, and no unfinished file may be left.
-Prints a line per 20 faults; exit status 1 if something was lost.
+every network and table again. In a second copy, the first rename of each file to its final name
+below ``data/02_intermediate`` to ``data/08_reporting`` fails with the error of a full disk, and the
+run is started again. After every fault all previous files must exist, with the old or the new
+content, and no unfinished file may be left. Prints one line per 20 faults; exit status 1 if a file
+was lost.
 """
 
 import argparse
@@ -29,14 +29,14 @@ _PARAMS: Final = {"seed": 7}
 
 
 class FullDisk:
-    """Refuses each file below ``data`` its final name once."""
+    """Makes the first rename of each file below ``data`` fail."""
 
     def __init__(self) -> None:
         self.data: Path | None = None
         self.failed: list[str] = []
 
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Raise the error of a full disk, see ``sys.addaudithook``."""
+        """Raise the error of a full disk; see ``sys.addaudithook``."""
         if event != "os.rename" or self.data is None:
             return
         target = os.path.abspath(os.fsdecode(arguments[1]))
@@ -46,14 +46,14 @@ class FullDisk:
 
 
 def lost(project: Path, old: dict[str, bytes], new: dict[str, bytes]) -> list[str]:
-    """Files that are neither as before nor as they will be, and unfinished ones."""
+    """Files with neither the old nor the new content, and unfinished files."""
     now = contents(project)
     names = [name for name in old if now.get(name) not in (old[name], new.get(name))]
     return names + [str(path) for path in (project / "data").rglob(".part-*")]
 
 
 def main() -> None:
-    """Fail each write once, and compare with an undisturbed run."""
+    """Make each write fail once, and compare with an uninterrupted run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", type=Path)
     finished = parser.parse_args().project.resolve()
@@ -78,7 +78,7 @@ def main() -> None:
                 print(f"{len(disk.failed)} faults in {passed:.0f} s", flush=True)
         differing = [name for name in old | new if contents(project).get(name) != new.get(name)]
     print(f"{len(disk.failed)} faults, {len(problems)} files lost: {problems[:5]}")
-    print(f"{len(differing)} of {len(new)} files differ in the end: {differing[:5]}")
+    print(f"{len(differing)} of {len(new)} final files differ: {differing[:5]}")
     sys.exit(bool(problems or differing))
 
 

@@ -1,12 +1,12 @@
-"""Balance of the folds: the project's dealing against scikit-learn's StratifiedGroupKFold.
+"""Balance of the folds: this project's algorithm against scikit-learn's StratifiedGroupKFold.
 
 Patients are simulated with the challenge's numbers (docs/reference.md#data): 17,079 patients,
 19,530 studies of about 34 slices, blood on runs of neighbouring slices, RSNA's prevalences.
 
 Usage:  python benchmarks/fold_balance.py [--patients 17079] [--seeds 3]
 
-For each way it prints the largest deviation of a fold from the mean of the folds, in percent,
-for slices and for the positive slices of each class, and the seconds it took.
+Prints for each algorithm the largest deviation of a fold from the mean of the folds, in percent,
+for slices and for the positive slices of each class, and the time in seconds.
 """
 
 import argparse
@@ -30,27 +30,27 @@ RUN = 8.0  # slices of a study that a haemorrhage spans, on average
 
 
 def simulate(patients: int, rng: np.random.Generator) -> pd.DataFrame:
-    """One row a slice of simulated patients."""
+    """One row per slice of simulated patients."""
     studies = 1 + rng.geometric(0.875, patients) - 1
     patient = np.repeat(np.arange(patients), studies)
     length = np.clip(rng.normal(34, 5, len(patient)).round().astype(int), 20, 60)
     study = np.repeat(np.arange(len(patient)), length)
-    place = np.concatenate([np.arange(n) for n in length])
+    number = np.concatenate([np.arange(n) for n in length])
     table = pd.DataFrame({"patient_id": patient[study], "study_id": study})
-    ill = rng.beta(0.6, 1.2, patients)[patient]  # the ill have several types and several studies
+    risk = rng.beta(0.6, 1.2, patients)[patient]  # correlates types and studies of a patient
     for name, share in PREVALENCE.items():
-        chance = ill * share * length.mean() / RUN / ill.mean()
-        has = rng.random(len(patient)) < chance
+        probability = risk * share * length.mean() / RUN / risk.mean()
+        has = rng.random(len(patient)) < probability
         start = (rng.random(len(patient)) * length).astype(int)
         span = rng.geometric(1 / RUN, len(patient))
-        inside = (place >= start[study]) & (place < (start + span)[study])
+        inside = (number >= start[study]) & (number < (start + span)[study])
         table[name] = (has[study] & inside).astype(np.uint8)
     table["any"] = table[list(CLASSES[:-1])].max(axis=1)
     return table
 
 
 def rarest_class(table: pd.DataFrame) -> np.ndarray:
-    """One label a slice for scikit-learn: its rarest positive class, or none."""
+    """One label per slice for scikit-learn: its rarest positive class, or none."""
     values = table[list(CLASSES[:-1])].to_numpy()
     order = values.sum(axis=0).argsort()
     return np.where(values.any(axis=1), order[values[:, order].argmax(axis=1)], -1)
@@ -66,7 +66,7 @@ def with_sklearn(table: pd.DataFrame, labels: np.ndarray, seed: int) -> np.ndarr
 
 
 def with_dealing(table: pd.DataFrame, seed: int) -> np.ndarray:
-    """Folds by the project's own way."""
+    """Folds by this project's algorithm."""
     return table["patient_id"].map(assign_folds(patient_counts(table), seed)).to_numpy()
 
 

@@ -1,12 +1,12 @@
-"""Headers a second and core: the index's reader against pydicom's usual way.
+"""Headers per second and core: the reader of the slice index against plain pydicom.
 
 Usage:  python benchmarks/index_headers.py [FOLDER] [--files 2000] [--size 512]
 
-Without a folder, slices like the challenge's (its tags, its size, half signed 16-bit explicit
-VR and half unsigned 12-bit implicit VR) are written to a temporary folder first. All ways
-read the same files in one process, from the page cache, in rounds that take turns; what
-counts is CPU time. "With pixels" is what a plain dcmread costs. The target of the project is
-1,500 headers a second and core for the whole index: reading, table and slice numbers.
+Without a folder, slices like the challenge's (same tags and size, half signed 16-bit explicit
+VR and half unsigned 12-bit implicit VR) are first written to a temporary folder. All readers
+read the same files in one process, from the page cache, in alternating rounds; CPU time is
+measured. "With pixels" is a plain dcmread. The target of this project is 1,500 headers per
+second and core for the whole index: reading, table and slice numbers.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def write_slices(folder: Path, files: int, size: int) -> None:
 
 
 def ways(folder: Path, names: list[str]) -> dict[str, Callable[[], object]]:
-    """The readers that are compared; each reads all files."""
+    """The compared readers; each reads all files."""
 
     def values(**options: bool | list[str]) -> list[list[object]]:
         sets = (dcmread(folder / name, **options) for name in names)
@@ -91,10 +91,10 @@ def ways(folder: Path, names: list[str]) -> dict[str, Callable[[], object]]:
 
 
 def measure(folder: Path, files: int) -> None:
-    """Print headers a CPU second for each way, and the ratio to pydicom's usual way."""
+    """Print headers per CPU-second of each reader, and the ratio to pydicom without pixels."""
     quiet_pydicom()
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix == ".dcm")
-    names = [path.relative_to(folder).as_posix() for path in found][:files]
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix == ".dcm")
+    names = [path.relative_to(folder).as_posix() for path in paths][:files]
     seconds: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for name, way in ways(folder, names).items():
@@ -105,11 +105,11 @@ def measure(folder: Path, files: int) -> None:
     usual = rates["pydicom, stop_before_pixels"]
     print(f"{len(names)} files")
     for name, rate in rates.items():
-        print(f"{name:34} {rate:7,.0f} headers a CPU second  {rate / usual:5.2f} x")
+        print(f"{name:34} {rate:7,.0f} headers per CPU-second  {rate / usual:5.2f} x")
 
 
 def main() -> None:
-    """Measure on a folder, or on slices written for it."""
+    """Measure on a folder, or on generated slices."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--files", type=int, default=2000)

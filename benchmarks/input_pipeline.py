@@ -1,12 +1,12 @@
-"""Samples a second and CPU core of the input pipeline: this project against the usual way.
+"""Samples per second and CPU core of the input pipeline: this project against the usual way.
 
 A sample is a window of 5 slices of 400 x 400 pixels with its labels. The usual way, as in the
 reference and most public solutions: five ``np.load`` of int16 slices, look-up table, flips,
-quarter turn, shift-scale-rotate of the five slices as channels of one picture (OpenCV's affine,
+quarter turn, shift-scale-rotate of the five slices as channels of one image (OpenCV's affine,
 which albumentations uses, bilinear), conversion to a float32 tensor; all on the CPU, in the
-loader. This project: the loader decompresses five slices into the batch as int16;
-everything else happens on the training device (its cost there is shown by training_step.py).
-One thread, warm files, turn by turn in one process, collation into batches of 16 included.
+loader. This project: the loader decompresses five slices into the batch as int16; everything
+else runs on the training device (training_step.py measures that). One thread, files in the page
+cache, alternating in one process, including collation into batches of 16.
 
 Run: ``python benchmarks/input_pipeline.py [VOLUMES]`` with a folder of prepared volumes (default:
 data/03_primary/volumes). Needs the extra ``benchmarks``.
@@ -72,7 +72,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print the samples a CPU-second of both and their ratio."""
+    """Print the samples per CPU-second of both, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("volumes", nargs="?", type=Path, default=Path("data/03_primary/volumes"))
     parser.add_argument("--samples", type=int, default=160)
@@ -116,11 +116,11 @@ def main() -> None:
         times = [(seconds(usual), seconds(ours)) for _ in range(options.repeats)]
     rates = [(options.samples / a, options.samples / b) for a, b in times]
     ratios = [b / a for a, b in rates]
-    print(f"usual way     {statistics.median(a for a, _ in rates):7.0f} samples a CPU-second")
-    print(f"this project  {statistics.median(b for _, b in rates):7.0f} samples a CPU-second")
+    print(f"usual way     {statistics.median(a for a, _ in rates):7.0f} samples per CPU-second")
+    print(f"this project  {statistics.median(b for _, b in rates):7.0f} samples per CPU-second")
     print(
         f"ratio         {statistics.median(ratios):7.1f} "
-        f"(of {len(ratios)} repeats: {min(ratios):.1f} to {max(ratios):.1f})"
+        f"({len(ratios)} repeats: {min(ratios):.1f} to {max(ratios):.1f})"
     )
 
 

@@ -1,12 +1,12 @@
-"""A run that is killed while another one waits for it: the second takes over.
+"""A run is killed while another one waits for it: the second must take over.
 
 Usage:  python benchmarks/kills_while_waiting.py PROJECT [--rounds 20] [--seed 0]
 
 PROJECT is a folder after ``kedro run --env test``; a copy of it is used. In each round the
 checkpoint and predictions of one fold are removed, two runs that make them are started, and the
-first is killed by SIGKILL at a random moment. The second must end with status 0 and the tables of
-the project, and afterwards nothing may be left: no owner file, no unfinished file, no orphan.
-Prints one line per round; exit status 1 if a round fails.
+first is killed by SIGKILL at a random time. The second must end with status 0 and the same tables,
+and leave no owner file, no unfinished file and no orphan. Prints one line per round; exit status 1
+if a round fails.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _COMMAND: Final = (
 
 
 def start(project: Path) -> subprocess.Popen[str]:
-    """Start the run in a process group of its own."""
+    """Start the run in a separate process group."""
     return subprocess.Popen(
         _COMMAND,
         cwd=project,
@@ -45,26 +45,26 @@ def start(project: Path) -> subprocess.Popen[str]:
 
 
 def tables(project: Path) -> list[bytes]:
-    """What both runs make."""
+    """Content of the tables that both runs make."""
     return [(project / "data" / name.format(_FOLDER)).read_bytes() for name in _TABLES]
 
 
 def leftovers(project: Path) -> list[str]:
-    """Files that should be gone; the note of a killed run goes when runs are next asked for."""
+    """Files that should be gone; ``other_runs`` removes those of killed runs."""
     other_runs(project)
     patterns = (".part-*", ".*.owner.json")
     return [str(path) for pattern in patterns for path in (project / "data").rglob(pattern)]
 
 
 def orphans(project: Path) -> str:
-    """What ``clean --orphans`` would remove."""
+    """Output of ``clean --orphans``."""
     command = [sys.executable, "-m", "kedro", "rsna19", "clean", "--env", "test", "--orphans"]
     run = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
     return run.stdout.splitlines()[-1]
 
 
 def kill_one(project: Path, after_s: float) -> tuple[bool, str]:
-    """Kill the first of two runs after a while; give whether the second waited, and its output."""
+    """Kill the first of two runs; return whether the second waited, and its output."""
     for layer in ("06_models", "07_model_output"):
         shutil.rmtree(project / "data" / layer / _FOLDER)
     first = start(project)
@@ -80,26 +80,26 @@ def kill_one(project: Path, after_s: float) -> tuple[bool, str]:
 
 
 def main() -> None:
-    """Print a line per round."""
+    """Print one line per round."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", type=Path)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=12.0, help="Seconds to the latest kill.")
+    parser.add_argument("--longest", type=float, default=12.0, help="latest kill, in seconds")
     options = parser.parse_args()
     rng, failed = random.Random(options.seed), 0
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
         shutil.copytree(options.project, project)
-        wanted = tables(project)
+        expected = tables(project)
         for number in range(options.rounds):
             after_s = rng.uniform(2, options.longest)
             waited, _ = kill_one(project, after_s)
-            right = tables(project) == wanted and not leftovers(project)
-            failed += not right
+            is_equal = tables(project) == expected and not leftovers(project)
+            failed += not is_equal
             print(
                 f"{number + 1:3}  killed after {after_s:4.1f} s, the second "
-                f"{'waited' if waited else 'did not wait'}: {'equal' if right else 'DIFFERENT'}",
+                f"{'waited' if waited else 'did not wait'}: {'equal' if is_equal else 'DIFFERENT'}",
                 flush=True,
             )
         print(orphans(project))

@@ -1,8 +1,8 @@
-"""Time of ``new_study`` by step, its start-up, and what overlap would still bring.
+"""Time of ``new_study`` by step, its start-up time, and the possible gain by overlapping steps.
 
-Runs the command as a user would, on the models under ``data/06_models``: start-up is what the
-whole takes beyond its steps (imports, Kedro, the end). The last figure is the whole without
-start-up over its longest step: 1.0 would be perfect overlap.
+Runs the command on the models under ``data/06_models``. Start-up is the total time without the
+steps (imports, Kedro, shutdown). The last number is the sum of all steps divided by the longest:
+the largest possible speed-up by overlapping them.
 
 Run: ``python benchmarks/new_study.py SOURCE [--params fast=true] [--repeats 5]``
 """
@@ -19,7 +19,7 @@ STEP = re.compile(r"\d+/\d+ (\w+), ([\d.]+) s")
 
 
 def run(source: str, params: str) -> tuple[float, dict[str, float]]:
-    """Seconds of the whole and of each step."""
+    """Seconds of the whole run and of each step."""
     command = [sys.executable, "-m", "kedro", "run", "--pipelines", "new_study", "--params"]
     started = time.perf_counter()
     done = subprocess.run(
@@ -46,7 +46,7 @@ def main() -> None:
     starts = [whole - sum(steps.values()) for whole, steps in runs]
     print(f"start-up: {statistics.median(starts):.1f} s ({min(starts):.1f} to {max(starts):.1f})")
     ratios = [sum(steps.values()) / max(steps.values()) for _, steps in runs]
-    print(f"steps together over the longest: {statistics.median(ratios):.2f}")
+    print(f"all steps / longest step: {statistics.median(ratios):.2f}")
 
 
 if __name__ == "__main__":

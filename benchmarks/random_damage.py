@@ -1,16 +1,16 @@
-"""Random damage to the files of a study: what is named, what is read, what cannot be seen.
+"""Random damage to the files of a study: which is reported, which is repaired, which is invisible.
 
 Usage:  python benchmarks/random_damage.py [--rounds 200] [--seed 0]
 
-Each round copies a small phantom study (level, 14 slices, half explicit and half implicit VR),
-damages one to four of its files (bytes changed in the header or in the pixels, cut, halves
-swapped, zeros, a wrong element length) and prepares it as a new study. It checks that
+Each round copies a small phantom study (no tilt, 14 slices, half explicit and half implicit VR),
+damages one to four of its files (changed bytes in the header or the pixels, truncation, swapped
+halves, zeros, a wrong element length) and prepares it as a new study. It checks that
 
-* nothing but InputError is raised, and no study fails for another reason;
-* every damaged file is named with a problem, shown as replaced by its neighbour or remarked as
-  implausible, unless its image and its place are as before, or the damage cannot be seen: values
-  that are valid in themselves (other pixels, another position, another patient);
-* the volume equals the one that is prepared from the used files alone.
+* only InputError is raised, and no study fails for another reason;
+* every damaged file is reported with a problem, as replaced by its neighbour or as implausible,
+  unless its image and position are unchanged or the damage is invisible: values that are valid by
+  themselves (other pixels, another position, another patient);
+* the volume equals the one prepared from the used files alone.
 
 Prints one line per kind of outcome; exit status 1 if a check fails.
 """
@@ -35,7 +35,9 @@ from rsna19_kedro.phantoms import Acquisition, acquire, make_head
 from rsna19_kedro.phantoms.dicom_writer import Pixels, StudyHeader, write_slices
 
 SIDE = 64
-PLACE = ("position_x", "position_y", "position_z", "row_spacing_mm", "col_spacing_mm", "study_id")
+GEOMETRY = (
+    *("position_x", "position_y", "position_z", "row_spacing_mm", "col_spacing_mm", "study_id"),
+)
 
 
 def write_phantom(folder: Path) -> None:
@@ -61,11 +63,11 @@ def damage(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
     pixels = content.rfind(b"\xe0\x7f\x10\x00")
     kind = str(rng.choice(["header", "pixels", "cut", "swap", "zeros", "length", "insert"]))
     if kind == "header":
-        for place in rng.integers(132, pixels, rng.integers(1, 9)):
-            data[place] = rng.integers(256)
+        for offset in rng.integers(132, pixels, rng.integers(1, 9)):
+            data[offset] = rng.integers(256)
     elif kind == "pixels":
-        for place in rng.integers(pixels + 12, len(data), rng.integers(1, 400)):
-            data[place] = rng.integers(256)
+        for offset in rng.integers(pixels + 12, len(data), rng.integers(1, 400)):
+            data[offset] = rng.integers(256)
     elif kind == "cut":
         del data[rng.integers(0, len(data)) :]
     elif kind == "swap":
@@ -78,8 +80,8 @@ def damage(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
     elif kind == "length":
         data[pixels + 8 : pixels + 12] = int(rng.integers(2**32)).to_bytes(4, "little")
     else:
-        place = int(rng.integers(132, len(data)))
-        data[place:place] = bytes(rng.integers(0, 256, rng.integers(1, 50), dtype=np.uint8))
+        offset = int(rng.integers(132, len(data)))
+        data[offset:offset] = bytes(rng.integers(0, 256, rng.integers(1, 50), dtype=np.uint8))
     return kind, bytes(data)
 
 
@@ -89,9 +91,9 @@ def _prepare(source: Path, out: Path) -> tuple[NewStudies, VolumeStore]:
 
 
 def _same(path: Path, original: Path) -> bool:
-    """Whether a damaged file still holds the same image at the same place."""
-    one, other = read_rows(path)[0], read_rows(original)[0]
-    if any(one[name] != other[name] for name in PLACE):
+    """Whether a damaged file still has the same image at the same position."""
+    damaged_row, row = read_rows(path)[0], read_rows(original)[0]
+    if any(damaged_row[name] != row[name] for name in GEOMETRY):
         return False
     try:
         return np.array_equal(read_hu(path), read_hu(original))
@@ -107,10 +109,10 @@ def check_round(
     Args:
         plain: Folder with the study.
         folder: Empty folder to work in.
-        rng: Decides on everything.
+        rng: Source of all random choices.
 
     Returns:
-        How often each outcome came, and what is wrong.
+        Number of files per outcome, and the failed checks.
     """
     shutil.copytree(plain, folder / "in")
     names = sorted(path.name for path in plain.iterdir())
@@ -121,37 +123,38 @@ def check_round(
     try:
         new, store = _prepare(folder / "in", folder / "out")
     except InputError as error:
-        return Counter({"refused as a whole": 1}), [f"all was refused: {error}"]
+        return Counter({"refused as a whole": 1}), [f"all files were refused: {error}"]
     except Exception as error:
         return Counter(), [f"{hit}: {type(error).__name__}: {error}"]
     main = new.slices.groupby("study_number").size().idxmax()
-    study = next(one for one in new.findings["studies"] if one["number"] == main)
+    studies = new.findings["studies"]
+    study = next(finding for finding in studies if finding["number"] == main)
     wrong = [
-        f"{hit}: {one['failed']}"
-        for one in new.findings["studies"]
-        if one["failed"] and "cannot be read (" in one["failed"]
+        f"{hit}: {finding['failed']}"
+        for finding in studies
+        if finding["failed"] and "cannot be read (" in finding["failed"]
     ]
     outcomes: Counter[str] = Counter()
     files = new.files.set_index("path")
-    failed = {one["number"] for one in new.findings["studies"] if one["failed"]}
+    failed = {finding["number"] for finding in studies if finding["failed"]}
     replaced = _numbers(study, "replaced by their neighbours: ")
     implausible = _numbers(study, "damaged or of another kind: ")
     for name, kind in hit.items():
         row = files.loc[name]
         if isinstance(row["problem"], str) and row["problem"]:
-            outcomes[f"{kind}: named"] += 1
+            outcomes[f"{kind}: reported"] += 1
         elif row["study_number"] in failed:
-            outcomes[f"{kind}: named, as a study of its own"] += 1
+            outcomes[f"{kind}: reported as a separate study"] += 1
         elif row["study_number"] == main and row["slice_num"] in replaced:
-            outcomes[f"{kind}: replaced by its neighbour, and named"] += 1
+            outcomes[f"{kind}: replaced by its neighbour, and reported"] += 1
         elif row["study_number"] == main and row["slice_num"] in implausible:
-            outcomes[f"{kind}: remarked as implausible"] += 1
+            outcomes[f"{kind}: reported as implausible"] += 1
         elif _same(folder / "in" / name, plain / name):
-            outcomes[f"{kind}: the same image at the same place"] += 1
+            outcomes[f"{kind}: same image at the same position"] += 1
         else:
-            outcomes[f"{kind}: cannot be seen"] += 1
-    own = files[(files["study_number"] == main) & files["slice_num"].notna()]
-    readable = own[~own["slice_num"].isin(replaced)]
+            outcomes[f"{kind}: invisible"] += 1
+    main_files = files[(files["study_number"] == main) & files["slice_num"].notna()]
+    readable = main_files[~main_files["slice_num"].isin(replaced)]
     (folder / "again").mkdir()
     for name in readable.index:
         shutil.copy(folder / "in" / name, folder / "again")
@@ -163,12 +166,12 @@ def check_round(
 
 
 def _numbers(study: dict[str, Any], after: str) -> set[int]:
-    found = [text.split(after)[1] for text in study["remarks"] if after in text]
-    return {int(number) for text in found for number in text.split(", ")}
+    lists = [text.split(after)[1] for text in study["remarks"] if after in text]
+    return {int(number) for text in lists for number in text.split(", ")}
 
 
 def run(rounds: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """Do rounds, each from its own seed; see ``check_round``."""
+    """Run all rounds, each with its own seed; see ``check_round``."""
     outcomes: Counter[str] = Counter()
     wrong = []
     with tempfile.TemporaryDirectory() as name:
@@ -177,15 +180,15 @@ def run(rounds: int, seed: int) -> tuple[Counter[str], list[str]]:
         for number in range(rounds):
             folder = Path(name) / "round"
             folder.mkdir()
-            found, faults = check_round(plain, folder, np.random.default_rng([seed, number]))
-            outcomes += found
-            wrong += [f"round {number}: {fault}" for fault in faults]
+            counts, failures = check_round(plain, folder, np.random.default_rng([seed, number]))
+            outcomes += counts
+            wrong += [f"round {number}: {failure}" for failure in failures]
             shutil.rmtree(folder)
     return outcomes, wrong
 
 
 def main() -> None:
-    """Run the rounds and print what came out."""
+    """Run the rounds and print the outcomes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -193,7 +196,7 @@ def main() -> None:
     outcomes, wrong = run(args.rounds, args.seed)
     for outcome, count in sorted(outcomes.items()):
         print(f"{count:5d}  {outcome}")
-    print("\n".join(wrong) or f"{args.rounds} rounds: nothing wrong")
+    print("\n".join(wrong) or f"{args.rounds} rounds: no check failed")
     sys.exit(bool(wrong))
 
 

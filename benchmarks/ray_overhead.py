@@ -1,9 +1,8 @@
-"""What Ray costs: the time to start it, and the time of a node that does nothing.
+"""Overhead of Ray: its start-up time, and the time of an empty node.
 
-A pipeline of empty nodes runs through ``GPURunner`` as it would by ``kedro run --runner-params
-cpus=N``. The start lasts until Ray is ready; the time a node is what lies between the start of the
-first and the end of the last node, in the schedule, over the number of nodes but the first ones
-that wait for their worker processes.
+Runs a pipeline of empty nodes with ``GPURunner``, as ``kedro run --runner-params cpus=N`` does.
+Start-up lasts until Ray is ready. The time per node is the average interval between the ends of
+nodes, without the first ones, which wait for their worker processes.
 
 Run: ``python benchmarks/ray_overhead.py [--nodes N] [--cpus N]``.
 """
@@ -24,7 +23,7 @@ from rsna19_kedro.runners import GPURunner
 
 
 def nothing() -> int:
-    """An empty node's work."""
+    """Function of an empty node."""
     return 0
 
 
@@ -38,7 +37,7 @@ class _Lines(logging.Handler):
 
 
 def run_empty(nodes: int, cpus: int) -> tuple[float, float, float]:
-    """Seconds until Ray is ready, milliseconds a node, and seconds of the whole."""
+    """Seconds until Ray is ready, milliseconds per node, and seconds of the whole run."""
     lines = _Lines()
     log = logging.getLogger("rsna19_kedro.runs")
     log.setLevel(logging.INFO)
@@ -50,7 +49,7 @@ def run_empty(nodes: int, cpus: int) -> tuple[float, float, float]:
         pipeline = Pipeline([Node(nothing, None, name, name=f"make_{name}") for name in names])
         GPURunner(cpus=cpus).run(pipeline, DataCatalog(datasets=datasets))
         table = pd.read_parquet(Path(folder) / "schedule.parquet").sort_values("end")
-    ready = next(found for line in lines.lines if (found := re.search(r"after ([\d.]+) s", line)))
+    ready = next(match for line in lines.lines if (match := re.search(r"after ([\d.]+) s", line)))
     log.removeHandler(lines)
     steady = table["end"].iloc[2 * cpus :]
     each = (steady.iloc[-1] - steady.iloc[0]).total_seconds() / (len(steady) - 1)
@@ -68,8 +67,8 @@ def main() -> None:
     for _ in range(options.repeats):
         start, each, whole = run_empty(options.nodes, options.cpus)
         print(
-            f"start {start:.1f} s; {options.nodes} empty nodes on {options.cpus} workers: "
-            f"{each:.1f} ms each, {whole:.1f} s from the first to the last"
+            f"start-up {start:.1f} s; {options.nodes} empty nodes on {options.cpus} workers: "
+            f"{each:.1f} ms per node, {whole:.1f} s in total"
         )
 
 

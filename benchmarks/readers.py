@@ -1,9 +1,9 @@
-"""Designs of the reader of training samples, on the same work: samples per second, and waiting.
+"""Designs of the reader of training samples: time to the first batch, and hidden reading time.
 
-A consumer takes batches and is busy for a while with each: it sleeps (as with a GPU, whose work
-needs no CPU) or computes without releasing the interpreter lock. Designs: no reading ahead; 1, 2
-and 4 threads (``rsna19_kedro.parallel.prefetch``), each with ``SChunk.decompress_chunk``, which
-holds the interpreter lock, and with ``decompress2``, which releases it; 1 and 2 processes
+A consumer takes batches and is busy for some time with each: it sleeps (like a GPU, which needs no
+CPU) or computes without releasing the interpreter lock. Designs: 0 (no prefetching), 1, 2 and 4
+threads (``rsna19_kedro.parallel.prefetch``) with ``decompress2``, which releases the interpreter
+lock; 0 and 2 threads with ``SChunk.decompress_chunk``, which holds it; 1 and 2 processes
 (PyTorch's ``DataLoader``, spawn), whose start counts as time to the first batch.
 
 Run: ``python benchmarks/readers.py VOLUMES`` with a folder of prepared volumes.
@@ -28,7 +28,7 @@ REACH = 2
 
 
 class Batches(Dataset[Batch]):
-    """Numbered batches of random windows, for threads and for PyTorch's processes."""
+    """Batches of random windows, for threads and for PyTorch's processes."""
 
     def __init__(self, folder: Path, batches: int, batch: int) -> None:
         store = VolumeStore(folder)
@@ -57,7 +57,7 @@ def locked(frame: object, index: int, target: np.ndarray) -> None:
 
 
 def designs(data: Batches) -> Iterator[tuple[str, Iterable[Batch]]]:
-    """Every design by name, started anew."""
+    """Yield every design by name, newly started."""
     numbers = range(len(data))
     for threads in (0, 1, 2, 4):
         yield f"{threads} threads, lock released", prefetch(data.__getitem__, numbers, threads)
@@ -72,7 +72,7 @@ def designs(data: Batches) -> Iterator[tuple[str, Iterable[Batch]]]:
 
 
 def consume(batches: Iterable[Batch], busy_s: float, *, sleeping: bool) -> tuple[float, float]:
-    """Seconds to the first batch, and seconds per batch after it beyond the consumer's own."""
+    """Seconds to the first batch, and mean seconds of waiting for each later batch."""
     start = time.perf_counter()
     first, waits = 0.0, []
     for _ in batches:
@@ -91,7 +91,7 @@ def consume(batches: Iterable[Batch], busy_s: float, *, sleeping: bool) -> tuple
 
 
 def main() -> None:
-    """Print a row per design."""
+    """Print one row per design."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("volumes", type=Path)
     parser.add_argument("--batches", type=int, default=40)
@@ -103,7 +103,7 @@ def main() -> None:
     for number in range(len(data)):
         data[number]
     read_s = (time.perf_counter() - start) / len(data)
-    print(f"one read of {options.batch} windows: {1000 * read_s:.1f} ms")
+    print(f"reading {options.batch} windows: {1000 * read_s:.1f} ms")
     rows: dict[str, list[tuple[float, float, float]]] = {}
     for _ in range(options.repeats):
         for name, batches in designs(data):
@@ -112,7 +112,7 @@ def main() -> None:
         for name, batches in designs(data):
             _, computing = consume(batches, 1.5 * read_s, sleeping=False)
             rows[name][-1] = (*rows[name][-1][:2], computing)
-    print("design                     first batch   hidden from a sleeper   from a busy loop")
+    print("design                     first batch    hidden, sleeping    hidden, computing")
     for name, values in rows.items():
         first, asleep, computing = (
             statistics.median(column) for column in zip(*values, strict=True)

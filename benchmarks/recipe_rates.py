@@ -1,7 +1,7 @@
 """Steps per second of each recipe's main phase on this device, and hours for one fold.
 
 Trains each model for some steps as its node does (reading, look-up table, augmentation, progress),
-with its own crop, batch and augmentation, the encoder not frozen, random weights, on windows of
+with its own crop, batch and augmentation, an unfrozen encoder and random weights, on windows of
 several slices. Hours: the floating-point operations of the whole recipe (``training_flops.py``) at
 the measured operations per second. With ``--peak-tflops``, also the share of the device's peak.
 
@@ -24,7 +24,7 @@ from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 
 
 def short_recipe(name: str, options: argparse.Namespace) -> Recipe:
-    """The recipe with a main phase of a few steps and no other phase."""
+    """The recipe with only a main phase of a few steps."""
     config = OmegaConf.load(f"conf/base/parameters/models/{name}.yml")[name]
     config.seed = 0
     given = OmegaConf.to_container(config)
@@ -41,7 +41,7 @@ def short_recipe(name: str, options: argparse.Namespace) -> Recipe:
 
 
 def step_flops(recipe: Recipe) -> float:
-    """Floating-point operations of a step, two per multiply-add."""
+    """Floating-point operations per step, two per multiply-add."""
     spec = ZOO[recipe.model]
     with torch.device("meta"):
         network = build_network(spec)
@@ -54,15 +54,15 @@ def step_flops(recipe: Recipe) -> float:
 
 
 def main() -> None:
-    """Print a table in Markdown, a row as soon as it is known."""
+    """Print a Markdown table, row by row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--volumes", type=Path, default=Path("data/03_primary/volumes"))
     parser.add_argument("--models", nargs="+", default=list(ZOO), choices=ZOO, metavar="NAME")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--peak-tflops", type=float, help="dense peak of the device")
-    parser.add_argument("--batch", type=int, help="instead of the recipe's, for a trial")
-    parser.add_argument("--crop", type=int, help="instead of the recipe's, for a trial")
+    parser.add_argument("--batch", type=int, help="override the batch size of the recipe")
+    parser.add_argument("--crop", type=int, help="override the crop size of the recipe")
     options = parser.parse_args()
     settings = TrainingSettings(precision=options.precision)
     print(f"Device: {torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'CPU'}")

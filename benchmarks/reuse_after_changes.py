@@ -1,18 +1,18 @@
-"""Results brought up to date after a change, compared with those of a clean run.
+"""Results updated after a change, compared with those of a clean run.
 
 Usage:  python benchmarks/reuse_after_changes.py [--only NAME ...] [--workers 2]
 
 A project is run in the ``test`` environment. For each change (parameters, raw files, stored
-results) two copies of it are changed and brought up to date with ``--only-missing-outputs``: one in
-a single run, the other pipeline by pipeline. Both are compared with a clean run: the changed
-parameters or raw data in an empty project, or, where stored results were changed, the project
-before the change. A mixture is made of results of different folds, recipes or look-up tables;
-before it is brought up to date, the pipelines that would use them together must refuse to.
+results) two copies of it are changed and updated with ``--only-missing-outputs``: one in a single
+run, the other pipeline by pipeline. Both are compared with a clean run: an empty project with the
+changed parameters or raw data, or, if stored results were changed, the project before the change.
+A "mixture" contains results of different folds, recipes or look-up tables; before the update, the
+pipelines that would combine them must refuse to.
 
-Every file below ``data/02_intermediate`` to ``data/08_reporting`` must be there, and each must hold
-the same bytes (volumes: the same voxels), except what shows times or paths: records, TensorBoard's
-events, the documents, and CatBoost's files, whose predictions are compared. About a minute per
-change and core. Prints one line per change; exit status 1 if one differs.
+All files below ``data/02_intermediate`` to ``data/08_reporting`` must exist with the same bytes
+(volumes: the same voxels), except those with times or paths: records, TensorBoard events, reports,
+and CatBoost models, whose predictions are compared. About a minute per change and core. Prints one
+line per change; exit status 1 if one differs.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-# Before torch is imported: processes side by side would spin against each other.
+# Before torch is imported: threads of parallel processes would compete for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pandas as pd
@@ -50,7 +50,7 @@ PIPELINES: Final = (
 )
 _LAYERS: Final = ("02", "03", "04", "05", "06", "07", "08")
 _NOT_COMPARED: Final = ("report.html", "model_card.md", "ingestion_report.md", "source.json")
-"""They show times or the folder of the project."""
+"""They contain times or the folder of the project."""
 
 Edit = Callable[[Path], None]
 """Changes files below ``data/``."""
@@ -58,15 +58,15 @@ Edit = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Change:
-    """Something that is changed in a finished project.
+    """A change to a finished project.
 
     Attributes:
         params: Changed parameters.
-        raw: Changes of raw files, one after the other; results are brought up to date after each.
+        raw: Successive changes of raw files; results are updated after each.
         stored: A change of stored results.
-        version: Name of the node function whose declared version is raised.
-        earlier: Pipelines that are run first, each with its own parameters.
-        refused: Pipelines that must then end with an error the user can fix, likewise.
+        version: Name of the node function whose declared version is increased.
+        earlier: Pipelines to run first, each with its parameters.
+        refused: Pipelines that must then raise an InputError, each with its parameters.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -214,7 +214,7 @@ CHANGES: Final[dict[str, Change]] = {
 
 
 def copy_of(finished: Path, target: Path) -> Path:
-    """Copy a project; files that are only ever replaced as a whole are linked."""
+    """Copy a project; hard-link files that are only replaced as a whole."""
 
     def copy(origin: str, copied: str) -> str:
         if origin.endswith((".safetensors", ".b2")):
@@ -227,7 +227,7 @@ def copy_of(finished: Path, target: Path) -> Path:
 
 
 def empty(target: Path) -> Path:
-    """A project that nothing has run in."""
+    """Make a project without results."""
     shutil.copytree(ROOT / "conf", target / "conf", ignore=shutil.ignore_patterns("local"))
     shutil.copy(ROOT / "pyproject.toml", target)
     (target / "conf" / "local").mkdir()
@@ -240,7 +240,7 @@ def empty(target: Path) -> Path:
 def run(
     project: Path, params: Mapping[str, Any], *pipelines: str, only_outdated: bool = False
 ) -> None:
-    """Run pipelines in one session of this process; all of them where none is named."""
+    """Run pipelines in one session of this process; the default pipeline if none is named."""
     os.chdir(project)
     bootstrap_project(project)
     with KedroSession.create(
@@ -255,7 +255,7 @@ def run(
 
 
 def clean_run(change: Change, finished: Path, target: Path) -> Path:
-    """Make what the changed project should hold, from nothing but raw data."""
+    """Make the expected results of the changed project from raw data."""
     if not (change.params or change.raw):
         return finished
     project = empty(target)
@@ -289,7 +289,7 @@ def bring_up_to_date(change: Change, project: Path, *, at_once: bool) -> Path:
 
 
 def contents(project: Path) -> dict[str, bytes]:
-    """What is compared: files by their paths below ``data/``."""
+    """Content of the compared files, by their paths below ``data/``."""
     data = project / "data"
     return {
         str(path.relative_to(data)): _content(path)
@@ -304,17 +304,17 @@ def contents(project: Path) -> dict[str, bytes]:
 
 
 def _content(path: Path) -> bytes:
-    if path.suffix == ".b2":  # The file itself holds a time.
+    if path.suffix == ".b2":  # The file contains a time.
         return VolumeStore(path.parent).read(path.stem).tobytes()
     return path.read_bytes()
 
 
 def differing(project: Path, clean: Path, models: str | None) -> list[str]:
-    """Paths whose contents differ, or that only one of the projects has.
+    """Paths whose content differs, or that exist in only one of the projects.
 
     Args:
-        project: After the change, brought up to date.
-        clean: After a clean run.
+        project: The changed and updated project.
+        clean: A project after a clean run.
         models: If set, results of other models may remain.
     """
     old, new = contents(clean), contents(project)
@@ -324,7 +324,7 @@ def differing(project: Path, clean: Path, models: str | None) -> list[str]:
 
 
 def check(name: str, finished: Path) -> tuple[str, float, dict[str, list[str]]]:
-    """Try one change; give its name, the seconds and what differs in each of the two ways."""
+    """Test one change; return its name, the seconds, and the differences by kind of update."""
     logging.disable(logging.CRITICAL)
     start, change = time.monotonic(), CHANGES[name]
     differences = {}
@@ -334,9 +334,9 @@ def check(name: str, finished: Path) -> tuple[str, float, dict[str, list[str]]]:
         for way in ("at once", "pipeline by pipeline"):
             project = copy_of(finished, Path(folder) / way.replace(" ", "_"))
             bring_up_to_date(change, project, at_once=way == "at once")
-            found = differing(project, clean, change.params.get("models"))
-            if found:
-                differences[way] = found
+            paths = differing(project, clean, change.params.get("models"))
+            if paths:
+                differences[way] = paths
         os.chdir(ROOT)
     return name, time.monotonic() - start, differences
 
@@ -349,11 +349,11 @@ def _raise_version(function: str) -> None:
 
 
 def main() -> None:
-    """Print a line per change."""
+    """Print one line per change."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES))
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--folder", type=Path, help="Where to work; on a disk with 5 GB.")
+    parser.add_argument("--folder", type=Path, help="working folder; needs 5 GB")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:

@@ -4,15 +4,15 @@
     python benchmarks/second_level.py --full          # up to 674,258, the challenge's size
     python benchmarks/second_level.py --figure cost.png
 
-Each stage runs in a process of its own, so that its peak memory is its own: random but
-plausible predictions of 11 models are made, then the stage is timed.
+Each stage runs in a separate process, so that its peak memory can be measured: simulated
+predictions of 11 models are made, then the stage is timed.
 
-- window: 5 slices of all models (330 features), what the simplex and the MLP take
-- wide: CatBoost's default window, and position, length and agreement
+- window: 5 slices of all models (330 features), the input of the simplex and the MLP
+- wide: CatBoost's default window, with position, length and agreement
 - simplex: all six classes to a duality gap below 1e-6
-- catboost, sequence: one fit at the defaults of conf/base, then one prediction of all slices
+- catboost, sequence: one fit with the defaults of conf/base, then one prediction of all slices
 
-A nested judgement of five folds takes 15 fits of a candidate, the final one another.
+Nested cross-validation with five folds takes 15 fits per candidate, plus one for the final model.
 """
 
 import argparse
@@ -46,12 +46,12 @@ LEARNERS = {
 
 
 def peak_gb() -> float:
-    """Most memory that this process has held."""
+    """Peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def measure(stage: str, slices: int) -> dict[str, object]:
-    """Time a stage, in the process that this is called in."""
+    """Time a stage in this process."""
     level, labels = plausible(slices)
     row: dict[str, object] = {"stage": stage, "slices": slices, "data_gb": peak_gb()}
     start = time.perf_counter()
@@ -63,7 +63,7 @@ def measure(stage: str, slices: int) -> dict[str, object]:
     fitted = time.perf_counter()
     loss = weighted_log_loss(labels, candidate.predict(level))
     mean = weighted_log_loss(labels, level.predictions.mean(axis=1))
-    return {  # the loss is on the slices that were fitted on: a check, not a score
+    return {  # the loss is on the training slices: a check, not a score
         **row,
         "fit_s": fitted - start,
         "predict_s": time.perf_counter() - fitted,
@@ -74,7 +74,7 @@ def measure(stage: str, slices: int) -> dict[str, object]:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Draw time and memory against the number of slices."""
+    """Plot time and memory against the number of slices."""
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     for panel, column, title in zip(
         figure.subplots(1, 2), ("fit_s", "peak_gb"), ("seconds", "peak memory, GB"), strict=True
@@ -87,7 +87,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
 
 
 def main() -> None:
-    """Print the table, and draw it if asked."""
+    """Print the table, and plot it with ``--figure``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="up to the challenge's 674,258 slices")
     parser.add_argument("--sizes", type=int, nargs="+", default=[5_000, 20_000, 40_000])

@@ -4,9 +4,8 @@
     python benchmarks/simplex.py --full     # up to 674,258, the challenge's size
 
 First, windows of 5 slices of 11 models are built (330 features) and the simplex weights of all
-six classes are solved to a duality gap below 1e-6. Then both the solver and the reference's
-recipe (section 6: |w| / sum |w|, full-batch Adam at 1e-4, 10,000 steps, class weights x 6/7)
-run on the same sample.
+six classes are solved to a duality gap below 1e-6. Then the solver and the reference's recipe
+(|w| / sum |w|, full-batch Adam at 1e-4, 10,000 steps, class weights x 6/7) run on the same sample.
 """
 
 import argparse
@@ -24,17 +23,17 @@ from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.settings import WindowOptions
 from rsna19_kedro.evaluation.metrics import class_log_losses
 
-SLICES_A_STUDY = 34
+SLICES_PER_STUDY = 34
 MODELS = tuple(f"model_{number}" for number in range(11))
 EPS = 1e-5
 BASE_LOGITS = np.array([-11.0, -7.0, -8.0, -7.5, -6.5])
 
 
 def plausible(slices: int, seed: int = 0) -> tuple[FirstLevel, np.ndarray]:
-    """Predictions of 11 models and labels (N, 6): smooth blood, seen noisily by each model."""
+    """Predictions of 11 models and labels (N, 6): smooth along the slices, with noise per model."""
     rng = np.random.default_rng(seed)
-    studies = -(-slices // SLICES_A_STUDY)
-    shape = (studies, SLICES_A_STUDY, 5)
+    studies = -(-slices // SLICES_PER_STUDY)
+    shape = (studies, SLICES_PER_STUDY, 5)
 
     def smooth(width: float) -> np.ndarray:
         noise = gaussian_filter1d(rng.standard_normal(shape, dtype=np.float32), width, axis=1)
@@ -43,26 +42,26 @@ def plausible(slices: int, seed: int = 0) -> tuple[FirstLevel, np.ndarray]:
     truth = BASE_LOGITS + 2.5 * smooth(2.5) + 2.0 * rng.standard_normal((studies, 1, 5))
     labels = truth + 0.5 * rng.logistic(size=shape) > 0
     labels = np.concatenate([labels, labels.any(axis=-1, keepdims=True)], axis=-1)
-    predictions = np.empty((studies, SLICES_A_STUDY, len(MODELS), 6), dtype=np.float32)
+    predictions = np.empty((studies, SLICES_PER_STUDY, len(MODELS), 6), dtype=np.float32)
     shared = smooth(2.0)
-    for place in range(len(MODELS)):
+    for index in range(len(MODELS)):
         seen = 1.3 * (truth + 1.2 * shared + rng.uniform(0.8, 2.0) * smooth(0.8))
         types = 1.0 / (1.0 + np.exp(-seen))
         any_type = 1.0 - np.prod(1.0 - types, axis=-1, keepdims=True)
-        predictions[:, :, place] = np.concatenate([types, any_type], axis=-1)
-    rows = studies * SLICES_A_STUDY
+        predictions[:, :, index] = np.concatenate([types, any_type], axis=-1)
+    rows = studies * SLICES_PER_STUDY
     level = FirstLevel(
         MODELS,
         predictions.reshape(rows, len(MODELS), 6)[:slices],
-        np.repeat(np.arange(studies), SLICES_A_STUDY)[:slices],
-        np.tile(np.arange(SLICES_A_STUDY), studies)[:slices],
+        np.repeat(np.arange(studies), SLICES_PER_STUDY)[:slices],
+        np.tile(np.arange(SLICES_PER_STUDY), studies)[:slices],
     )
     return level, labels.reshape(rows, 6)[:slices].astype(np.uint8)
 
 
 def adam(features: np.ndarray, labels: np.ndarray, steps: int = 10_000) -> np.ndarray:
-    """Weights (F, 6) of the reference's recipe, from equal weights."""
-    torch.set_num_threads(1)  # matrices too small to share
+    """Weights (F, 6) of the reference's recipe, starting from equal weights."""
+    torch.set_num_threads(1)  # the matrices are too small for several threads
     inputs, targets = torch.from_numpy(features), torch.from_numpy(labels.astype(np.float32))
     scale = torch.tensor(CLASS_WEIGHTS) * 6.0 / 7.0
     raw = torch.full((features.shape[1], 6), 1.0 / features.shape[1], requires_grad=True)
@@ -79,7 +78,7 @@ def adam(features: np.ndarray, labels: np.ndarray, steps: int = 10_000) -> np.nd
 
 
 def scale_up(sizes: list[int]) -> None:
-    """Print time and memory at each number of slices."""
+    """Print time and memory for each number of slices."""
     print("  slices  features_s  simplex_s  largest_gap  peak_GB")
     for size in sizes:
         level, labels = plausible(size)
@@ -96,7 +95,7 @@ def scale_up(sizes: list[int]) -> None:
 
 
 def against_adam(size: int) -> None:
-    """Print the losses of both ways on one sample."""
+    """Print the losses of both methods on one sample."""
     level, labels = plausible(size)
     candidate = SimplexCandidate(SimplexSettings(eps=EPS))
     start = time.perf_counter()

@@ -3,9 +3,9 @@
 Usage:  python benchmarks/soak.py PROJECT SOURCE [--runs 200] [--terminals 4] [--each 10]
 
 PROJECT is a folder with trained models, SOURCE a small study. First RUNS sessions one after
-another in this process, then TERMINALS processes at once with EACH sessions. Linux only. Prints
-every tenth of the runs: resident memory in MB, open files, and entries of the temporary folder.
-The figures of the first tenth, when libraries are loaded, and of the last should agree.
+another in this process, then TERMINALS parallel processes with EACH sessions. Linux only. Prints
+after every tenth of the runs: resident memory in MB, open files, and entries of the temporary
+folder. The numbers after the first tenth, when libraries are loaded, and at the end should agree.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from rsna19_kedro.runners import GPURunner
 
 
 def predict(source: Path, env: str, name: str) -> None:
-    """One session of ``new_study`` in this process."""
+    """Run one session of ``new_study`` in this process."""
     params = {"source": str(source), "output": name}
     with KedroSession.create(project_path=Path.cwd(), env=env, runtime_params=params) as session:
         assert isinstance(session, KedroSession)
@@ -37,7 +37,7 @@ def _resident_mb() -> float:
 
 
 def soak(options: argparse.Namespace, runs: int, name: str) -> None:
-    """Sessions one after another, with figures every tenth of them."""
+    """Run sessions one after another; print numbers after every tenth."""
     os.chdir(options.project)
     bootstrap_project(Path.cwd())
     for number in range(1, runs + 1):
@@ -55,7 +55,7 @@ def soak(options: argparse.Namespace, runs: int, name: str) -> None:
 
 
 def main() -> None:
-    """Soak in one process, then in several."""
+    """Run in one process, then in several."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", type=Path)
     parser.add_argument("source", type=Path)

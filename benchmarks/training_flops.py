@@ -1,8 +1,8 @@
-"""Work of every recipe at full length, and what it would take by card: arithmetic, no timing.
+"""Operations of every full recipe, and estimated hours by GPU model: computed, not measured.
 
-Floating-point operations (two a multiply-add) of all forward and backward passes of one fold,
-counted on PyTorch's meta device; backward counts twice, a frozen encoder not at all. Hours are at
-a third of the card's dense peak: fp32 for T4, TF32 else.
+Floating-point operations (two per multiply-add) of all forward and backward passes of one fold,
+counted on PyTorch's meta device; a backward pass counts twice, and not at all with a frozen
+encoder. Hours assume a third of the GPU's dense peak: fp32 for T4, TF32 for the others.
 
 Run: ``python benchmarks/training_flops.py``
 """
@@ -23,14 +23,14 @@ SHARE = 1 / 3
 
 
 def forward_flops(network: torch.nn.Module, slices: int, side_px: int) -> int:
-    """Operations of one forward pass of a sample."""
+    """Operations per forward pass of one sample."""
     with FlopCounterMode(display=False) as counter:
         network(torch.empty(1, slices, side_px, side_px, device="meta"))
     return counter.get_total_flops()
 
 
 def recipe_flops(name: str) -> float:
-    """Operations of all of a recipe's steps, one fold."""
+    """Operations of all steps of a recipe, for one fold."""
     config = OmegaConf.load(f"conf/base/parameters/models/{name}.yml")[name]
     config.seed = 0
     recipe, spec = Recipe.model_validate(OmegaConf.to_container(config)), ZOO[name]
@@ -50,7 +50,7 @@ def recipe_flops(name: str) -> float:
 
 
 def main() -> None:
-    """Print a table in Markdown."""
+    """Print a Markdown table."""
     print("| model, one fold | operations | " + " | ".join(PEAK_TFLOPS) + " |")
     print("|---|---|" + "---|" * len(PEAK_TFLOPS))
     sums = 0.0

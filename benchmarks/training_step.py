@@ -1,12 +1,12 @@
-"""Steps a second of a whole training against the same network on tensors already on the device.
+"""Steps per second of a whole training against the same network on tensors already on the device.
 
 The bare loop: forward, loss, backward, clip, optimiser, on one batch of network input that stays
 on the device. This project's: ``train_model`` as the training node calls it, with reading,
 look-up table, augmentation, crop, schedule and progress, without validation. Same network, batch,
-optimiser and precision; turn by turn in one process.
+optimiser and precision; alternating in one process.
 
 On a CUDA device also: bf16 against fp32, channels last against contiguous, torch.compile against
-eager, and images a second as a share of what the card's peak allows (``--peak-tflops``).
+eager, images per second, and the share of the GPU's peak (``--peak-tflops``).
 
 Run: ``python benchmarks/training_step.py [--volumes FOLDER] [--model NAME] [--batch N]`` after the
 demo or any run of ``volume_prep`` and ``folds``.
@@ -43,13 +43,13 @@ def _wait() -> None:
 
 
 def median_after_warm_up(ends: list[float]) -> float:
-    """Median time from one end of a step to the next, the first two left out."""
+    """Median time between the ends of successive steps, without the first two."""
     gaps = [later - earlier for earlier, later in pairwise(ends[2:])]
     return statistics.median(gaps)
 
 
 def bare(options: argparse.Namespace, settings: TrainingSettings) -> float:
-    """Seconds a step of the network alone."""
+    """Seconds per step of the network alone."""
     spec = ZOO[options.model]
     network = build_network(spec).to(DEVICE).train()
     if settings.channels_last and DEVICE.type == "cuda":
@@ -80,7 +80,7 @@ class _Timed(TrainingReport):
     ends: list[float] = []  # noqa: RUF012
 
     def batch(self, done: int, rate: float, loss: float) -> None:
-        """Note when the loss of a step was known."""
+        """Note the time when the loss of a step is known."""
         self.ends.append(time.perf_counter())
         super().batch(done, rate, loss)
 
@@ -89,9 +89,9 @@ def step_seconds(recipe: Recipe, settings: TrainingSettings, volumes: Path) -> t
     """Median seconds per step of a training of fold 0 as the node runs it, and its precision.
 
     Args:
-        recipe: Its steps.
-        settings: How the device is used.
-        volumes: Prepared volumes, beside their index, folds and masks.
+        recipe: The recipe.
+        settings: Hardware settings.
+        volumes: Prepared volumes, next to their index, folds and masks.
     """
     data = volumes.parent
     folds = pd.read_parquet(data / "folds.parquet")
@@ -147,7 +147,7 @@ def flops(options: argparse.Namespace) -> float:
 
 
 def main() -> None:
-    """Print the comparison, and on a GPU the choices of precision and layout."""
+    """Print the comparison, and on a GPU the effect of precision and memory layout."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--volumes", type=Path, default=Path("data/03_primary/volumes"))
     parser.add_argument("--model", default="resnet18_400", choices=ZOO)
@@ -157,16 +157,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--readers", type=int)
     parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"))
-    parser.add_argument("--peak-tflops", type=float, help="dense bf16 peak of the card")
+    parser.add_argument("--peak-tflops", type=float, help="dense bf16 peak of the GPU")
     options = parser.parse_args()
     if options.steps < 6:
         parser.error("--steps: at least 6, because the first two and the last do not count")
     settings = TrainingSettings(readers=options.readers, precision=options.precision)
     pairs = [(bare(options, settings), whole(options, settings)) for _ in range(options.repeats)]
-    ratios = [alone / all_of_it for alone, all_of_it in pairs]
+    ratios = [bare_s / whole_s for bare_s, whole_s in pairs]
     print(f"{options.model}, batch {options.batch}, {options.crop} px, {DEVICE.type}")
-    print(f"bare network   {1 / statistics.median(a for a, _ in pairs):8.3f} steps a second")
-    print(f"whole training {1 / statistics.median(b for _, b in pairs):8.3f} steps a second")
+    print(f"bare network   {1 / statistics.median(a for a, _ in pairs):8.3f} steps per second")
+    print(f"whole training {1 / statistics.median(b for _, b in pairs):8.3f} steps per second")
     print(
         f"share          {100 * statistics.median(ratios):8.1f} % "
         f"({100 * min(ratios):.1f} to {100 * max(ratios):.1f})"
@@ -184,7 +184,7 @@ def main() -> None:
         step = bare(options, settings.model_copy(update=change))
         peak = options.peak_tflops
         share = f", {work / step / peak / 1e10:.1f} % of the peak" if peak else ""
-        print(f"{name:30} {options.batch / step:8.1f} images a second{share}")
+        print(f"{name:30} {options.batch / step:8.1f} images per second{share}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """CPU time of preparing tilted studies: this project against the usual way with VTK.
 
-The usual way, a study at a time: ``vtkDICOMImageReader`` on the study's folder, a shear by the
+The usual way, study by study: ``vtkDICOMImageReader`` on the study's folder, a shear by the
 gantry tilt as a transform of ``vtkImageReslice`` with cubic interpolation on a grid that is
-grown along y, centre of mass of HU > 0, crop to 400 x 400, ``np.save`` of each slice. This
+enlarged along y, centre of mass of HU > 0, crop to 400 x 400, ``np.save`` of each slice. This
 project: headers, index, decoding, alignment by position, crop, checksums, compressed store.
-Both in one thread, turn by turn in one process, from warm files to written files.
+Both in one thread, alternating in one process, from files in the page cache to written files.
 
 Run: ``python benchmarks/volume_prep_vs_vtk.py FOLDER [FOLDER ...]`` with folders of DICOM; only
 tilted studies count. Needs the extra ``benchmarks``.
@@ -48,7 +48,7 @@ def this_project(studies: Path, files: list[str], target: Path) -> None:
 
 
 def usual_way(studies: Path, tilts: dict[str, float], target: Path) -> None:
-    """Read, shear and crop each study with VTK and numpy; save a file a slice."""
+    """Read, shear and crop each study with VTK and numpy; save one file per slice."""
     for name, tilt_deg in tilts.items():
         reader = vtk.vtkDICOMImageReader()
         reader.SetDirectoryName(str(studies / name))
@@ -66,13 +66,13 @@ def usual_way(studies: Path, tilts: dict[str, float], target: Path) -> None:
 
 
 def shear(reader: vtk.vtkDICOMImageReader, tilt_deg: float) -> vtk.vtkImageData:
-    """Shear a volume along y by the tilt, cubic, on a grid that nothing falls out of."""
+    """Shear a volume along y by the tilt, cubic, on a grid that contains the result."""
     image = reader.GetOutput()
     _, _, slice_mm = image.GetSpacing()
     low, high = image.GetExtent()[4:]
     middle = slice_mm * (low + high) / 2
-    # The reader turns the rows upside down and puts the head first: both change the sign of
-    # the sagittal angle, the look from output to input changes it once more.
+    # The reader flips the rows and puts the head first: both change the sign of the sagittal
+    # angle, and the transform from output to input changes it once more.
     slope = -np.tan(np.deg2rad(tilt_deg))
     matrix = vtk.vtkMatrix4x4()
     matrix.SetElement(1, 2, slope)
@@ -86,10 +86,10 @@ def shear(reader: vtk.vtkDICOMImageReader, tilt_deg: float) -> vtk.vtkImageData:
     reslice.SetBackgroundLevel(PADDING_HU)
     reslice.SetNumberOfThreads(1)
     row_mm = image.GetSpacing()[1]
-    more = int(np.ceil(abs(slope) * slice_mm * (high - low) / 2 / row_mm))
+    margin = int(np.ceil(abs(slope) * slice_mm * (high - low) / 2 / row_mm))
     extent = list(image.GetExtent())
-    extent[2] -= more
-    extent[3] += more
+    extent[2] -= margin
+    extent[3] += margin
     reslice.SetOutputExtent(extent)
     reslice.SetOutputSpacing(image.GetSpacing())
     reslice.SetOutputOrigin(image.GetOrigin())
@@ -98,7 +98,7 @@ def shear(reader: vtk.vtkDICOMImageReader, tilt_deg: float) -> vtk.vtkImageData:
 
 
 def vtk_volume(image: vtk.vtkImageData) -> np.ndarray:
-    """(S, H, W) of a VTK image; its rows run upwards, so they are turned."""
+    """(S, H, W) of a VTK image; its rows run upwards, so they are flipped."""
     cols, rows, slices = image.GetDimensions()
     values = vtk_to_numpy(image.GetPointData().GetScalars())
     return values.reshape(slices, rows, cols)[:, ::-1]
@@ -113,7 +113,7 @@ def cpu_seconds(work: Callable[[], None]) -> float:
 
 
 def link_studies(folders: list[Path], target: Path) -> tuple[dict[str, float], list[str]]:
-    """Give each tilted study a folder of its own, as VTK wants it."""
+    """Link the files of each tilted study into a separate folder, as VTK needs it."""
     tilts: dict[str, float] = {}
     files: list[str] = []
     for folder in folders:
@@ -135,7 +135,7 @@ def link_studies(folders: list[Path], target: Path) -> tuple[dict[str, float], l
 
 
 def report_agreement(out: Path, studies: Path, tilts: dict[str, float]) -> None:
-    """Print how far the volumes of both ways differ between -100 and 200 HU."""
+    """Print the mean difference of both volumes between -100 and 200 HU."""
     store = VolumeStore(out / "store")
     for name, tilt_deg in tilts.items():
         files = [f"{name}/{path.name}" for path in (studies / name).iterdir()]
@@ -149,7 +149,7 @@ def report_agreement(out: Path, studies: Path, tilts: dict[str, float]) -> None:
 
 
 def main() -> None:
-    """Measure both ways in turn, check that they agree, and print the ratio of the medians."""
+    """Measure both methods in turn, check that they agree, and print the ratio of the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
@@ -172,7 +172,7 @@ def main() -> None:
                         lambda out=out: this_project(studies, files, out / "store")
                     ),
                 }
-                if repeat == 0:  # the first round warms files and imports
+                if repeat == 0:  # the first round is a warm-up
                     report_agreement(out, studies, tilts)
                     continue
             for name, values in times.items():
@@ -181,7 +181,7 @@ def main() -> None:
     for name, values in times.items():
         median = statistics.median(values)
         print(
-            f"{name}: median {median:.2f} CPU-s, {len(tilts) / median:.1f} studies a CPU-second "
+            f"{name}: median {median:.2f} CPU-s, {len(tilts) / median:.1f} studies per CPU-second "
             f"({min(values):.2f}..{max(values):.2f})"
         )
     ratio = statistics.median(times["VTK"]) / statistics.median(times["this project"])

@@ -1,11 +1,11 @@
-"""Size and reading time of ways to store volumes; the choice stands in ``ct/volume_store.py``.
+"""Size and reading time of formats for volumes; ``ct/volume_store.py`` uses the best one.
 
-Every candidate holds one compressed chunk a slice and is read by one thread: open the study,
+Every candidate has one compressed chunk per slice and is read by one thread: open the study,
 read a random window of five slices, from the page cache. ``VolumeStore`` itself is measured
-too. Zarr keeps a study in one file (a shard) here; without sharding it would make a file a
+too. Zarr stores a study in one file (a shard) here; without sharding it would make one file per
 slice, 870,000 for the challenge.
 
-Run: ``python benchmarks/volume_store.py [FOLDER ...]`` with folders of DICOM; without any, on
+Run: ``python benchmarks/volume_store.py [FOLDER ...]`` with folders of DICOM, or without for
 phantoms. Needs the extra ``benchmarks`` for Zarr.
 """
 
@@ -54,7 +54,7 @@ def blosc_candidates() -> Iterator[tuple[str, Write, Read]]:
 
 
 def cparams(codec: str, level: int, filters: str, block: int) -> dict[str, object]:
-    """Blosc2's settings for a slice a chunk."""
+    """Blosc2's settings for one chunk per slice."""
     return {
         "codec": CODECS[codec],
         "clevel": level,
@@ -66,7 +66,7 @@ def cparams(codec: str, level: int, filters: str, block: int) -> dict[str, objec
 
 
 def write_frame(path: Path, volume: np.ndarray, codec: str, level: int, filters: str) -> None:
-    """A contiguous frame in one file."""
+    """Write a contiguous frame to one file."""
     size = volume[0].nbytes
     settings = cparams(codec, level, filters, size)
     frame = blosc2.SChunk(
@@ -88,7 +88,7 @@ def read_frame(path: Path, start: int) -> np.ndarray:
 
 
 def write_b2nd(path: Path, volume: np.ndarray) -> None:
-    """An n-dimensional Blosc2 array in one file."""
+    """Write an n-dimensional Blosc2 array to one file."""
     settings = cparams("zstd", 1, "shuffle+bytedelta", 0)
     del settings["blocksize"], settings["typesize"]
     slab = (1, *volume.shape[1:])
@@ -98,13 +98,13 @@ def write_b2nd(path: Path, volume: np.ndarray) -> None:
 
 
 def read_b2nd(path: Path, start: int) -> np.ndarray:
-    """Slice an n-dimensional array."""
+    """Read a window from an n-dimensional array."""
     array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
     return np.asarray(array[start : start + WINDOW])
 
 
 def zarr_candidates() -> Iterator[tuple[str, Write, Read]]:
-    """Zarr 3 with a study a shard."""
+    """Zarr 3 with one shard per study."""
     import zarr
 
     zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
@@ -135,7 +135,7 @@ def zarr_candidates() -> Iterator[tuple[str, Write, Read]]:
 
 
 def store_candidate() -> tuple[str, Write, Read]:
-    """What the project uses, with its metadata and checks."""
+    """The format of this project, with its metadata and checks."""
 
     def write(path: Path, volume: np.ndarray) -> None:
         VolumeStore(path.parent).write(path.stem, volume, {"record": {}})
@@ -147,7 +147,7 @@ def store_candidate() -> tuple[str, Write, Read]:
 
 
 def measure(name: str, write: Write, read: Read, volumes: list[np.ndarray], folder: Path) -> None:
-    """Write all volumes, read windows at random, print a line."""
+    """Write all volumes, read random windows, print one line."""
     paths = [folder / f"{number}.b2" for number in range(len(volumes))]
     start = time.process_time()
     for path, volume in zip(paths, volumes, strict=True):
@@ -163,14 +163,14 @@ def measure(name: str, write: Write, read: Read, volumes: list[np.ndarray], fold
         begin = time.perf_counter()
         window = read(paths[study], first)
         spent = time.perf_counter() - begin
-        if turn >= len(volumes):  # the first round brings every file into the page cache
+        if turn >= len(volumes):  # the first round loads every file into the page cache
             times.append(spent)
         assert np.array_equal(window, volumes[study][first : first + WINDOW]), name
     median, late = np.median(times) * 1e3, np.quantile(times, 0.95) * 1e3
     share = size / sum(volume.nbytes for volume in volumes)
     print(
         f"{name:<42} size {share:6.1%}  read {median:5.2f} ms (95 %: {late:5.2f})  "
-        f"write {writing * 1e3:4.0f} CPU-ms a study"
+        f"write {writing * 1e3:4.0f} CPU-ms per study"
     )
 
 
@@ -179,8 +179,8 @@ def real_volumes(folder: Path) -> list[np.ndarray]:
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     rows = [{**row, "subset": "train"} for row in read_headers(folder, files)]
     table = number_slices(headers_table(rows), folder)
-    placed = table[table["slice_num"].notna()]
-    return [prepare_study(slices, folder, 400)[0] for _, slices in placed.groupby("study_id")]
+    usable = table[table["slice_num"].notna()]
+    return [prepare_study(slices, folder, 400)[0] for _, slices in usable.groupby("study_id")]
 
 
 def phantom_volumes() -> list[np.ndarray]:

@@ -1,8 +1,8 @@
-"""Whole-study prediction against predicting slice by slice, each with its own window.
+"""Whole-study prediction against prediction slice by slice, each slice with its own window.
 
-The same network, memory for a batch (windows that go through the encoder together) and device;
-a study of 36 slices of 400 x 400 pixels, random weights, fp32. Slice by slice is the usual way:
-the encoder sees every slice of every window.
+Same network, device and number of slices per batch of the encoder; a study of 36 slices of
+400 x 400 pixels, random weights, fp32. Slice by slice is the usual way: the encoder processes
+every slice of every window.
 
 Run: ``python benchmarks/whole_study.py [--model NAME ...] [--slices 36] [--crop 400]``
 """
@@ -32,7 +32,7 @@ def slice_by_slice(network: SliceNetwork, study: torch.Tensor, batch: int) -> to
 
 
 def main() -> None:
-    """Print the ratio of times and the greatest difference of a probability."""
+    """Print the ratio of times and the largest difference of a probability."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="+", default=["resnet18_400", "clf2Dc_resnet34_3x3"])
     parser.add_argument("--slices", type=int, default=36)
@@ -47,7 +47,7 @@ def main() -> None:
         for module in network.modules():
             if isinstance(module, Combiner):
                 torch.nn.init.normal_(module.conv.weight, std=0.01)
-        with torch.no_grad():  # Random weights need batch norm's statistics, or all is 0 or 1.
+        with torch.no_grad():  # Without batch norm statistics all probabilities are 0 or 1.
             for _ in range(30):
                 network.train()(torch.randn(4, ZOO[name].window, 96, 96, device=device))
         network.eval()
@@ -61,12 +61,12 @@ def main() -> None:
                 middle = time.perf_counter()
                 windowed = slice_by_slice(network, study, options.batch).cpu()
                 ratios.append((time.perf_counter() - middle) / (middle - start))
-        found = torch.sigmoid(whole)
-        difference = (found - torch.sigmoid(windowed)).abs().max()
+        probabilities = torch.sigmoid(whole)
+        difference = (probabilities - torch.sigmoid(windowed)).abs().max()
         print(
             f"{name}: {statistics.median(ratios):.2f} times as fast "
-            f"({min(ratios):.2f} to {max(ratios):.2f}), greatest difference {difference:.1e} of "
-            f"probabilities from {found.min():.2f} to {found.max():.2f}"
+            f"({min(ratios):.2f} to {max(ratios):.2f}), largest difference {difference:.1e} of "
+            f"probabilities from {probabilities.min():.2f} to {probabilities.max():.2f}"
         )
 
 

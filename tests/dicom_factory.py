@@ -1,4 +1,4 @@
-"""Writes small valid DICOM CT slices, and any defect that a test asks for."""
+"""Writing of small valid DICOM CT slices, with any defect that a test needs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,13 +28,13 @@ AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def tilted(tilt_deg: float) -> tuple[float, ...]:
-    """Orientation of an axial slice with a gantry tilt: atan(z2 / y2) = tilt."""
+    """Return the orientation of an axial slice with a gantry tilt: atan(z2 / y2) = tilt."""
     angle = np.deg2rad(tilt_deg)
     return (1.0, 0.0, 0.0, 0.0, float(np.cos(angle)), float(np.sin(angle)))
 
 
 def small_head(shape: tuple[int, int]) -> np.ndarray:
-    """HU of tissue from 0 to 100, some bone, and air along two edges."""
+    """Return tissue from 0 to 100 HU, some bone, and air along two edges."""
     hu = np.linspace(0, 100, shape[0] * shape[1]).reshape(shape)
     hu[8:10, 4:] = 700
     hu[0] = hu[:, 0] = -1000
@@ -61,25 +61,25 @@ def ct_dataset(
     change: Mapping[str, Any] | None = None,
     drop: Iterable[str] = (),
 ) -> Dataset:
-    """A CT slice with the challenge's tags and no others.
+    """Create a CT slice with only the challenge's tags.
 
     Args:
-        uid: SOPInstanceUID; the challenge's form ``ID_000012eaf`` is fine.
+        uid: SOPInstanceUID; the challenge's form ``ID_000012eaf`` is allowed.
         study: StudyInstanceUID.
         patient: PatientID.
-        series: SeriesInstanceUID; by default one a study.
+        series: SeriesInstanceUID; by default one per study.
         position: ImagePositionPatient, mm.
         orientation: ImageOrientationPatient.
         pixels: Stored values (rows, columns) before the rescale; by default ``small_head``.
         shape: Rows and columns when no pixels are given.
-        spacing: PixelSpacing (between rows, between columns), mm.
-        bits_stored: 12 or 16; HighBit follows.
+        spacing: PixelSpacing (of rows, of columns), mm.
+        bits_stored: 12 or 16; also sets HighBit.
         signed: PixelRepresentation.
         intercept: RescaleIntercept.
         slope: RescaleSlope.
         window: WindowCenter and WindowWidth.
-        change: Keyword to value, set at the end.
-        drop: Keywords that are left out (``PixelData`` too).
+        change: Values by keyword, set last.
+        drop: Keywords to omit, such as ``PixelData``.
     """
     dtype = np.dtype(np.int16 if signed else np.uint16)
     if pixels is None:
@@ -127,12 +127,12 @@ def write_dataset(
     """Write a dataset as DICOM.
 
     Args:
-        path: File name; folders are made.
-        ds: What to write.
-        syntax: Transfer syntax; anything that is not plain is compressed by pydicom (JPEG 2000
+        path: File name; folders are created.
+        ds: Dataset to write.
+        syntax: Transfer syntax; compressed ones are encoded by pydicom (JPEG 2000
             needs at least 32x32 pixels).
-        preamble: Whether the file starts with the 128 bytes, ``DICM`` and its file meta group.
-        pixel_bytes: Cut the file off after so many bytes of pixel data (plain syntaxes).
+        preamble: Whether the file starts with the preamble, ``DICM`` and the file meta group.
+        pixel_bytes: Truncates the file after this many bytes of pixel data (plain syntaxes).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with config.disable_value_validation():
@@ -165,7 +165,7 @@ def write_slice(
     uid: str | None = None,
     **tags: Any,
 ) -> Path:
-    """Write one slice; its SOPInstanceUID is the file's name unless ``uid`` says otherwise."""
+    """Write one slice; its SOPInstanceUID is ``uid``, by default the name of the file."""
     ds = ct_dataset(uid or path.stem, **tags)
     return write_dataset(path, ds, syntax=syntax, preamble=preamble, pixel_bytes=pixel_bytes)
 
@@ -182,7 +182,7 @@ def write_study(
 ) -> list[str]:
     """Write the slices of a study into a folder, at table positions ``z_mm``.
 
-    A tilted gantry moves along the table, so ImagePositionPatient changes in z alone.
+    The table moves along z even if the gantry is tilted, so only z of ImagePositionPatient changes.
 
     Returns:
         SOPInstanceUIDs in the order of ``z_mm``.
@@ -204,8 +204,8 @@ def write_kaggle_csv(path: Path, labels: Mapping[str, Iterable[str]]) -> Path:
     """Write a label CSV in Kaggle's form.
 
     Args:
-        path: File name; folders are made.
-        labels: SOPInstanceUID to its positive types; ``any`` follows from them.
+        path: File name; folders are created.
+        labels: Positive types by SOPInstanceUID; ``any`` is derived from them.
     """
     rows = []
     for uid, positive in labels.items():

@@ -1,4 +1,4 @@
-"""First-level tables as inference writes them, simulated with known truth."""
+"""Simulated first-level tables in the format of the inference pipeline, with known truth."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _PREVALENCE_LOGITS = np.array([-5.0, -3.0, -4.0, -3.5, -3.0])
 
 @dataclass
 class Simulation:
-    """Slices with labels and folds, and every model's tables."""
+    """Slices with labels and folds, and the tables of every model."""
 
     folds: pd.DataFrame
     test_slices: pd.DataFrame
@@ -25,7 +25,7 @@ class Simulation:
 def simulate(
     models: tuple[str, ...] = ("one", "two"), patients: int = 20, length: int = 12, seed: int = 0
 ) -> Simulation:
-    """Two studies a patient; blood is a smooth latent along the slices, models see it noisily."""
+    """Simulate two studies per patient: a smooth latent along the slices, plus noise per model."""
     rng = np.random.default_rng(seed)
     folds, truth = _slices(rng, 2 * patients, length, "")
     folds["patient_id"] = [f"P{int(name[2:]) // 2:03}" for name in folds["study_id"]]

@@ -1,4 +1,4 @@
-"""Three small studies and their way through the preparation of volumes."""
+"""Three small studies, and the preparation of their volumes."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ PARAMS = VolumePrepParameters(crop_size_px=32, workers=1)
 
 
 def index_of(raw: Path) -> pd.DataFrame:
-    """Slice index; studies whose name begins with t are for testing."""
+    """Return the slice index; studies whose name starts with t belong to the test subset."""
     files = sorted(str(path.relative_to(raw)) for path in raw.rglob("*.dcm"))
     table = number_slices(
         headers_table([{**row, "subset": "train"} for row in read_headers(raw, files)]), raw
@@ -36,9 +36,9 @@ def prepare(
 
 
 def write_three_studies(folder: Path) -> Path:
-    """A level study ``a``, a tilted one ``b`` and one for testing ``t``; gives their folder.
+    """Write study ``a`` without tilt, tilted study ``b`` and test study ``t``; return the folder.
 
-    Their slices are a ramp from 0 to 100 HU, but for one pixel of air.
+    Their slices are a ramp from 0 to 100 HU, except for one pixel of air.
     """
     raw = folder / "raw"
     ramp = np.linspace(0, 100, 256).reshape(16, 16).round() + 1024

@@ -1,4 +1,4 @@
-"""Second-level candidates of every kind, set so that they are fitted in a moment."""
+"""Second-level candidates of every kind, with settings that are fast to fit."""
 
 from rsna19_kedro.ensemble.averages import GaussianSettings, WeightedMeanSettings
 from rsna19_kedro.ensemble.boosting import BoostingSettings
@@ -25,10 +25,10 @@ SETTINGS = {
     "mlp": MLPSettings(width=16, **SHORT),
     "sequence": SequenceSettings(width=8, **SHORT),
 }
-"""By kind; blends are made of these."""
+"""By kind; blends are built from these."""
 
 
 def builders(*names: str, seed: int = 0):
-    """Make fresh candidates, by name; all of them if none is named."""
+    """Return functions that make unfitted candidates, by name; all candidates without names."""
     chosen = names or tuple(SETTINGS)
     return {name: lambda name=name: build(SETTINGS[name], seed) for name in chosen}

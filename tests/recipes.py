@@ -1,4 +1,4 @@
-"""The recipes of the configuration, as the nodes get them."""
+"""The recipes of the configuration as passed to the nodes."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,21 +14,21 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
 def base_recipe(name: str, **changes: object) -> Recipe:
-    """A model's recipe in the base environment, with some keys replaced."""
+    """Return a model's recipe of the base environment, with some keys replaced."""
     config = OmegaConf.load(CONF / "base" / "parameters" / "models" / f"{name}.yml")[name]
     config.seed = 0
     return Recipe.model_validate({**OmegaConf.to_container(config), **changes})
 
 
 def one_device() -> Any:
-    """What a training loop reads of ``lightning_fabric.Fabric`` on one CPU."""
+    """Stand-in for ``lightning_fabric.Fabric`` on one CPU."""
     return SimpleNamespace(
         device=torch.device("cpu"), global_rank=0, world_size=1, autocast=nullcontext
     )
 
 
 def job_of(recipe: Recipe, side_px: int) -> Any:
-    """What a training loop reads of a ``TrainingJob`` without slices."""
+    """Stand-in for a ``TrainingJob`` without slices."""
     return SimpleNamespace(
         recipe=recipe,
         settings=TrainingSettings(),

@@ -1,4 +1,4 @@
-"""A store of tiny volumes whose positive slices hold a bright disk, for tests of training."""
+"""Tiny volumes with a bright disk on positive slices, for tests of training."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SIDE_PX = 32
 def disk_volumes(
     folder: Path, studies: int = 6, slices: int = 8
 ) -> tuple[VolumeStore, pd.DataFrame, pd.DataFrame]:
-    """Write volumes; give the store, a folds table (2 folds) and a volume index."""
+    """Write volumes; return the store, a folds table (2 folds) and a volume index."""
     rng = np.random.default_rng(0)
     store = VolumeStore(folder)
     y, x = np.mgrid[0:SIDE_PX, 0:SIDE_PX]
@@ -42,7 +42,7 @@ def disk_volumes(
 
 
 def disk_masks(store: VolumeStore, folder: Path) -> VolumeStore:
-    """Masks of all disks but those of the last study, which has none; value 2."""
+    """Write masks (value 2) of all disks except those of the last study."""
     masks = VolumeStore(folder)
     for study in store.study_ids()[:-1]:
         hu = store.read(study)

@@ -1,4 +1,4 @@
-"""The catalog: what every pipeline needs is in it, and folders of one model and fold agree."""
+"""The catalog has an entry for every dataset, and the folders of a model and fold agree."""
 
 import re
 from pathlib import Path
@@ -31,11 +31,11 @@ def test_every_dataset_of_every_pipeline_has_an_entry(catalog: DataCatalog) -> N
                 assert name in catalog, f"{name} has no entry in conf/base/catalog"
 
 
-def test_what_a_save_clears_is_in_the_folder_that_the_node_was_given(catalog: DataCatalog) -> None:
-    """Paths that users and docs/ know, and the folders that ``clears`` names."""
-    here = "resnet18_400.fold_2"
-    models = catalog.load(f"params:{here}.training_folder")
-    output = catalog.load(f"params:{here}.prediction_folder")
+def test_a_save_clears_a_folder_inside_the_working_folder_of_the_node(catalog: DataCatalog) -> None:
+    """The documented paths, and the folders that ``clears`` names."""
+    namespace = "resnet18_400.fold_2"
+    models = catalog.load(f"params:{namespace}.training_folder")
+    output = catalog.load(f"params:{namespace}.prediction_folder")
     assert models == Path("data/06_models/resnet18_400/fold_2")
     assert output == Path("data/07_model_output/resnet18_400/fold_2")
     for name, folder, cleared in (
@@ -43,13 +43,13 @@ def test_what_a_save_clears_is_in_the_folder_that_the_node_was_given(catalog: Da
         ("oof", output, "oof_parts"),
         ("test", output, "test_parts"),
     ):
-        entry = catalog[f"{here}.{name}"]
+        entry = catalog[f"{namespace}.{name}"]
         assert Path(str(entry._filepath)).parent.parts[-len(folder.parts) :] == folder.parts
         assert entry._clears == cleared
 
 
 def test_no_parameter_is_hidden() -> None:
-    """Kedro omits keys such as ``_shared`` from a catalog, but not from the parameters."""
+    """Kedro ignores keys such as ``_shared`` in a catalog, but not in the parameters."""
     for env in ("base", "demo", "test"):
         loader = OmegaConfigLoader(str(ROOT / "conf"), env=env, **CONFIG_LOADER_ARGS)
         assert not [key for key in loader["parameters"] if key.startswith("_")]

@@ -1,4 +1,4 @@
-"""Documents that comments and pages cite exist, with the headings that are named."""
+"""Documents and headings that comments and documents cite exist."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ def _tracked() -> list[Path]:
 
 
 def _headings(page: Path) -> set[str]:
-    """Anchors of a page's headings, made as GitHub makes them."""
+    """Anchors of the headings of a page, as on GitHub."""
     lines = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
 
@@ -52,8 +52,8 @@ def test_every_citation_resolves(folder: str) -> None:
     assert [problem for file in files for problem in _unresolved(file)] == []
 
 
-def test_no_section_of_a_document_that_is_not_here() -> None:
-    """Citations name a heading, not a number."""
+def test_no_citation_uses_a_section_number() -> None:
+    """Citations name a heading instead."""
     numbered = re.compile(r"reference, s[e]ction|\bquirks? \d", re.IGNORECASE)
     files = [path for path in _tracked() if path.suffix in SUFFIXES and path.is_file()]
     assert [path for path in files if numbered.search(path.read_text())] == []

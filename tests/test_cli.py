@@ -1,4 +1,4 @@
-"""The forms that --params takes."""
+"""Parsing of --params, and messages for invalid parameters."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from rsna19_kedro.prediction.settings import PredictionSettings
         ("", ""),
     ],
 )
-def test_both_forms_mean_the_same(given: str, expected: str) -> None:
+def test_both_forms_are_equivalent(given: str, expected: str) -> None:
     assert normalise_params(given) == expected
 
 
@@ -57,7 +57,7 @@ def test_values_are_typed_nested_and_kept_together() -> None:
         ({"fold": 2}, {"fold": 2}),
     ],
 )
-def test_values_have_the_types_that_kedro_gives_them(given: Any, expected: dict) -> None:
+def test_values_have_the_same_types_as_in_kedro(given: Any, expected: dict) -> None:
     option = next(p for p in run.params if p.name == "params")
     assert _params_callback(click.Context(run), option, given) == expected
 
@@ -66,7 +66,7 @@ def test_values_have_the_types_that_kedro_gives_them(given: Any, expected: dict)
     "name",
     ["a,b", "a,b=c", "a, b:1,c", "x=y", "a #1", "Sch\u00e4del CT", "it's: {odd} [1]"],
 )
-def test_paths_hold_any_character(tmp_path: Path, name: str) -> None:
+def test_paths_may_contain_any_character(tmp_path: Path, name: str) -> None:
     source = tmp_path / name
     source.mkdir()
     option = next(p for p in run.params if p.name == "params")
@@ -79,17 +79,17 @@ def test_paths_hold_any_character(tmp_path: Path, name: str) -> None:
     "given",
     ["a:1,b=x,c.d:2.5", "a=true,b=off,c=~", "a.b=1,a.c=2", "x=0x10,y=1_000,z=010", "p=/a:b,q=a b"],
 )
-def test_what_has_no_list_is_what_kedro_makes_of_it(given: str) -> None:
-    from kedro.framework.cli.utils import _split_params  # Private, and here the reference.
+def test_parameters_without_lists_are_parsed_as_by_kedro(given: str) -> None:
+    from kedro.framework.cli.utils import _split_params  # Private; the reference of this test.
 
     option = next(p for p in run.params if p.name == "params")
     ctx = click.Context(run)
-    kedros = _split_params(ctx, option, normalise_params(given).replace("\n", ","))
-    assert _params_callback(ctx, option, given) == kedros
+    expected = _split_params(ctx, option, normalise_params(given).replace("\n", ","))
+    assert _params_callback(ctx, option, given) == expected
 
 
 @pytest.mark.parametrize("given", ["fold", "fold,models:a", ":2", "=2", "source:[a", "source:{a"])
-def test_what_cannot_be_read_is_refused(given: str) -> None:
+def test_unreadable_parameters_are_refused(given: str) -> None:
     ctx = click.Context(run)
     option = next(p for p in run.params if p.name == "params")
     with pytest.raises(click.UsageError, match="--params"):
@@ -103,16 +103,16 @@ def test_item_without_a_value_is_refused() -> None:
         _params_callback(ctx, option, "fold")
 
 
-def test_misspelt_key_of_a_parameter_is_a_line_that_names_it() -> None:
-    with pytest.raises(ValidationError) as found:
+def test_misspelt_key_of_a_parameter_is_named_in_one_line() -> None:
+    with pytest.raises(ValidationError) as caught:
         PredictionSettings(precison="bf16", batch_slices=0)
     text = "Parameter validation failed:\n- Parameter 'prediction': Failed to instantiate "
-    message = error_message(ParameterValidationError(f"{text}PredictionSettings: {found.value}"))
-    assert "  prediction.precison: there is no such key (given: 'bf16')" in message
+    message = error_message(ParameterValidationError(f"{text}PredictionSettings: {caught.value}"))
+    assert "  prediction.precison: unknown key (given: 'bf16')" in message
     assert "  prediction.batch_slices: Input should be greater than 0 (given: 0)" in message
     assert "pydantic.dev" not in message
     assert "conf/base/parameters" in message
-    several = f"{text}PredictionSettings: {found.value}\n- Parameter 'x': value is None"
+    several = f"{text}PredictionSettings: {caught.value}\n- Parameter 'x': value is None"
     assert "  x: value is None" in error_message(ParameterValidationError(several))
     other = ParameterValidationError("something else")
     assert error_message(other) == "something else"

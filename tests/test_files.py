@@ -1,4 +1,4 @@
-"""Faults of the disk, told from other errors and put in words."""
+"""Disk faults: distinguished from other errors, with a clear message."""
 
 import errno
 import logging
@@ -21,10 +21,10 @@ Usage = namedtuple("Usage", "total used free")
         (errno.ENOSPC, "no space is left on the disk"),
         (errno.EDQUOT, "no space is left on the disk"),
         (errno.EROFS, "the disk is read-only"),
-        (errno.EACCES, "this user may not write there"),
-        (errno.EMFILE, "too many files are open"),
-        (errno.ESTALE, "has gone. Mount it again"),
-        (errno.EIO, "has gone. Mount it again"),
+        (errno.EACCES, "you have no permission to write"),
+        (errno.EMFILE, "too many open files"),
+        (errno.ESTALE, "is no longer available. Mount it again"),
+        (errno.EIO, "is no longer available. Mount it again"),
     ],
 )
 def test_faults_at_a_write_leave_the_old_file(tmp_path: Path, number: int, words: str) -> None:
@@ -43,7 +43,7 @@ def _fail_after_half(path: Path, error: Exception) -> None:
         raise error
 
 
-def test_an_error_of_a_library_on_a_full_disk_is_understood(
+def test_an_error_of_a_library_on_a_full_disk_is_recognised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: Usage(100, 100, 0))
@@ -52,21 +52,21 @@ def test_an_error_of_a_library_on_a_full_disk_is_understood(
     assert not os.listdir(tmp_path)
 
 
-def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+def test_other_errors_are_not_changed(tmp_path: Path) -> None:
     for error in (ValueError("wrong"), InputError("odd"), KeyboardInterrupt()):
         with pytest.raises(type(error)) as caught, atomic_path(tmp_path / "a"):
             raise error
         assert caught.value is error
 
 
-def test_a_layer_that_is_empty_may_be_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
+def test_an_empty_layer_may_be_an_unmounted_disk(tmp_path: Path) -> None:
     checkpoint = tmp_path / "06_models" / "a" / "fold_0" / "checkpoint.safetensors"
     assert "mount that disk again" in unmounted(checkpoint)
     (tmp_path / "06_models" / "b").mkdir(parents=True)
     assert unmounted(checkpoint) == ""
 
 
-def test_little_space_is_a_warning(
+def test_little_free_space_gives_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: Usage(9e9, 8e9, 1e9))

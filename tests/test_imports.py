@@ -1,4 +1,4 @@
-"""The order of the packages: who may import whom, imports inside functions included."""
+"""Allowed imports between packages, including imports inside functions."""
 
 from graphlib import TopologicalSorter
 
@@ -29,19 +29,19 @@ FORBIDDEN = [
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    """Every import of the package, wherever it stands in its file."""
+    """All imports of the package, at any position in a file."""
     return grimp.build_graph(PACKAGE, include_external_packages=True, cache_dir=None)
 
 
-def test_no_import_goes_in_a_circle(graph: grimp.ImportGraph) -> None:
+def test_imports_have_no_cycle(graph: grimp.ImportGraph) -> None:
     modules = [name for name in graph.modules if name.startswith(PACKAGE)]
     imports = {name: graph.find_modules_directly_imported_by(name) for name in modules}
     assert len(imports) > 100
-    tuple(TopologicalSorter(imports).static_order())  # Raises CycleError, which names the circle.
+    tuple(TopologicalSorter(imports).static_order())  # Raises CycleError with the cycle.
 
 
 @pytest.mark.parametrize(("package", "forbidden"), FORBIDDEN)
-def test_packages_import_nothing_above_them(
+def test_packages_import_nothing_forbidden(
     graph: grimp.ImportGraph, package: str, forbidden: list[str]
 ) -> None:
     top = f"{PACKAGE}.{package}"

@@ -1,4 +1,4 @@
-"""Locks: waiting, taking over from the dead, never from another machine."""
+"""Locks: waiting, and taking over from dead processes, but never from another machine."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ with held([Path(sys.argv[1])], wait=True, waits_for=lambda *_: None):
 
 
 def _holder(result: Path, seconds: float) -> subprocess.Popen[str]:
-    """Another process that holds a lock for a while, or until it is killed."""
+    """Start a process that holds a lock for some seconds, or until it is killed."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(result), str(seconds)], stdout=subprocess.PIPE, text=True
     )
@@ -33,22 +33,22 @@ def _holder(result: Path, seconds: float) -> subprocess.Popen[str]:
     return process
 
 
-def test_waits_for_the_owner_and_says_for_whom(tmp_path: Path) -> None:
-    result, said = tmp_path / "folder" / "oof.parquet", []
+def test_waits_for_the_owner_and_reports_it(tmp_path: Path) -> None:
+    result, reported = tmp_path / "folder" / "oof.parquet", []
     process = _holder(result, 2)
     owner = owner_of(result)
     assert owner is not None
     assert owner.process == process.pid
-    with held([result], wait=True, waits_for=lambda path, who: said.append((path, who))) as waited:
+    with held([result], wait=True, waits_for=lambda *call: reported.append(call)) as waited:
         assert waited
-        assert said == [(result, owner)]
+        assert reported == [(result, owner)]
         assert Owner.read(owner_path(result)).process == os.getpid()
     assert process.wait() == 0
     assert owner_of(result) is None
     assert not owner_path(result).exists()
 
 
-def test_does_not_wait_if_told_so(tmp_path: Path) -> None:
+def test_does_not_wait_if_wait_is_false(tmp_path: Path) -> None:
     process = _holder(tmp_path / "a", 60)
     try:
         with (
@@ -56,7 +56,7 @@ def test_does_not_wait_if_told_so(tmp_path: Path) -> None:
             held([tmp_path / "b", tmp_path / "a"], wait=False, waits_for=lambda *_: None),
         ):
             pass
-        assert owner_of(tmp_path / "b") is None  # What it held already is free again.
+        assert owner_of(tmp_path / "b") is None  # Its lock is released.
     finally:
         process.kill()
         process.wait()
@@ -82,7 +82,7 @@ def test_never_takes_over_from_another_machine(tmp_path: Path) -> None:
     ):
         pass
     with pytest.raises(LockedError), held([tmp_path / "a"], wait=True, waits_for=print):
-        pass  # And the lock itself was given back.
+        pass  # The lock itself was released.
 
 
 def test_runs_are_registered_while_they_last(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which models and folds a session holds."""
+"""The models and folds of a session."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def test_globals_alone_give_everything() -> None:
 
 
 @pytest.mark.parametrize("given", [2, "2"])
-def test_fold_narrows(given: object) -> None:
+def test_fold_selects_one_fold(given: object) -> None:
     scope = resolve_scope(GLOBALS, {"fold": given})
     assert scope.folds == (2,)
     assert not scope.complete
@@ -45,8 +45,8 @@ def test_lists_of_folds_and_models() -> None:
     assert (scope.folds, scope.models) == ((0, 2), ("resnet18_400",))
 
 
-def test_all_models_are_the_eleven_of_the_second_level() -> None:
-    """The reference's two 3c baselines only start others: 11 models x 5 slices x 6 classes."""
+def test_all_means_the_eleven_models_of_the_second_level() -> None:
+    """The two 3c baselines only initialise others: 11 models x 5 slices x 6 classes."""
     scope = resolve_scope(GLOBALS, {"models": "all"})
     assert scope.ancestors == ("clf2Dc_resnet34_3c", "clf2Dc_resnet50_3c_384")
     assert scope.models == tuple(name for name in ZOO if name not in scope.ancestors)
@@ -65,7 +65,7 @@ def test_all_models_are_the_eleven_of_the_second_level() -> None:
     assert window_features(level, options).shape == (3, 330)
 
 
-def test_a_model_that_only_starts_others_may_be_asked_for() -> None:
+def test_a_model_that_only_initialises_others_may_be_requested() -> None:
     scope = resolve_scope(GLOBALS, {"models": "clf2Dc_resnet34_3c,clf2Dc_resnet34_3x3"})
     assert scope.models == ("clf2Dc_resnet34_3c", "clf2Dc_resnet34_3x3")
     assert scope.ancestors == ()
@@ -81,22 +81,22 @@ def test_unknown_fold_names_the_valid_ones(fold: object) -> None:
         resolve_scope(GLOBALS, {"fold": fold})
 
 
-def test_unknown_model_is_told_its_neighbour() -> None:
+def test_unknown_model_gets_a_suggestion() -> None:
     with pytest.raises(InputError, match=r"resnet18_40'\. Did you mean 'resnet18_400'"):
         resolve_scope(GLOBALS, {"models": "resnet18_40"})
 
 
-def test_misspelt_runtime_parameter_is_told_its_neighbour() -> None:
+def test_misspelt_runtime_parameter_gets_a_suggestion() -> None:
     with pytest.raises(InputError, match=r"'fodl'.*Did you mean 'fold'"):
         check_runtime_params({"fodl": 2}, ["stacking"])
 
 
-def test_known_runtime_parameters_pass() -> None:
+def test_known_runtime_parameters_are_accepted() -> None:
     check_runtime_params({"fold": 2, "raw_dir": "x", "stacking": {"a": 1}}, ["stacking"])
 
 
 @pytest.mark.parametrize("folder", [".", "src", "src/rsna19_kedro/ct"])
-def test_commands_without_a_session_find_the_project_from_its_folders(folder: str) -> None:
+def test_commands_without_a_session_find_the_project_from_a_subfolder(folder: str) -> None:
     root = Path(__file__).resolve().parents[1]
     result = subprocess.run(
         [sys.executable, "-m", "kedro", "registry", "list"],

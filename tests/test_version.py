@@ -1,4 +1,4 @@
-"""Versions in results, also where the package was never installed."""
+"""Versions in results, also if the package is not installed."""
 
 import importlib
 import importlib.metadata
@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def _not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clone that runs from its ``src``: no metadata of this package, that of all others."""
-    found = importlib.metadata.distribution
+    """A clone that runs from its ``src``: only this package has no metadata."""
+    original = importlib.metadata.distribution
 
     def distribution(name: str) -> importlib.metadata.Distribution:
         if name == "rsna19_kedro":
             raise importlib.metadata.PackageNotFoundError(name)
-        return found(name)
+        return original(name)
 
     monkeypatch.setattr(importlib.metadata, "distribution", distribution)
     with pytest.raises(importlib.metadata.PackageNotFoundError):
@@ -33,7 +33,7 @@ def _not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_not_installed")
-def test_a_training_ends_well_from_a_clone_that_is_not_installed() -> None:
+def test_a_training_succeeds_in_a_clone_that_is_not_installed() -> None:
     history = pd.DataFrame({"val_loss": [0.2, 0.1], "epoch": [0.5, 1.0]})
     versions = _metadata(base_recipe("resnet18_400"), 0, history)["versions"]
     assert versions["rsna19_kedro"] == rsna19_kedro.__version__
@@ -41,17 +41,17 @@ def test_a_training_ends_well_from_a_clone_that_is_not_installed() -> None:
     assert software_versions()["rsna19_kedro"] == rsna19_kedro.__version__
 
 
-def test_what_is_absent_is_said_to_be() -> None:
+def test_a_missing_package_is_not_installed() -> None:
     assert package_versions("no-such-package") == {"no-such-package": "not installed"}
 
 
-def test_the_build_takes_the_version_from_the_same_place() -> None:
+def test_the_build_reads_the_version_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert "version" in project["project"]["dynamic"]
     module, _, name = project["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
     assert vars(importlib.import_module(module))[name] == rsna19_kedro.__version__
 
 
-def test_errors_come_with_the_package() -> None:
+def test_the_package_exports_its_errors() -> None:
     for name in ("ModelError", "SourceError", "DamagedFileError", "ParameterError"):
         assert issubclass(getattr(rsna19_kedro, name), rsna19_kedro.InputError)

@@ -1,4 +1,4 @@
-"""Graphs of nodes that only sleep and note where they ran, with a catalog of JSON files."""
+"""Pipelines of nodes that only sleep and note where they ran, with a catalog of JSON files."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def toy(
     gpu: bool = False,
     act: Callable[[], None] | None = None,
 ) -> Node:
-    """A node that does something, sleeps, and leaves its times and devices in its output."""
+    """A node that calls ``act``, sleeps, and outputs its times and devices."""
 
     def work(*_: Any) -> dict[str, Any]:
         note = {
@@ -37,7 +37,7 @@ def toy(
 
 
 def meet(folder: Path, number: int) -> Callable[[], None]:
-    """An act that waits until so many nodes of the same act run, or ran: workers start slowly."""
+    """An ``act`` that waits until ``number`` nodes have started it: workers start slowly."""
 
     def wait() -> None:
         (folder / f"met_{os.getpid()}").touch()
@@ -49,7 +49,7 @@ def meet(folder: Path, number: int) -> Callable[[], None]:
 
 
 def toy_catalog(folder: Path, pipeline: Pipeline, runner: dict[str, Any] | None = None) -> Any:
-    """Every dataset a file in the folder; the schedule too."""
+    """A catalog with a file in the folder for every dataset and for the schedule."""
     datasets: dict[str, Any] = {
         name: JSONDataset(filepath=str(folder / f"{name}.json")) for name in pipeline.datasets()
     }
@@ -65,12 +65,12 @@ def toy_catalog(folder: Path, pipeline: Pipeline, runner: dict[str, Any] | None 
 
 
 def notes(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the nodes noted, by dataset."""
+    """Notes of the nodes, by dataset."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("[!.]*.json"))}
 
 
 def most_at_once(times: list[dict[str, Any]], weight: float = 1.0) -> float:
-    """Greatest number (times a weight) of intervals that overlap."""
+    """Largest number of intervals that overlap, times a weight."""
     edges = [(note["start"], weight) for note in times] + [(note["end"], -weight) for note in times]
     now = most = 0.0
     for _, change in sorted(edges):

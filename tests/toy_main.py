@@ -1,7 +1,7 @@
-"""A run of its own process, for tests that kill it: ``python toy_main.py FOLDER [--missing]``.
+"""A run in a separate process, for tests that kill it: ``python toy_main.py FOLDER [--missing]``.
 
-Two nodes of a second, two of four seconds that start a process of their own, two at a time, and
-one behind them all.
+Two nodes of one second, two of four seconds that each start a child process, and one downstream
+of them all; two nodes run in parallel.
 """
 
 import logging
@@ -17,12 +17,12 @@ from toy_graphs import toy, toy_catalog
 
 
 def start_helper() -> None:
-    """Like a loader process."""
+    """Start a child process, as a data loader does."""
     subprocess.Popen(["sleep", "60"])
 
 
 if __name__ == "__main__":
-    # A shell switches Ctrl-C off for what it starts in the background, tests and all.
+    # A shell that runs the tests in the background makes its children ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = Path(sys.argv[1])

@@ -28,7 +28,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import functions, and torch or pandas with them, when they are asked for."""
+    """Import functions, and with them torch or pandas, on first use."""
     if name == "predict_study":
         from rsna19_kedro.api import predict_study
 

@@ -1,4 +1,4 @@
-"""``python -m rsna19_kedro``: the same ``run`` command as ``kedro run``."""
+"""``python -m rsna19_kedro``: the same command as ``kedro run``."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from rsna19_kedro.cli import run
 
 
 def main() -> None:
-    """Run the packaged project from the folder that holds ``conf`` and ``data``."""
+    """Run the packaged project from the folder that contains ``conf`` and ``data``."""
     configure_project(Path(__file__).parent.name)
     run(sys.argv[1:], standalone_mode=True)
 

@@ -1,4 +1,4 @@
-"""Prediction as a function: arrays or a path in, a small result object out. No Kedro."""
+"""Prediction as a function, without Kedro: from an array or a path to a result object."""
 
 import tempfile
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from rsna19_kedro.ct.crop import crop_head
 from rsna19_kedro.ct.plausibility import check_head, check_hu
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.new_source import CROP_PX, prepare_new_studies
-from rsna19_kedro.errors import SourceError
+from rsna19_kedro.errors import SourceError, counted
 from rsna19_kedro.prediction.members import find_members
 from rsna19_kedro.prediction.new_study import StudyResult, predict_prepared
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 CHECKPOINTS = Path("data/06_models")
-_LEAST_SIDE_PX = 64
+_MIN_SIDE_PX = 64
 
 
 def predict_study(
@@ -37,24 +37,23 @@ def predict_study(
             cropped round the head unless it is 400 x 400 already; or a folder, DICOM file, zip
             file or NIfTI file that holds one study.
         checkpoints: Folder with ``<model>/fold_<k>/checkpoint.safetensors``.
-        models: Names of the models that take part; ``None`` for all that are there.
+        models: Names of the models that take part; ``None`` for all trained ones.
         folds: Folds that take part; ``None`` for all.
         fast: One model, one fold, no test-time augmentation.
-        settings: How the device is used.
+        settings: Settings of the device.
 
     Returns:
-        Probabilities per slice and study, spread, the prepared slices, and where in them the
-        evidence lies.
+        Probabilities per slice and study, spread, prepared slices and heatmaps.
 
     Raises:
-        ModelError: No trained model is there that was asked for, or a checkpoint is damaged
-            or of another version.
-        SourceError: The source is missing, or is not one study that can be predicted.
+        ModelError: No requested model is trained, or a checkpoint is damaged or of another
+            version.
+        SourceError: The source is missing, or does not hold exactly one predictable study.
         DamagedFileError: A file of the source cannot be read.
-        ParameterError: The settings ask for a GPU that is not there, or for more of its memory
-            than there is.
+        ParameterError: The settings require a GPU that is not available, or more of its memory
+            than available.
 
-        All are ``InputError``; the message says what was found and what to do.
+        All are ``InputError``; the message says what is wrong and what to do.
     """
     models = (models,) if isinstance(models, str) else models
     folds = (int(folds),) if isinstance(folds, int | np.integer) else folds
@@ -64,7 +63,7 @@ def predict_study(
     with tempfile.TemporaryDirectory(prefix="rsna19-") as folder:
         store = VolumeStore(Path(folder))
         if isinstance(source, np.ndarray):
-            store.write("study", _checked(source), {})
+            store.write("study", _prepare_array(source), {})
             study_id = "study"
         else:
             findings = prepare_new_studies(Path(source).expanduser(), store).findings
@@ -72,8 +71,9 @@ def predict_study(
             failed = sum(study["failed"] is not None for study in studies)
             if len(studies) > 1 or failed:
                 raise SourceError(
-                    f"{source} holds {len(studies) - failed} studies that can be predicted and "
-                    f"{failed} that cannot; predict_study takes one. For several: "
+                    f"{source} holds {counted(len(studies) - failed, 'study', 'studies')} that "
+                    f"can be predicted and {failed} that cannot; predict_study takes one. For "
+                    "several studies: "
                     "kedro run --pipelines new_study --params source=PATH"
                 )
             study_id = studies[0]["study_id"]
@@ -84,13 +84,13 @@ def predict_study(
         return replace(result, study_id=study_id, hu=store.read(name))
 
 
-def _checked(hu: np.ndarray) -> np.ndarray:
-    """Cropped like a prepared study."""
+def _prepare_array(hu: np.ndarray) -> np.ndarray:
+    """Check an array, and crop it like a prepared study."""
     if hu.ndim != 3 or 0 in hu.shape or not np.issubdtype(hu.dtype, np.number):
         raise SourceError(f"A study is (slices, rows, columns) in HU, not {hu.dtype} {hu.shape}.")
-    if min(hu.shape[1:]) < _LEAST_SIDE_PX:
+    if min(hu.shape[1:]) < _MIN_SIDE_PX:
         raise SourceError(
-            f"An array of the shape {hu.shape} holds no axial head: the slices come first, then "
+            f"An array of shape {hu.shape} holds no axial head: the slices come first, then "
             "rows and columns."
         )
     if not np.isfinite(hu).all():
@@ -101,5 +101,5 @@ def _checked(hu: np.ndarray) -> np.ndarray:
     except SourceError as error:
         raise SourceError(f"The array holds {error}") from error
     if hu.shape[1:] == (CROP_PX, CROP_PX):
-        return np.clip(hu, PADDING_HU, 32767).astype(np.int16)  # Prepared already.
+        return np.clip(hu, PADDING_HU, 32767).astype(np.int16)  # Already prepared.
     return crop_head(np.clip(hu, -1024, 32767).astype(np.int16), CROP_PX)

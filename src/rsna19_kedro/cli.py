@@ -1,4 +1,4 @@
-"""The project's command line: Kedro's own ``run`` with friendlier ``--params`` and errors."""
+"""The command line: Kedro's ``run`` with simpler ``--params`` and readable errors."""
 
 import copy
 import functools
@@ -19,7 +19,7 @@ DEFAULT_RUNNER = "rsna19_kedro.runners.GPURunner"
 
 
 def _params_callback(ctx: click.Context, param: click.Parameter, value: Any) -> dict[str, Any]:
-    """Parse ``--params``; a dict comes from the file of ``--config``."""
+    """Parse ``--params``; the file of ``--config`` gives a dictionary."""
     if isinstance(value, dict):
         return value
     return parse_params(value or "", ctx)
@@ -41,7 +41,7 @@ def _check_runner_params(given: dict[str, Any]) -> None:
     """Refuse a misspelt ``--runner-params`` key.
 
     Raises:
-        ParameterError: A key that ``GPURunner`` does not take.
+        ParameterError: ``GPURunner`` has no such option.
     """
     known = list(inspect.signature(GPURunner).parameters)
     for key in given:

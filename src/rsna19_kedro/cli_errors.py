@@ -1,4 +1,4 @@
-"""Errors of the command line: what the user can fix is shown as a message, without a traceback."""
+"""Errors on the command line: those the user can fix are shown without a traceback."""
 
 import functools
 import re
@@ -16,7 +16,7 @@ from rsna19_kedro.files import storage_problem, unmounted
 
 _WHERE_PARAMETERS = "All parameters are documented in conf/base/parameters/. Nothing was run."
 
-_MAKE = " An earlier step makes it: 'kedro run --only-missing-outputs' makes all that is missing."
+_MAKE = " An earlier node makes it: run 'kedro run --only-missing-outputs'."
 
 
 def with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,21 +27,21 @@ def with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return callback(*args, **kwargs)
         except (InputError, ParameterValidationError, DatasetError, OSError) as error:
-            if isinstance(error, OSError) and not _is_of_storage(error):
+            if isinstance(error, OSError) and not _is_storage_error(error):
                 raise
             raise click.ClickException(error_message(error)) from error
-        except KeyboardInterrupt as stop:  # The runner has said what is kept and how to resume.
+        except KeyboardInterrupt as stop:  # The runner has logged how to resume.
             raise SystemExit(getattr(stop, "status", 128 + SIGINT)) from None
 
     return wrapper
 
 
-def _is_of_storage(error: OSError) -> bool:
+def _is_storage_error(error: OSError) -> bool:
     return bool(error.filename) and bool(storage_problem(error, Path(error.filename).parent))
 
 
 def error_message(error: Exception) -> str:
-    """The message of the innermost error that is meant for the user."""
+    """Return the message of the innermost error that the user can fix."""
     chain = list(causes(error))
     for cause in reversed(chain):
         if isinstance(cause, InputError):
@@ -60,19 +60,19 @@ def error_message(error: Exception) -> str:
 
 
 def _parameter_message(text: str) -> str:
-    """Pydantic's errors, one line per key: Kedro passes them on as text."""
-    found = []
+    """Format Pydantic's errors, which Kedro passes on as text, as one line per key."""
+    lines = []
     for parameter, block in re.findall(r"Parameter '(.+?)': (.*?)(?=\n- Parameter|\Z)", text, re.S):
         announced = re.search(r"(\d+) validation error", block)
         errors = re.findall(
             r"^(\S.*)\n  (.+?) \[type=\w+, input_value=(.*), input_type=\w+\]$", block, re.M
         )
         if announced is None or len(errors) != int(announced[1]):
-            found.append(f"  {parameter}: {block.strip()}")
+            lines.append(f"  {parameter}: {block.strip()}")
             continue
-        for key, what, value in errors:
-            said = what.replace("Extra inputs are not permitted", "there is no such key")
-            found.append(f"  {parameter}.{key}: {said} (given: {value})")
-    if not found:
+        for key, message, value in errors:
+            problem = message.replace("Extra inputs are not permitted", "unknown key")
+            lines.append(f"  {parameter}.{key}: {problem} (given: {value})")
+    if not lines:
         return text
-    return "\n".join(["These parameters cannot be used:", *found, _WHERE_PARAMETERS])
+    return "\n".join(["Invalid parameters:", *lines, _WHERE_PARAMETERS])

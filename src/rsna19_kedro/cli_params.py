@@ -1,4 +1,4 @@
-"""The text of ``--params``."""
+"""Parsing of ``--params``."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def normalise_params(text: str) -> str:
 
     Args:
         text: Value of ``--params``: items separated by commas, each ``key:value`` or
-            ``key=value``; an item without a key belongs to the value before it, so that
+            ``key=value``. An item without a key belongs to the previous value, so
             ``models:a,b`` and ``fold:0,2`` are one item each.
 
     Returns:
@@ -42,9 +42,9 @@ def normalise_params(text: str) -> str:
 
 
 def _parts_of_path(item: str, parts: list[str]) -> int:
-    """How many of the next parts belong to the path in an item, because such a path exists.
+    """Number of following parts that belong to the path in an item, because that path exists.
 
-    So ``source=/ct/a,b=1`` is one item where there is a folder ``/ct/a,b=1``.
+    For example, ``source=/ct/a,b=1`` is one item if the folder ``/ct/a,b=1`` exists.
     """
     value = item.partition("=")[2]
     if not _PATH.match(value):
@@ -57,12 +57,12 @@ def _parts_of_path(item: str, parts: list[str]) -> int:
 def _exists(path: str) -> bool:
     try:
         return Path(path).expanduser().exists()
-    except (OSError, RuntimeError):  # A name that is too long, a user that does not exist.
+    except (OSError, RuntimeError):  # The name is too long, or the user of ~ does not exist.
         return False
 
 
 def _quoted(item: str) -> str:
-    """An item whose value is a path, quoted so that YAML takes every character as it is."""
+    """Quote the value of an item if it is a path, so that YAML keeps every character."""
     key, _, value = item.partition("=")
     if not _PATH.match(value) or value[0] in "'\"":
         return item

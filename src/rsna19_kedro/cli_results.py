@@ -1,4 +1,4 @@
-"""``kedro rsna19``: what is up to date, and what can be removed."""
+"""``kedro rsna19``: status of the stored results, and their removal."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from rsna19_kedro.provenance.plan import State, duration
 
 @click.group(name="rsna19")
 def rsna19() -> None:
-    """Stored results: what is up to date, what can be removed."""
+    """Show the status of the stored results, or remove some of them."""
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,11 +26,11 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @rsna19.command()
 @_options
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--raw/--no-raw", default=True, help="Whether to look at the raw data too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--raw/--no-raw", default=True, help="Whether to check the raw data too.")
 @with_readable_errors
 def status(env: str | None, params: str, as_json: bool, raw: bool) -> None:
-    """Say which results are missing or out of date, and why."""
+    """Show which results are missing or out of date, and why."""
     from rsna19_kedro.status import project_plan
 
     plan = project_plan(Path.cwd(), env, parse_params(params), with_files=raw)
@@ -49,17 +49,23 @@ def status(env: str | None, params: str, as_json: bool, raw: bool) -> None:
     if plan.to_run:
         options = f" --env {env}" if env else ""
         options += f' --params "{params}"' if params else ""
-        click.echo(f"Bring it up to date: kedro run{options} --only-missing-outputs")
-        click.echo(f"Recorded time of the results that it may replace: {duration(plan.seconds)}")
+        click.echo(f"To update, run: kedro run{options} --only-missing-outputs")
+        click.echo(f"Recorded time of the results that may be replaced: {duration(plan.seconds)}")
 
 
 @rsna19.command()
 @_options
-@click.option("--resume", is_flag=True, help="States of unfinished trainings and predictions.")
-@click.option("--model", default=None, help="Only this model; without --resume, all of it.")
-@click.option("--out-of-date", is_flag=True, help="Results that status calls out of date.")
-@click.option("--orphans", is_flag=True, help="What no node makes, such as models left out.")
-@click.option("--yes", is_flag=True, help="Remove; without it, only list.")
+@click.option(
+    "--resume", is_flag=True, help="Resume states of unfinished trainings and predictions."
+)
+@click.option(
+    "--model", default=None, help="All results of a model; with --resume, its resume states."
+)
+@click.option("--out-of-date", is_flag=True, help="Results that are out of date.")
+@click.option(
+    "--orphans", is_flag=True, help="Files that no node makes, such as those of removed models."
+)
+@click.option("--yes", is_flag=True, help="Remove the files; without it, only list them.")
 @with_readable_errors
 def clean(
     env: str | None,
@@ -70,12 +76,12 @@ def clean(
     orphans: bool,
     yes: bool,
 ) -> None:
-    """List, or remove, what unfinished work, a model or earlier parameters have left."""
+    """List or remove files of unfinished work, of a model or of earlier parameters."""
     from rsna19_kedro.status import orphan_paths, outdated_paths
 
     if not (resume or model or out_of_date or orphans):
         raise click.UsageError(
-            "Say what to remove: --resume, --model NAME, --out-of-date or --orphans."
+            "Choose what to remove: --resume, --model NAME, --out-of-date or --orphans."
         )
     project, given = Path.cwd(), parse_params(params)
     paths = set(_of_model(project, model, resume) if resume or model else [])
@@ -88,13 +94,14 @@ def clean(
         click.echo(f"{size / 1e9:8.3f} GB  {path.relative_to(project)}")
         if yes:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    what = "Removed" if yes else "Would remove (add --yes)"
-    click.echo(f"{what}: {counted(len(paths), 'file or folder', 'files and folders')}, ", nl=False)
+    action = "Removed" if yes else "Would remove (add --yes)"
+    noun = counted(len(paths), "file or folder", "files and folders")
+    click.echo(f"{action}: {noun}, ", nl=False)
     click.echo(f"{total / 1e9:.3f} GB")
 
 
 def _of_model(project: Path, model: str | None, resume: bool) -> list[Path]:
-    """Folders of a model, or of unfinished work of it or of all models."""
+    """Folders of a model, or with ``resume`` of unfinished work, of one or of all models."""
     data, name = project / "data", model or "*"
     patterns = (
         [f"06_models/{name}/fold_[0-4]/resume", f"07_model_output/{name}/fold_[0-4]/*_parts"]
@@ -106,4 +113,4 @@ def _of_model(project: Path, model: str | None, resume: bool) -> list[Path]:
 
 def _size(path: Path) -> int:
     paths = path.rglob("*") if path.is_dir() else [path]
-    return sum(one.stat().st_size for one in paths if one.is_file())
+    return sum(file.stat().st_size for file in paths if file.is_file())

@@ -1,4 +1,4 @@
-"""The session's context: it fixes the scope before any pipeline is built."""
+"""Context of a session: sets the scope before any pipeline is built."""
 
 import os
 from pathlib import Path
@@ -20,19 +20,19 @@ _default_outputs: WeakKeyDictionary[PluginManager, str] = WeakKeyDictionary()
 
 
 class ScopedContext(KedroContext):
-    """A context that narrows the pipeline registry to its session's models and folds.
+    """Context that restricts the pipeline registry to the models and folds of its session.
 
-    Kedro caches the registry for the life of a process and gives it no access to runtime
-    parameters; so each new context stores its scope and asks Kedro to build the registry
-    anew. A hook would come too late for the second session of a process.
+    Kedro caches the registry per process and gives it no access to runtime parameters. So each
+    new context stores its scope and makes Kedro rebuild the registry. A hook would be called
+    too late for the second session of a process.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        global _session_scope  # noqa: PLW0603 - Kedro's registry is per process, so is this
+        global _session_scope  # noqa: PLW0603 - Kedro's registry is per process too
         runtime = dict(self.config_loader.runtime_params or {})
         if "source" in runtime:
-            # Kedro makes several contexts in a session, with one hook manager: one name for all.
+            # A session has several contexts but one hook manager: all share one default name.
             default = _default_outputs.setdefault(self._hook_manager, default_output(runtime))
             runtime["output"] = check_output(runtime.get("output", default))
             self.config_loader.runtime_params = runtime
@@ -42,9 +42,9 @@ class ScopedContext(KedroContext):
 
 
 def current_scope() -> Scope:
-    """Scope of the newest session, or of ``globals.yml`` when there is none.
+    """Scope of the newest session, or of ``globals.yml`` if there is none.
 
-    ``kedro registry list`` and other commands without a session come the second way.
+    Commands such as ``kedro registry list`` have no session.
     """
     if _session_scope is not None:
         return _session_scope
@@ -62,7 +62,7 @@ def _globals(loader: Any) -> dict[str, Any]:
 
 
 def _parameter_keys(loader: Any) -> set[str]:
-    """Top-level keys of the parameter files, without what the runtime added to them."""
+    """Top-level keys of the parameter files, without those of the runtime parameters."""
     runtime = loader.runtime_params
     plain = OmegaConfigLoader(
         loader.conf_source,

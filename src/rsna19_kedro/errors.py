@@ -1,6 +1,6 @@
 """Errors that a user can fix, and helpers for their messages.
 
-``InputError`` is the base of all of them; catch it to catch every one.
+``InputError`` is their base class.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from difflib import get_close_matches
 class InputError(ValueError):
     """An error that the user can fix; shown without a traceback.
 
-    The message names what is wrong and where, what was expected and what to do.
+    The message says what is wrong and where, what was expected and what to do.
     """
 
 
@@ -19,11 +19,11 @@ class ModelError(InputError):
 
 
 class SourceError(InputError):
-    """A download or source of studies that is missing, empty, or holds nothing usable."""
+    """A download or source of studies that is missing, empty or unusable."""
 
 
 class DamagedFileError(InputError):
-    """A file that cannot be read, or whose content breaks the rules of its format."""
+    """A file that cannot be read or violates its format."""
 
 
 class ParameterError(InputError):
@@ -31,18 +31,18 @@ class ParameterError(InputError):
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what caused it, the innermost last."""
+    """Yield an error and its causes, the innermost last."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def counted(number: int, one: str, several: str = "") -> str:
-    """``1 slice``, ``2 slices``; ``2 studies`` with a plural of its own."""
+    """Format a count: ``1 slice``, ``2 slices``; ``several`` is an irregular plural."""
     return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint at what may have been misspelt, with a space in front; empty if nothing is near."""
+    """Suggest a similar known name, with a leading space; empty if none is similar."""
     close = get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,8 +1,7 @@
-"""Locks of results, so that two runs never make the same one at once.
+"""Locks that prevent two runs from making the same result at the same time.
 
-A lock is an empty file, locked by the operating system, which unlocks it when its process ends,
-however it ends. Beside it, while it is held, stands the owner: process, machine, since when, and
-the command.
+A lock is an empty file, locked by the operating system, which unlocks it whenever the process
+ends. While it is held, an owner file next to it names the process, machine, start and command.
 """
 
 import json
@@ -25,7 +24,7 @@ from rsna19_kedro.provenance.record import now
 
 _POLL_S: Final = 0.2
 _PROBE_S: Final = 0.5
-"""A lock that is free again within this time was only looked at, by ``owner_of``."""
+"""A lock that becomes free within this time was only checked by ``owner_of``."""
 
 
 class LockedError(InputError):
@@ -50,12 +49,12 @@ class Owner:
 
     @classmethod
     def of_this_process(cls) -> Self:
-        """This process, from now on."""
+        """Owner that describes this process, starting now."""
         return cls(os.getpid(), socket.gethostname(), now(), command_line())
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read an owner file; ``None`` where there is none."""
+        """Read an owner file; ``None`` if it is missing or invalid."""
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -71,11 +70,11 @@ class Owner:
 
 
 WaitsFor = Callable[[Path, Owner | None], None]
-"""Told once per result that has to be waited for, with its owner if that is known."""
+"""Called once per result that is waited for, with its owner if known."""
 
 
 def command_line() -> str:
-    """Command line of this process, as a user would type it."""
+    """Command line of this process, as the user types it."""
     return shlex.join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])
 
 
@@ -85,12 +84,12 @@ def lock_path(result: Path) -> Path:
 
 
 def owner_path(result: Path) -> Path:
-    """Path of the owner file beside the lock of a file or folder."""
+    """Path of the owner file next to the lock of a file or folder."""
     return result.parent / f".{result.name}.owner.json"
 
 
 def owner_of(result: Path) -> Owner | None:
-    """Who is making a result now; ``None`` if nobody is, or its process was killed."""
+    """Owner of the process that is making a result now; ``None`` if there is none."""
     owner = Owner.read(owner_path(result))
     if owner is None or owner.host != socket.gethostname():
         return owner
@@ -99,7 +98,7 @@ def owner_of(result: Path) -> Owner | None:
         lock.acquire(timeout=0)
     except Timeout:
         return owner
-    except OSError:  # A folder that is gone, or a disk that cannot be written to.
+    except OSError:  # The folder is gone, or the disk is read-only.
         return None
     lock.release()
     return None
@@ -112,13 +111,13 @@ def held(results: list[Path], *, wait: bool, waits_for: WaitsFor) -> Iterator[bo
     Args:
         results: Files and folders; their locks are taken in sorted order.
         wait: Whether to wait for locks that other processes hold.
-        waits_for: Called once per result that has to be waited for.
+        waits_for: Called once per result that is waited for.
 
     Yields:
-        Whether any had to be waited for.
+        Whether the process had to wait.
 
     Raises:
-        LockedError: Another process holds one and ``wait`` is false, or a process on another
+        LockedError: Another process holds a lock and ``wait`` is false, or a process on another
             machine has not released it.
     """
     waited = False
@@ -142,8 +141,8 @@ def _acquire(result: Path, stack: ExitStack, wait: bool, waits_for: WaitsFor) ->
                 raise _being_made(result, Owner.read(owner_path(result))) from None
         except NotImplementedError as error:
             raise LockedError(
-                f"The file system of {result.parent} has no locks. Mount it with locks (see "
-                "docs/side_by_side.md), or work on a local disk."
+                f"The file system of {result.parent} does not support locks. Mount it with locks "
+                "(see docs/side_by_side.md), or work on a local disk."
             ) from error
         if not waited:
             waited = True
@@ -156,9 +155,9 @@ def _acquire(result: Path, stack: ExitStack, wait: bool, waits_for: WaitsFor) ->
 
 
 def _refuse_foreign(result: Path) -> None:
-    """Refuse to take over what a process of another machine has not released.
+    """Refuse to take over a lock that a process of another machine has not released.
 
-    Its lock looks free here, but the file system may hide it from this machine.
+    The lock appears free here, but the file system may hide it from this machine.
     """
     owner = Owner.read(owner_path(result))
     if owner is not None and owner.host != socket.gethostname():
@@ -169,10 +168,10 @@ def _refuse_foreign(result: Path) -> None:
 
 
 def wait_until_free(result: Path, *, wait: bool, waits_for: WaitsFor) -> bool:
-    """Wait until nobody is making a result; whether anybody was.
+    """Wait until no process is making a result; return whether one was.
 
     Raises:
-        LockedError: Somebody is, and ``wait`` is false.
+        LockedError: A process is making it, and ``wait`` is false.
     """
     waited = False
     while (owner := owner_of(result)) is not None:

@@ -1,4 +1,4 @@
-"""Work on many items in several processes, with a progress bar."""
+"""Parallel work on many items in processes or threads, with a progress bar."""
 
 import atexit
 import os
@@ -33,27 +33,27 @@ def available_cores() -> int:
 
 
 Listener = Callable[[str, float, float | None], None]
-"""Takes the text of a bar, what is done, and the whole."""
+"""Receives the text of a progress bar, the completed amount and the total."""
 
 _listener: Listener | None = None
 
 
 def report_progress_to(listener: Listener | None) -> None:
-    """Tell a function of every step of the bars that are made from now on, and draw none.
+    """Report the progress of all future bars to a function instead of drawing them.
 
     Args:
-        listener: Where a worker process sends its progress; ``None`` to draw bars again.
+        listener: The function; ``None`` to draw bars again.
     """
     global _listener  # noqa: PLW0603 - a process has one console
     _listener = listener
 
 
 class _ReportedProgress(Progress):
-    """A bar that is not drawn but told to a listener."""
+    """A progress bar that is reported to a listener and not drawn."""
 
     def __init__(self, listener: Listener) -> None:
         super().__init__(disable=True)
-        self._tell = listener
+        self._listener = listener
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         super().update(task_id, **changes)
@@ -65,11 +65,11 @@ class _ReportedProgress(Progress):
 
     def _report(self, task_id: TaskID) -> None:
         task = self._tasks[task_id]
-        self._tell(task.description, task.completed, task.total)
+        self._listener(task.description, task.completed, task.total)
 
 
 def progress_bar() -> Progress:
-    """A bar with item count, elapsed time and time left, as used all over the project."""
+    """A progress bar with item count, elapsed time and remaining time."""
     if _listener is not None:
         return _ReportedProgress(_listener)
     return Progress(
@@ -93,12 +93,12 @@ def map_in_processes(
 
     Args:
         function: Picklable function of one item.
-        items: What to work on.
-        description: Text in front of the progress bar.
-        workers: Number of processes; ``None`` takes all cores, 1 stays in this process.
+        items: Items to process.
+        description: Text of the progress bar.
+        workers: Number of processes; ``None`` uses all cores, 1 uses this process.
 
     Yields:
-        One result an item. At most a few items a worker are ahead of the consumer, so
+        One result per item. Only a few items per worker are computed ahead of the consumer, so
         memory does not grow with the number of items.
     """
     jobs = min(workers or available_cores(), max(len(items), 1))
@@ -114,7 +114,7 @@ def map_in_processes(
 
 _STALL_S = 60.0
 _JOIN_S = 2.0
-"""How long reader threads may take to end."""
+"""Longest time to wait for reader threads to end."""
 
 
 def prefetch(
@@ -124,18 +124,18 @@ def prefetch(
     *,
     stall_s: float = _STALL_S,
 ) -> Iterator[Result]:
-    """Yield ``make(item)`` in the order of the items, made ahead by threads.
+    """Yield ``make(item)`` in the order of the items, computed ahead by threads.
 
     Args:
-        make: Called from the threads; it should release the interpreter lock while it works.
-        items: What to make results of.
-        threads: Number of threads; 0 makes each result when it is asked for. Two results per
-            thread wait at most.
-        stall_s: Seconds to wait for a result.
+        make: Called from the threads; should release the interpreter lock while it works.
+        items: Items to process.
+        threads: Number of threads; 0 computes each result when it is requested. At most two
+            results per thread are computed ahead.
+        stall_s: Longest time to wait for a result, in seconds.
 
     Raises:
-        InputError: A thread gave no result within ``stall_s``.
-        Exception: Whatever ``make`` raised.
+        InputError: A thread returned no result within ``stall_s``.
+        Exception: Any error that ``make`` raised.
     """
     if not threads:
         yield from map(make, items)
@@ -189,6 +189,6 @@ def _result(future: "Future[Result]", stall_s: float) -> Result:
         if future.done():
             raise
         raise InputError(
-            f"No data could be read for {stall_s:g} s. Does the disk that holds data/ answer? "
-            "Once it does, resume the run."
+            f"No data could be read for {stall_s:g} s. Check the disk that contains data/, then "
+            "resume the run."
         ) from error

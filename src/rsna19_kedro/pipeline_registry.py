@@ -1,4 +1,4 @@
-"""Every pipeline by its name. They are listed one by one, so that a name always means all of it."""
+"""Registry of all pipelines by name."""
 
 import warnings
 
@@ -23,13 +23,13 @@ def register_pipelines() -> dict[str, Pipeline]:
     """Build the pipelines of the current scope.
 
     Returns:
-        Pipelines by name. ``__default__`` is the way from raw DICOM to the submissions and
-        the report; in a run narrowed to some folds it ends with their prediction tables,
-        because the second level and the report need every fold.
+        Pipelines by name. ``__default__`` leads from raw DICOM to the submissions and the
+        report. With a subset of the folds it ends with their prediction tables, because the
+        second level and the report need every fold.
     """
     with warnings.catch_warnings():
-        # The second level and the report take tables out of the models' namespaces: that is
-        # what the dots in their inputs' names say.
+        # The second level and the report read tables from the namespaces of the models, so the
+        # names of their inputs contain dots.
         warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
         return _pipelines(current_scope())
 
@@ -49,7 +49,7 @@ def _pipelines(scope: Scope) -> dict[str, Pipeline]:
         pipeline
         for name, pipeline in named.items()
         if (name != "phantoms" or scope.phantoms)
-        # hooks/need_every_fold.py says what is wrong when one of these is asked for by name.
+        # hooks/need_every_fold.py raises an error if one of these is requested by name.
         and (name not in ("stacking", "reporting") or scope.complete)
     ]
     return {

@@ -1,6 +1,6 @@
-"""Which models and folds the graph holds.
+"""The models and folds in the graph.
 
-``globals.yml`` names them; the runtime parameters ``models`` and ``fold`` narrow them.
+``globals.yml`` lists them; the runtime parameters ``models`` and ``fold`` select some of them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,28 +12,28 @@ from rsna19_kedro.errors import ParameterError, did_you_mean
 from rsna19_kedro.networks.zoo import ZOO, ancestors_of
 
 SCOPE_KEYS = ("fold", "models")
-"""Runtime parameters that narrow the graph."""
+"""Runtime parameters that select models and folds."""
 
 GLOBAL_KEYS = ("raw_dir", "seed")
-"""Runtime parameters that stand in for an entry of ``globals.yml``."""
+"""Runtime parameters that override an entry of ``globals.yml``."""
 
 NEW_STUDY_KEYS = ("source", "output", "fast", "include_phi", "dicom_output", "follow_links")
-"""Runtime parameters that stand in for an entry of ``new_study``."""
+"""Runtime parameters that override an entry of ``new_study``."""
 
 ANCESTOR_TAG = "ancestor"
-"""Tag of a training that is in the graph only because another model starts from it."""
+"""Tag of a training that is needed only to initialise another model."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """The part of all models and folds that a session works on.
+    """The models and folds of a session.
 
     Attributes:
-        models: The models asked for, names from the zoo in its order.
-        folds: Numbers out of 0..4, ascending.
-        ancestors: Models that were not asked for but that one of ``models`` starts from.
-        phantoms: Whether synthetic studies stand in for a download: the environment asks
-            for them and the user gave no ``raw_dir``.
+        models: Names of the requested models, in the order of the zoo.
+        folds: Numbers in 0..4, ascending.
+        ancestors: Other models that are needed to initialise one of ``models``.
+        phantoms: Whether synthetic studies replace a download: the environment requests them
+            and the user gave no ``raw_dir``.
     """
 
     models: tuple[str, ...]
@@ -43,19 +43,19 @@ class Scope:
 
     @property
     def complete(self) -> bool:
-        """Whether every fold is there, as the second level and the reports need."""
+        """Whether all folds are included, which the second level and the report need."""
         return self.folds == FOLDS
 
 
 def resolve_scope(
     global_config: Mapping[str, Any], runtime_params: Mapping[str, Any] | None = None
 ) -> Scope:
-    """Work out the scope of a session.
+    """Determine the scope of a session.
 
     Args:
         global_config: Content of ``globals.yml``: ``models``, ``folds``, ``phantoms``.
-        runtime_params: What came from ``--params``; ``fold`` (``2`` or ``0,2``) and
-            ``models`` (``all`` or ``a,b``) narrow the scope, ``raw_dir`` replaces phantoms.
+        runtime_params: Values of ``--params``: ``fold`` (``2`` or ``0,2``) and ``models``
+            (``all`` or ``a,b``) select a subset, ``raw_dir`` replaces phantoms.
 
     Raises:
         ParameterError: An unknown model or fold; the message names the valid ones.
@@ -74,7 +74,7 @@ def resolve_scope(
 
 
 def check_runtime_params(runtime_params: Mapping[str, Any], parameter_keys: Iterable[str]) -> None:
-    """Refuse a misspelt top-level runtime parameter: ``fodl:2`` must not run everything.
+    """Refuse an unknown top-level runtime parameter: ``fodl:2`` must not run all folds.
 
     Raises:
         ParameterError: A key that is neither a scope key, a global nor a parameter.
@@ -103,7 +103,7 @@ def _models(value: Any) -> tuple[str, ...]:
             hint = did_you_mean(name, ZOO)
             raise ParameterError(f"Unknown model {name!r}.{hint} The models are: {', '.join(ZOO)}.")
     if not names:
-        raise ParameterError(f"No model is named. The models are: {', '.join(ZOO)}.")
+        raise ParameterError(f"No model given. The models are: {', '.join(ZOO)}.")
     return tuple(name for name in ZOO if name in names)
 
 
@@ -112,8 +112,8 @@ def _folds(value: Any) -> tuple[int, ...]:
     folds = set()
     for item in _items(value):
         if not item.isdigit() or int(item) not in FOLDS:
-            raise ParameterError(f"There is no fold {item!r}: the folds are {valid}.")
+            raise ParameterError(f"Unknown fold {item!r}: the folds are {valid}.")
         folds.add(int(item))
     if not folds:
-        raise ParameterError(f"No fold is named: the folds are {valid}.")
+        raise ParameterError(f"No fold given: the folds are {valid}.")
     return tuple(sorted(folds))

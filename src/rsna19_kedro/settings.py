@@ -22,7 +22,7 @@ HOOKS = (
     NodeProgress(),
     ResultSummary(),
 )
-# kedro-viz records runs of Kedro's own sequential runner only, and warns about every other.
+# kedro-viz records only runs of Kedro's SequentialRunner and warns about all other runners.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",)
 CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",

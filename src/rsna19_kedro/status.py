@@ -1,4 +1,4 @@
-"""What is up to date in a project, what is not, and what nothing uses."""
+"""Results of a project that are up to date, out of date, or unused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +25,10 @@ _KEPT: Final = (
     *("new_study", "logs", ".gitkeep", "source.json"),
     *("schedule.parquet", "schedule.png"),
 )
-"""Made by no node of the default pipeline, but needed all the same."""
+"""Files that no node of the default pipeline makes, but that are needed."""
 
 _WORK: Final = ("resume", "tensorboard", "oof_parts", "test_parts")
-"""Folders of unfinished work and of curves, in the folder of a model and fold."""
+"""Folders of unfinished work and of TensorBoard logs, in the folder of a model and fold."""
 
 
 def project_plan(
@@ -39,25 +39,28 @@ def project_plan(
     pipeline: str = "__default__",
     with_files: bool = True,
 ) -> Plan:
-    """Say of each node of a project whether its results are up to date; nothing is changed.
+    """Determine for each node of a project whether its results are up to date; changes nothing.
 
     Args:
         project: Folder of the project.
         env: Its environment; ``None`` for the default.
         params: Parameters as for ``--params``.
         pipeline: Name of the pipeline.
-        with_files: Whether to look at the raw data too.
+        with_files: Whether to check the raw data too.
     """
     with _catalog(project, env, params) as catalog:
         nodes = {node.name: node for node in pipelines[pipeline].nodes}
         plan = Reuse(catalog, with_files=with_files).plan(pipelines[pipeline])
         return Plan(
-            tuple(replace(one, running=_running(nodes[one.node], catalog)) for one in plan.nodes)
+            tuple(
+                replace(node_plan, running=_running(nodes[node_plan.node], catalog))
+                for node_plan in plan.nodes
+            )
         )
 
 
 def _running(node: Node, catalog: CatalogProtocol) -> str:
-    """Who is making a node's results now."""
+    """Owner of the run that is making a node's results now; empty if there is none."""
     paths = (local_path(catalog[name]) for name in node.outputs if name in catalog)
     owners = (owner_of(path) for path in paths if path is not None and owner_path(path).exists())
     return next((str(owner) for owner in owners if owner is not None), "")
@@ -66,7 +69,7 @@ def _running(node: Node, catalog: CatalogProtocol) -> str:
 def outdated_paths(
     project: Path, env: str | None = None, params: dict[str, Any] | None = None
 ) -> list[Path]:
-    """Paths of the results that are out of date, below the project folder."""
+    """List the paths of the results that are out of date."""
     with _catalog(project, env, params) as catalog:
         pipeline = pipelines["__default__"]
         plan = Reuse(catalog).plan(pipeline)
@@ -79,16 +82,16 @@ def outdated_paths(
 def orphan_paths(
     project: Path, env: str | None = None, params: dict[str, Any] | None = None
 ) -> list[Path]:
-    """Paths below ``data`` that no node makes or works in, such as those of models left out.
+    """List the paths below ``data`` that no node makes or uses, such as those of removed models.
 
-    Raw data and the results of new studies are never among them.
+    Raw data and the results of new studies are never listed.
     """
     with _catalog(project, env, params) as catalog:
         names = pipelines["__default__"].datasets() | pipelines["phantoms"].datasets()
-        found = [local_path(catalog[name]) for name in names if name in catalog]
+        paths = [local_path(catalog[name]) for name in names if name in catalog]
         scope = current_scope()
-    results = {project / path for path in found if path is not None}
-    beside = {one for path in results if path.exists() for one in _beside(path)}
+    results = {project / path for path in paths if path is not None}
+    companions = {file for path in results if path.exists() for file in _companions(path)}
     work = {
         project / "data" / layer / model / f"fold_{fold}" / name
         for layer in ("06_models", "07_model_output")
@@ -99,24 +102,24 @@ def orphan_paths(
     layers = [
         path for path in sorted((project / "data").glob("[0-9]*_*")) if path.name[:2] in _SEARCHED
     ]
-    known = results | beside | work
-    holding = {parent for path in known for parent in path.parents}
-    return [path for layer in layers for path in _unknown(layer, known, holding)]
+    known = results | companions | work
+    parents = {parent for path in known for parent in path.parents}
+    return [path for layer in layers for path in _unknown(layer, known, parents)]
 
 
-def _unknown(folder: Path, known: set[Path], holding: set[Path]) -> Iterator[Path]:
-    """Paths that are neither known nor folders that hold something known."""
+def _unknown(folder: Path, known: set[Path], parents: set[Path]) -> Iterator[Path]:
+    """Paths that are neither known nor parents of known paths."""
     for path in sorted(folder.iterdir()):
         if path in known or path.name in _KEPT:
             continue
-        if path in holding and path.is_dir():
-            yield from _unknown(path, known, holding)
+        if path in parents and path.is_dir():
+            yield from _unknown(path, known, parents)
         else:
             yield path
 
 
-def _beside(result: Path) -> tuple[Path, ...]:
-    """Files that stand beside a result and belong to it."""
+def _companions(result: Path) -> tuple[Path, ...]:
+    """Hidden files that belong to a result."""
     return record_path(result), list_path(result), lock_path(result), owner_path(result)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 class Strict(BaseModel):
     """Immutable parameters; an unknown key is an error that names it.
 
-    Fields that are tuples of any length also take what the command line gives: ``a,b`` or ``a``.
+    Fields that are tuples of any length also accept the command-line forms ``a,b`` and ``a``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

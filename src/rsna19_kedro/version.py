@@ -1,4 +1,4 @@
-"""The version of this package, and those of the packages that made a result."""
+"""Version of this package, and versions of other packages."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -6,9 +6,9 @@ __version__ = "0.1.0"
 
 
 def package_versions(*names: str) -> dict[str, str]:
-    """Versions by distribution name; ``not installed`` where one is absent.
+    """Versions by distribution name; ``not installed`` for missing ones.
 
-    This package's own never is: a clone that runs without being installed has no metadata.
+    The version of this package is always known, even in a clone that is not installed.
     """
     versions = {}
     for name in names:

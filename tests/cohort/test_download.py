@@ -16,18 +16,18 @@ def touch(folder: Path, *names: str) -> None:
 @pytest.mark.parametrize("ending", ["", "_images"])
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("base", ["", "rsna-intracranial-hemorrhage-detection", "input/rsna"])
-def test_todays_layout(tmp_path: Path, ending: str, nested: bool, base: str):
+def test_current_layout(tmp_path: Path, ending: str, nested: bool, base: str):
     root = tmp_path / base
     train, test = f"stage_2_train{ending}", f"stage_2_test{ending}"
     inner = {name: f"{name}/{name}" if nested else name for name in (train, test)}
     touch(root, f"{inner[train]}/a.dcm", f"{inner[train]}/b.dcm", f"{inner[test]}/c.dcm")
     touch(root, "stage_2_train.csv")
-    found = find_download(tmp_path)
+    download = find_download(tmp_path)
     prefix = f"{base}/" if base else ""
-    assert found.layout == "today"
-    assert found.label_csv == root / "stage_2_train.csv"
-    assert found.stage_1_csv is None
-    assert list_files(found) == {
+    assert download.layout == "today"
+    assert download.label_csv == root / "stage_2_train.csv"
+    assert download.stage_1_csv is None
+    assert list_files(download) == {
         "train": [f"{prefix}{inner[train]}/a.dcm", f"{prefix}{inner[train]}/b.dcm"],
         "test2": [f"{prefix}{inner[test]}/c.dcm"],
     }
@@ -38,22 +38,22 @@ def test_layout_of_2019(tmp_path: Path, ending: str):
     for stage, name in {"1_train": "a", "1_test": "b", "2_test": "c"}.items():
         touch(tmp_path, f"stage_{stage}{ending}/{name}.dcm")
     touch(tmp_path, "stage_1_train.csv", "stage_2_train.csv")
-    found = find_download(tmp_path)
-    assert found.layout == "2019"
-    assert found.label_csv == tmp_path / "stage_2_train.csv"
-    assert found.stage_1_csv is None
-    assert list_files(found) == {
+    download = find_download(tmp_path)
+    assert download.layout == "2019"
+    assert download.label_csv == tmp_path / "stage_2_train.csv"
+    assert download.stage_1_csv is None
+    assert list_files(download) == {
         "train": [f"stage_1_train{ending}/a.dcm"],
         "test": [f"stage_1_test{ending}/b.dcm"],
         "test2": [f"stage_2_test{ending}/c.dcm"],
     }
 
 
-def test_a_stage_1_csv_beside_todays_layout_is_found(tmp_path: Path):
+def test_a_stage_1_csv_in_the_current_layout_is_found(tmp_path: Path):
     touch(tmp_path, "stage_2_train/a.dcm", "stage_1_train.csv", "stage_2_train.csv")
-    found = find_download(tmp_path)
-    assert found.stage_1_csv == tmp_path / "stage_1_train.csv"
-    assert found.label_csv == tmp_path / "stage_2_train.csv"
+    download = find_download(tmp_path)
+    assert download.stage_1_csv == tmp_path / "stage_1_train.csv"
+    assert download.label_csv == tmp_path / "stage_2_train.csv"
 
 
 def test_labels_beside_the_raw_folder_itself_are_found(tmp_path: Path):
@@ -63,9 +63,9 @@ def test_labels_beside_the_raw_folder_itself_are_found(tmp_path: Path):
 
 def test_folders_of_both_layouts_count_once(tmp_path: Path):
     touch(tmp_path, "stage_2_train/a.dcm", "stage_1_train_images/a.dcm")
-    found = find_download(tmp_path)
-    assert list_files(found) == {"train": ["stage_2_train/a.dcm"]}
-    assert found.ignored == (tmp_path / "stage_1_train_images",)
+    download = find_download(tmp_path)
+    assert list_files(download) == {"train": ["stage_2_train/a.dcm"]}
+    assert download.ignored == (tmp_path / "stage_1_train_images",)
 
 
 def test_hidden_files_are_left_out(tmp_path: Path):
@@ -84,13 +84,13 @@ def test_empty_raw_folder(tmp_path: Path):
         find_download(tmp_path)
 
 
-def test_an_archive_in_the_place_of_the_folder(tmp_path: Path):
+def test_an_archive_instead_of_the_folder(tmp_path: Path):
     touch(tmp_path, "rsna.zip")
     with pytest.raises(InputError, match=r"rsna\.zip is a file.*unpack"):
         find_download(tmp_path / "rsna.zip")
 
 
-def test_unknown_layout_names_what_is_there_and_what_was_looked_for(tmp_path: Path):
+def test_unknown_layout_error_lists_present_and_expected_names(tmp_path: Path):
     touch(tmp_path, "images/a.dcm", "labels.csv")
     with pytest.raises(InputError) as error:
         find_download(tmp_path)
@@ -100,7 +100,7 @@ def test_unknown_layout_names_what_is_there_and_what_was_looked_for(tmp_path: Pa
 
 def test_empty_stage_folder(tmp_path: Path):
     (tmp_path / "stage_2_train" / "stage_2_train").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"stage_2_train holds no file.*'train'"):
+    with pytest.raises(InputError, match=r"stage_2_train contains no files.*'train'"):
         list_files(find_download(tmp_path))
 
 
@@ -108,19 +108,19 @@ def test_own_data_inside_and_outside_of_the_raw_folder(tmp_path: Path):
     raw, other = tmp_path / "raw", tmp_path / "other"
     touch(raw, "site_a/patient/IM1", "labels.csv")
     touch(other, "x/IM2")
-    found = own_download(raw, {"train": ["site_a", str(other)], "test2": []}, "labels.csv")
-    assert (found.layout, found.label_csv) == ("own", raw / "labels.csv")
-    assert list_files(found) == {"train": sorted([(other / "x/IM2").as_posix(),
+    download = own_download(raw, {"train": ["site_a", str(other)], "test2": []}, "labels.csv")
+    assert (download.layout, download.label_csv) == ("own", raw / "labels.csv")
+    assert list_files(download) == {"train": sorted([(other / "x/IM2").as_posix(),
                                                   "site_a/patient/IM1"])}  # fmt: skip
 
 
 def test_own_data_that_overlap_are_listed_once(tmp_path: Path):
     touch(tmp_path, "site/a/IM1")
-    found = own_download(tmp_path, {"train": ["site", "site/a"]}, None)
-    assert list_files(found) == {"train": ["site/a/IM1"]}
+    download = own_download(tmp_path, {"train": ["site", "site/a"]}, None)
+    assert list_files(download) == {"train": ["site/a/IM1"]}
 
 
-def test_own_data_that_are_not_there(tmp_path: Path):
+def test_own_data_that_do_not_exist(tmp_path: Path):
     touch(tmp_path, "site/IM1")
     with pytest.raises(InputError, match="nowhere does not exist"):
         own_download(tmp_path, {"train": ["nowhere"]}, None)

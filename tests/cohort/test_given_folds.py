@@ -1,4 +1,4 @@
-"""Folds of others: how tables are matched, and that every disagreement is named."""
+"""Given folds: matching of tables, and reporting of disagreements."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ LABELS = list(CLASSES)
 
 @pytest.fixture
 def slices() -> pd.DataFrame:
-    """Ten patients with a study of three slices each, and random labels."""
+    """Create ten patients with one study of three slices each, and random labels."""
     rng = np.random.default_rng(0)
     rows = [
         {"sop_instance_uid": f"ID_{p}{n}", "study_id": f"ID_s{p}", "patient_id": f"ID_p{p}",
@@ -28,7 +28,7 @@ def slices() -> pd.DataFrame:
 
 
 def _with_folds(slices: pd.DataFrame) -> pd.DataFrame:
-    """The reference's own columns: labels as floats, a path, a fold."""
+    """Create the columns of the reference: labels as floats, a path, a fold."""
     order = ["any", *LABELS[:5]]
     table = slices[order].astype(float)
     numbers = slices["slice_num"].map("{:03d}".format)
@@ -45,7 +45,7 @@ def _expected(slices: pd.DataFrame) -> dict[str, int]:
     return {row.sop_instance_uid: int(row.study_id[-1]) % 5 for row in slices.itertuples()}
 
 
-def test_the_references_columns_are_matched_by_study_and_slice_number(tmp_path, slices) -> None:
+def test_reference_columns_are_matched_by_study_and_slice_number(tmp_path, slices) -> None:
     _with_folds(slices).to_csv(tmp_path / "5fold.csv", index=False)
     given = _read(tmp_path / "5fold.csv", slices)
     assert given.folds.to_dict() == _expected(slices)
@@ -61,7 +61,7 @@ def test_the_references_columns_are_matched_by_study_and_slice_number(tmp_path, 
         ({"ID": "train/{sop_instance_uid}.png"}, "sop_instance_uid"),
         ({"StudyInstanceUID": "{study_id}"}, "study_id"),
         ({"PatientID": "{patient_id}"}, "patient_id"),
-        # As in the reference's table by patient: the study stands where the slice belongs.
+        # As in the reference's table by patient: the slice column contains the study.
         ({"SOPInstanceUID": "{study_id}", "PatientID": "{patient_id}"}, "patient_id"),
     ],
 )
@@ -84,15 +84,15 @@ def test_columns_can_be_mapped(tmp_path, slices) -> None:
     assert _read(tmp_path, slices, fold="cv", sop_instance_uid="x").folds.to_dict() == _expected(
         slices
     )
-    with pytest.raises(ParameterError, match="has no column 'y', but x, cv"):
+    with pytest.raises(ParameterError, match="has no column 'y', only x, cv"):
         _read(tmp_path, slices, fold="cv", sop_instance_uid="y")
 
 
-def test_every_disagreement_is_counted_and_named(tmp_path, slices) -> None:
+def test_every_disagreement_is_reported(tmp_path, slices) -> None:
     table = _with_folds(slices).assign(SOPInstanceUID=slices["sop_instance_uid"])
     table.loc[4, "epidural"] = 1 - table.loc[4, "epidural"]
-    strange = table.iloc[[0]].assign(SOPInstanceUID="ID_elsewhere", path="rsna/train/x/npy/000.npy")
-    pd.concat([table.drop(index=7), strange]).to_csv(tmp_path / "5fold.csv", index=False)
+    unknown = table.iloc[[0]].assign(SOPInstanceUID="ID_elsewhere", path="rsna/train/x/npy/000.npy")
+    pd.concat([table.drop(index=7), unknown]).to_csv(tmp_path / "5fold.csv", index=False)
     findings = _read(tmp_path, slices).findings
     assert findings["slices_without_file"] == {"count": 1, "examples": ["ID_elsewhere"]}
     assert findings["files_without_fold"] == {"count": 1, "examples": ["ID_21"]}
@@ -113,7 +113,7 @@ def test_leaks_are_refused_unless_they_are_accepted(tmp_path, slices) -> None:
     assert "accepted for comparison only" in "\n".join(describe(findings))
 
 
-def test_files_of_a_folder_extend_each_other_and_revised_labels_are_taken(tmp_path, slices) -> None:
+def test_files_of_a_folder_are_combined_and_revised_labels_are_used(tmp_path, slices) -> None:
     table = _with_folds(slices)
     table[:24].to_csv(tmp_path / "5fold.csv", index=False)
     table.to_csv(tmp_path / "5fold-test.csv", index=False)
@@ -123,12 +123,12 @@ def test_files_of_a_folder_extend_each_other_and_revised_labels_are_taken(tmp_pa
     given = _read(tmp_path, slices)
     assert given.folds.to_dict() == _expected(slices)
     assert len(given.revised) == 24
-    ours = slices.set_index("sop_instance_uid").loc[given.revised["sop_instance_uid"], "epidural"]
-    assert (given.revised["epidural"].to_numpy() == 1 - ours.to_numpy()).all()
-    assert given.findings["labels_differ"]["count"] == 0, "revised labels are meant to differ"
+    labels = slices.set_index("sop_instance_uid").loc[given.revised["sop_instance_uid"], "epidural"]
+    assert (given.revised["epidural"].to_numpy() == 1 - labels.to_numpy()).all()
+    assert given.findings["labels_differ"]["count"] == 0, "revised labels may differ"
 
 
-def test_contradictions_and_strange_tables_are_refused(tmp_path, slices) -> None:
+def test_contradicting_and_unknown_tables_are_refused(tmp_path, slices) -> None:
     table = _with_folds(slices)
     table.to_csv(tmp_path / "a.csv", index=False)
     table.assign(fold=(table["fold"] + 1) % 5).to_csv(tmp_path / "b.csv", index=False)
@@ -138,7 +138,7 @@ def test_contradictions_and_strange_tables_are_refused(tmp_path, slices) -> None
     with pytest.raises(ParameterError, match=r"folds 0 to 4 .* but found 7"):
         _read(tmp_path / "b.csv", slices)
     table.assign(path="elsewhere/1/2.npy").to_csv(tmp_path / "b.csv", index=False)
-    with pytest.raises(ParameterError, match=r"names no slice.*keys found: path"):
+    with pytest.raises(ParameterError, match=r"contains no slice.*keys: path"):
         _read(tmp_path / "b.csv", slices)
     with pytest.raises(SourceError, match="neither a CSV nor a folder"):
         _read(tmp_path / "missing", slices)

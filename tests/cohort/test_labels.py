@@ -29,7 +29,7 @@ def labels_csv(tmp_path: Path) -> Path:
     )
 
 
-def test_kaggles_form(labels_csv: Path):
+def test_kaggle_form(labels_csv: Path):
     labels, findings = read_label_csv(labels_csv)
     assert labels.columns.tolist() == ["sop_instance_uid", *CLASSES]
     assert labels["sop_instance_uid"].tolist() == ["ID_a", "ID_b"]
@@ -40,7 +40,7 @@ def test_kaggles_form(labels_csv: Path):
     assert read_label_uids(labels_csv) == {"ID_a", "ID_b"}
 
 
-def test_one_row_a_slice(tmp_path: Path):
+def test_one_row_per_slice(tmp_path: Path):
     path = tmp_path / "labels.csv"
     columns = ["subdural", "sop_instance_uid", *[c for c in CLASSES if c != "subdural"]]
     frame = pd.DataFrame([[1, "1.2.3", 0, 0, 0, 0, 1], [1, "1.2.3", 0, 0, 0, 0, 1]])
@@ -61,14 +61,14 @@ def test_equal_duplicates_are_dropped_and_counted(labels_csv: Path):
 
 
 # docs/data_quirks.md#duplicate-labels
-def test_conflicting_duplicates_are_an_error_that_names_them(labels_csv: Path):
+def test_conflicting_duplicates_are_refused(labels_csv: Path):
     append(labels_csv, "ID_a_subdural,1", "ID_b_any,0")
     with pytest.raises(InputError, match=r"stage_2_train\.csv: 2 .*ID_a_subdural, ID_b_any"):
         read_label_csv(labels_csv)
 
 
 # docs/data_quirks.md#inconsistent-label-of-any-haemorrhage
-def test_any_that_is_not_the_maximum_is_reported_and_kept(labels_csv: Path):
+def test_any_that_is_not_the_maximum_is_reported_and_unchanged(labels_csv: Path):
     text = labels_csv.read_text().replace("ID_b_any,1", "ID_b_any,0")
     labels_csv.write_text(text.replace("ID_a_any,0", "ID_a_any,1"))
     labels, findings = read_label_csv(labels_csv)
@@ -91,7 +91,7 @@ def test_any_that_is_not_the_maximum_is_reported_and_kept(labels_csv: Path):
         ([], "cannot be read as a CSV"),
     ],
 )
-def test_bad_files_say_what_is_wrong(tmp_path: Path, lines: list[str], message: str):
+def test_invalid_files_are_refused(tmp_path: Path, lines: list[str], message: str):
     path = tmp_path / "bad.csv"
     path.write_text("".join(f"{line}\n" for line in lines))
     with pytest.raises(InputError, match="bad") as error:
@@ -99,7 +99,7 @@ def test_bad_files_say_what_is_wrong(tmp_path: Path, lines: list[str], message: 
     assert message in str(error.value)
 
 
-def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(labels_csv: Path):
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted(labels_csv: Path):
     text = labels_csv.read_text().replace("\n", "\r\n")
     labels_csv.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert len(read_label_csv(labels_csv)[0]) == 2

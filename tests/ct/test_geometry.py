@@ -22,7 +22,7 @@ angles = st.floats(-30, 30)
 
 
 @pytest.mark.parametrize("angle", [-24.0, -9.5, 0.0, 6.0, 26.0])
-def test_tilt_is_the_reference_angle_of_column_direction(angle: float):
+def test_tilt_equals_the_angle_of_the_column_direction(angle: float):
     frame = tilted(angle)
     assert tilt_deg(frame) == pytest.approx(angle)
     assert tilt_deg(frame) == pytest.approx(np.rad2deg(np.arctan(frame[5] / frame[4])))
@@ -63,30 +63,30 @@ def test_normal_without_a_head_end_points_left_or_back():
 @settings(deadline=None, max_examples=50)
 @given(angle=angles, step=st.floats(0.5, 10))
 def test_a_table_step_under_a_tilted_gantry(angle, step):
-    # The table moves along z: cos(tilt) of it goes across the slices, sin(tilt) along columns.
-    found = study_geometry([[-125, -140, 60], [-125, -140, 60 + step]], [tilted(angle)] * 2)
+    # The table moves along z: by cos(tilt) across the slices, by sin(tilt) along the columns.
+    geometry = study_geometry([[-125, -140, 60], [-125, -140, 60 + step]], [tilted(angle)] * 2)
     radians = np.deg2rad(angle)
-    assert np.diff(found.position_mm)[0] == pytest.approx(step * np.cos(radians))
-    assert np.diff(found.col_offset_mm)[0] == pytest.approx(step * np.sin(radians), abs=1e-9)
-    assert np.diff(found.row_offset_mm)[0] == pytest.approx(0, abs=1e-9)
-    assert found.tilt_deg == pytest.approx(angle, abs=1e-9)
+    assert np.diff(geometry.position_mm)[0] == pytest.approx(step * np.cos(radians))
+    assert np.diff(geometry.col_offset_mm)[0] == pytest.approx(step * np.sin(radians), abs=1e-9)
+    assert np.diff(geometry.row_offset_mm)[0] == pytest.approx(0, abs=1e-9)
+    assert geometry.tilt_deg == pytest.approx(angle, abs=1e-9)
 
 
 def test_offsets_follow_row_and_column_directions():
-    found = study_geometry([[1.0, 2.0, 3.0]], [AXIAL])
-    assert (found.row_offset_mm[0], found.col_offset_mm[0], found.position_mm[0]) == (1, 2, 3)
+    g = study_geometry([[1.0, 2.0, 3.0]], [AXIAL])
+    assert (g.row_offset_mm[0], g.col_offset_mm[0], g.position_mm[0]) == (1, 2, 3)
 
 
-def test_the_most_common_orientation_counts_and_mixtures_are_told():
+def test_the_most_common_orientation_is_used_and_mixtures_are_detected():
     frames = [AXIAL, SAGITTAL, AXIAL]
-    found = study_geometry(np.zeros((3, 3)), frames)
-    np.testing.assert_allclose(found.normal, [0, 0, 1])
-    assert found.axial
-    assert not found.parallel
+    geometry = study_geometry(np.zeros((3, 3)), frames)
+    np.testing.assert_allclose(geometry.normal, [0, 0, 1])
+    assert geometry.axial
+    assert not geometry.parallel
     assert study_geometry(np.zeros((3, 3)), [tilted(10)] * 3).parallel
 
 
-def test_slices_at_one_position_are_ordered_by_uid():
+def test_slices_at_one_position_are_sorted_by_uid():
     position = [5.0, 0.0, 5.0 + 1e-9, 0.0]
     assert order_slices(position, ["b", "z", "a", "y"]).tolist() == [3, 1, 2, 0]
 

@@ -30,10 +30,10 @@ def test_the_reference_curve_goes_through_its_knots() -> None:
 @pytest.mark.parametrize(
     ("knots", "message"),
     [
-        ([(-400, -1), (0, 0), (0, 0.5), (1000, 1)], "do not rise"),
+        ([(-400, -1), (0, 0), (0, 0.5), (1000, 1)], "do not increase"),
         ([(-300, -1), (1000, 1)], "from -300 to 1000"),
-        ([(-400, -1), (0, 1), (1000, -1.5)], "leave -1..1"),
-        ([(-400, -1.5), (1000, 1)], "leave -1..1"),
+        ([(-400, -1), (0, 1), (1000, -1.5)], "outside -1..1"),
+        ([(-400, -1.5), (1000, 1)], "outside -1..1"),
         ([(-400, -1)], "at least two"),
     ],
 )
@@ -43,14 +43,14 @@ def test_unusable_knots_are_refused(knots: list[tuple[float, float]], message: s
 
 
 def head_of(values: np.ndarray) -> np.ndarray:
-    """A slice of air with a block of given HU, larger than a bright table beneath it."""
+    """Return a slice of air with a block of given HU, larger than the bright couch beneath it."""
     hu = np.full((values.shape[0] + 12, values.shape[1] + 8), -1000, dtype=np.int16)
     hu[4 : 4 + values.shape[0], 4 : 4 + values.shape[1]] = values
     hu[-3:, :] = 500
     return hu
 
 
-def test_the_table_is_not_part_of_the_head_but_its_holes_are() -> None:
+def test_head_mask_excludes_the_couch_and_includes_holes() -> None:
     values = np.full((20, 20), 30)
     values[8:12, 8:12] = -900
     mask = head_mask(head_of(values))
@@ -67,7 +67,7 @@ def test_equal_counts_of_every_hu_give_a_straight_line() -> None:
     assert (lut[0], lut[-1]) == (-1, 1)
 
 
-def test_two_values_worked_out_by_hand() -> None:
+def test_two_values_computed_by_hand() -> None:
     # A quarter of the voxels at 0 HU, three quarters at 100: the mid ranks are 0.125 and 0.625.
     values = np.full((20, 20), 100)
     values[:, :5] = 0

@@ -19,7 +19,7 @@ SPACING = (0.5, 0.4)
 
 
 def write_tilted(folder: Path, z_mm: tuple[float, ...]) -> pd.DataFrame:
-    """Slices whose pixels at (5 + number, 7) and around are bright; feet to head."""
+    """Write slices, from feet to head, with a bright block that starts at (5 + number, 7)."""
     for number, z in enumerate(z_mm):
         pixels = np.full((ROWS, COLS), 24)
         pixels[5 + number : 8 + number, 7:12] = 1024 + 60
@@ -36,7 +36,7 @@ def write_tilted(folder: Path, z_mm: tuple[float, ...]) -> pd.DataFrame:
 
 
 def lps_affine(z_mm: tuple[float, ...]) -> np.ndarray:
-    """Voxel (column, row, slice) of the slices above to LPS."""
+    """Return the affine from voxels (column, row, slice) of the slices above to LPS."""
     affine = np.eye(4)
     affine[:3, 0] = np.array([1, 0, 0]) * SPACING[1]
     affine[:3, 1] = np.array([0, 0.8, 0.6]) * SPACING[0]
@@ -46,7 +46,7 @@ def lps_affine(z_mm: tuple[float, ...]) -> np.ndarray:
 
 
 def true_mask(slices: int) -> np.ndarray:
-    """(K, J, I) labels: the bright pixels of ``write_tilted``, type 1 + number % 5."""
+    """Return (K, J, I) labels: the bright pixels of ``write_tilted``, type 1 + number % 5."""
     mask = np.zeros((slices, ROWS, COLS), dtype=np.uint8)
     for number in range(slices):
         mask[number, 5 + number : 8 + number, 7:12] = 1 + number % 5
@@ -60,7 +60,7 @@ def save(path: Path, kji: np.ndarray, lps: np.ndarray) -> Path:
 
 
 def flipped(kji: np.ndarray, lps: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same mask with an axis (0 column, 1 row, 2 slice) running the other way."""
+    """Return the mask with one axis (0 column, 1 row, 2 slice) reversed."""
     size = kji.shape[2 - axis]
     turned = lps.copy()
     turned[:, 3] += turned[:, axis] * (size - 1)
@@ -90,7 +90,7 @@ def test_rows_and_columns_may_be_swapped(tmp_path: Path) -> None:
 
 def test_planes_are_found_by_position_not_by_number(tmp_path: Path) -> None:
     slices = write_tilted(tmp_path, (0.0, 5.0, 10.0, 15.0))
-    # The mask begins one slice later and goes on beyond the head.
+    # The mask starts one slice later and extends above the head.
     kji = np.concatenate([true_mask(4)[1:], np.full((2, ROWS, COLS), 6, np.uint8)])
     lps = lps_affine((0.0, 5.0, 10.0, 15.0))
     lps[2, 3] += 5
@@ -100,10 +100,10 @@ def test_planes_are_found_by_position_not_by_number(tmp_path: Path) -> None:
     assert mask.lost_voxels == 2 * ROWS * COLS
 
 
-def test_a_finer_and_smaller_mask_is_looked_up_by_position(tmp_path: Path) -> None:
+def test_a_finer_and_smaller_mask_is_resampled_by_position(tmp_path: Path) -> None:
     z_mm = (0.0, 5.0, 10.0)
     slices = write_tilted(tmp_path, z_mm)
-    fine = true_mask(3).repeat(5, axis=0)[2:-2]  # 1 mm along the table, same first and last
+    fine = true_mask(3).repeat(5, axis=0)[2:-2]  # 1 mm along the table, with the same ends.
     lps = lps_affine(z_mm)
     lps[:3, 2] /= 5
     lps[:3, 3] += 4 * lps[:3, 0] + 2 * lps[:3, 1]
@@ -118,13 +118,13 @@ def test_matching_of_planes() -> None:
     assert match_planes(even[::-1], even).tolist() == [3, 2, 1, 0]
     assert match_planes(np.array([5.0, 10.0]), even).tolist() == [-1, 0, 1, -1]
     assert match_planes(np.array([5.0]), even).tolist() == [-1, 0, -1, -1]
-    # 2.4 then 5 mm: a grid of 3.7 mm with the same ends can only mean one plane a slice.
+    # 2.4 mm, then 5 mm: a grid of 3.7 mm with the same ends must have one plane per slice.
     uneven = np.array([0.0, 2.4, 4.8, 9.8, 14.8])
     assert match_planes(np.linspace(0, 14.8, 5), uneven).tolist() == [0, 1, 2, 3, 4]
     assert match_planes(np.linspace(0, 14.8, 5)[::-1], uneven).tolist() == [4, 3, 2, 1, 0]
 
 
-def test_a_mask_goes_where_its_volume_goes(tmp_path: Path) -> None:
+def test_a_mask_is_aligned_like_its_volume(tmp_path: Path) -> None:
     z_mm = (0.0, 5.3, 10.6, 15.9)
     slices = write_tilted(tmp_path, z_mm)
     volume, record = prepare_study(slices, tmp_path, 16)
@@ -133,7 +133,7 @@ def test_a_mask_goes_where_its_volume_goes(tmp_path: Path) -> None:
     assert aligned.dtype == np.int16
     for number in range(4):
         blood = np.argwhere(aligned[number] == 1 + number % 5)
-        bright = np.argwhere(volume[number] > -470)  # half way from air to blood
+        bright = np.argwhere(volume[number] > -470)  # Halfway between air and blood.
         if len(bright):
             assert np.abs(blood.mean(axis=0) - bright.mean(axis=0)).max() <= 0.5
     assert (aligned > 0).sum() > 15
@@ -141,11 +141,11 @@ def test_a_mask_goes_where_its_volume_goes(tmp_path: Path) -> None:
     assert (align_mask(partial, slices, pd.Series(asdict(record)), 16)[0] == -1).all()
 
 
-def test_unusable_masks_are_named(tmp_path: Path) -> None:
+def test_unusable_masks_are_refused(tmp_path: Path) -> None:
     z_mm = (0.0, 5.0, 10.0)
     slices = write_tilted(tmp_path, z_mm)
     wrong = save(tmp_path / "seven.nii.gz", np.full((3, ROWS, COLS), 7, np.uint8), lps_affine(z_mm))
-    with pytest.raises(InputError, match=r"seven\.nii\.gz holds values 7\.\.7"):
+    with pytest.raises(InputError, match=r"seven\.nii\.gz contains values 7\.\.7"):
         read_mask(wrong, slices)
     level = lps_affine(z_mm)
     level[:3, 1] = (0, SPACING[0], 0)

@@ -1,4 +1,4 @@
-"""A head from NIfTI stands as one from DICOM would."""
+"""A head from NIfTI is prepared like one from DICOM."""
 
 import nibabel
 import numpy as np
@@ -8,8 +8,8 @@ from rsna19_kedro.ct.nifti import read_nifti
 from rsna19_kedro.errors import InputError
 
 
-def test_nifti_stands_as_dicom_would(tmp_path) -> None:
-    """Feet first, front in the first row, the patient's right in the first column."""
+def test_nifti_is_oriented_like_dicom(tmp_path) -> None:
+    """Feet in the first slice, front in the first row, the patient's right in the first column."""
     data = np.full((20, 24, 6), -1000, np.float32)  # x to the right, y to the front, z up.
     data[4:16, 4:20, :] = 30
     data[14, 18, 5] = 900  # Right, front, top.
@@ -17,9 +17,9 @@ def test_nifti_stands_as_dicom_would(tmp_path) -> None:
     nibabel.save(nibabel.Nifti1Image(data, np.diag([1.0, 1, 5, 1])), path)
     volume = read_nifti(path, 32).volume
     assert volume.shape == (6, 32, 32)
-    place = np.argwhere(volume == 900)
-    assert len(place) == 1
-    depth, row, col = place[0]
+    bright = np.argwhere(volume == 900)
+    assert len(bright) == 1
+    depth, row, col = bright[0]
     inside = np.argwhere(volume[0] == 30)
     assert depth == 5
     assert row < inside[:, 0].mean()
@@ -38,12 +38,12 @@ def test_nifti_without_hu_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="4 axes"):
         read_nifti(path, 8)
     path.write_bytes(b"no nifti")
-    with pytest.raises(InputError, match="no readable NIfTI"):
+    with pytest.raises(InputError, match="cannot be read as NIfTI"):
         read_nifti(path, 8)
 
 
 def _head() -> np.ndarray:
-    """HU by (x to the left, y to the back, z up), unlike its own mirror image."""
+    """Return asymmetric HU by (x to the left, y to the back, z up)."""
     data = np.full((40, 48, 6), -1000, np.float32)
     data[6:34, 6:42, :] = 30
     data[6:34, 6:8, :] = 900
@@ -52,7 +52,7 @@ def _head() -> np.ndarray:
 
 
 def _affine(tilt_deg: float = 0.0) -> np.ndarray:
-    """From voxels to RAS+ for pixels of 2 mm and slices 5 mm apart along the table."""
+    """Return the affine to RAS+ for pixels of 2 mm and slices 5 mm apart along the table."""
     tilt = np.deg2rad(tilt_deg)
     lps = np.eye(4)
     lps[0, 0] = 2
@@ -71,7 +71,7 @@ def test_a_sheared_affine_is_aligned_as_a_gantry_tilt(tmp_path) -> None:
     assert any("sheared" in remark for remark in head.remarks)
 
 
-def test_forms_of_one_head_are_one(tmp_path) -> None:
+def test_equivalent_files_give_the_same_volume(tmp_path) -> None:
     path = tmp_path / "head.nii"
     plain = nibabel.Nifti1Image(_head(), _affine())
     nibabel.save(plain, path)
@@ -95,7 +95,7 @@ def _flip(axis: int, size: int) -> np.ndarray:
     return matrix
 
 
-def test_a_file_that_does_not_say_how_it_lies_has_a_remark(tmp_path) -> None:
+def test_an_undefined_orientation_is_reported(tmp_path) -> None:
     path = tmp_path / "head.nii"
     image = nibabel.Nifti1Image(_head(), None)
     image.header.set_zooms((1, 1, 5))
@@ -110,7 +110,7 @@ def test_a_file_that_does_not_say_how_it_lies_has_a_remark(tmp_path) -> None:
         (np.array([[1.0, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 5, 0], [0, 0, 0, 1]]), "not perpend"),
     ],
 )
-def test_what_cannot_be_aligned_is_refused(tmp_path, affine, message) -> None:
+def test_files_that_cannot_be_aligned_are_refused(tmp_path, affine, message) -> None:
     path = tmp_path / "head.nii"
     nibabel.save(nibabel.Nifti1Image(_head(), affine), path)
     with pytest.raises(InputError, match=message):

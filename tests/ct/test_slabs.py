@@ -1,4 +1,4 @@
-"""Thin slices averaged in slabs."""
+"""Averaging of thin slices in slabs."""
 
 import numpy as np
 import pytest
@@ -16,12 +16,12 @@ from rsna19_kedro.ct.slabs import average_slabs, slab_numbers, slices_per_slab
         (0.6, 0.0, 1),
     ],
 )
-def test_how_many_slices_make_a_slab(distance_mm, slab_mm, expected) -> None:
+def test_number_of_slices_per_slab(distance_mm, slab_mm, expected) -> None:
     assert slices_per_slab(distance_mm, slab_mm) == expected
 
 
 @pytest.mark.parametrize("slices", range(1, 20))
-def test_every_slice_has_a_slab_and_none_is_small(slices: int) -> None:
+def test_every_slice_has_a_slab_and_no_slab_is_small(slices: int) -> None:
     slabs = slab_numbers(slices, 4)
     assert set(np.diff(slabs)) <= {0, 1}
     sizes = np.bincount(slabs)
@@ -32,7 +32,7 @@ def test_every_slice_has_a_slab_and_none_is_small(slices: int) -> None:
 
 def test_slabs_are_means() -> None:
     volume = np.arange(5, dtype=np.int16)[:, None, None] * np.ones((1, 2, 2), np.int16)
-    found = average_slabs(volume, slab_numbers(5, 2))
-    assert found[:, 0, 0].tolist() == [0, 2, 4]  # halves become even
-    assert found.dtype == np.int16
+    slabs = average_slabs(volume, slab_numbers(5, 2))
+    assert slabs[:, 0, 0].tolist() == [0, 2, 4]  # Halves are rounded to even.
+    assert slabs.dtype == np.int16
     assert average_slabs(volume, slab_numbers(5, 1)) is volume

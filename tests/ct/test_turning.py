@@ -1,4 +1,4 @@
-"""Images stored in any of eight ways in their plane are the same head."""
+"""Images stored in any of eight in-plane orientations give the same head."""
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from rsna19_kedro.contracts import ORIENTATION, POSITION
 from rsna19_kedro.ct.turning import turn_back, turn_geometry, turn_image, turns_of
 
-ROW, COL = np.array([1.0, 0, 0]), np.array([0, 0.96, -0.28])  # a gantry tilt
+ROW, COL = np.array([1.0, 0, 0]), np.array([0, 0.96, -0.28])  # A gantry tilt.
 
 
 def _stored(transposed: bool, flip_rows: bool, flip_cols: bool):
-    """A header, and the image of which each pixel's value tells where it is (mm)."""
+    """Return a header, and an image whose pixel values are the pixel positions in mm."""
     across, down = (COL, ROW) if transposed else (ROW, COL)
     across, down = (-1 if flip_cols else 1) * across, (-1 if flip_rows else 1) * down
     first = np.array([-10.0, -20, 30])
@@ -26,7 +26,7 @@ def _stored(transposed: bool, flip_rows: bool, flip_cols: bool):
 
 
 def _pixels_mm(header) -> np.ndarray:
-    """(3, rows, columns) position of each pixel in the patient."""
+    """Return the (3, rows, columns) position of each pixel in the patient."""
     first, across, down = (
         np.array([header[name] for name in names], dtype=float)[:, None, None]
         for names in (POSITION, ORIENTATION[:3], ORIENTATION[3:])
@@ -37,7 +37,7 @@ def _pixels_mm(header) -> np.ndarray:
 
 
 @pytest.mark.parametrize("way", range(8))
-def test_pixels_stay_where_they_are_in_the_patient(way: int) -> None:
+def test_pixels_keep_their_position_in_the_patient(way: int) -> None:
     header, pixels_mm = _stored(bool(way & 1), bool(way & 2), bool(way & 4))
     table = pd.DataFrame([header]).astype({"rows": "Int32", "columns": "Int32"})
     turned = turn_geometry(table).iloc[0]
@@ -56,12 +56,12 @@ def test_turning_back_undoes_it(turn: int) -> None:
     np.testing.assert_array_equal(turn_back(turn_image(image, turn), turn), image)
 
 
-def test_what_is_not_axial_or_has_no_orientation_stays() -> None:
+def test_images_not_axial_or_without_orientation_are_not_turned() -> None:
     sagittal = [0, 1, 0, 0, 0, -1]
     assert turns_of([sagittal, [np.nan] * 6, [1, 0, 0, 0, 1, 0]]).tolist() == [0, 0, 0]
 
 
-def test_a_turn_in_the_plane_of_less_than_45_degrees_stays() -> None:
+def test_rotations_of_less_than_45_degrees_are_not_corrected() -> None:
     angle = np.deg2rad(30)
     cos, sin = np.cos(angle), np.sin(angle)
     assert turns_of([[cos, sin, 0, -sin, cos, 0]]).tolist() == [0]

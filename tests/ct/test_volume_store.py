@@ -21,7 +21,7 @@ def ramp() -> np.ndarray:
     study_id=st.text(min_size=1, max_size=20).filter(lambda text: max(text) < "\ud7ff"),
 )
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_volume_under_any_name_comes_back(
+def test_any_volume_under_any_name_is_read_back(
     tmp_path: Path, volume: np.ndarray, study_id: str
 ) -> None:
     store = VolumeStore(tmp_path)
@@ -33,7 +33,7 @@ def test_any_volume_under_any_name_comes_back(
     assert study_id in store.study_ids()
 
 
-def test_window_is_the_slices_asked_for(tmp_path: Path, ramp: np.ndarray) -> None:
+def test_a_range_of_slices_is_read(tmp_path: Path, ramp: np.ndarray) -> None:
     store = VolumeStore(tmp_path)
     store.write("study", ramp, {})
     np.testing.assert_array_equal(store.read("study", 2, 5), ramp[2:5])
@@ -101,7 +101,7 @@ def test_a_pickled_store_reads_the_same(tmp_path: Path, ramp: np.ndarray) -> Non
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(store)).read("study"), ramp)
 
 
-def test_read_into_equals_read_and_refuses_what_does_not_fit(tmp_path) -> None:
+def test_read_into_equals_read_and_refuses_other_sizes(tmp_path) -> None:
     store = VolumeStore(tmp_path)
     volume = np.arange(5 * 4 * 6, dtype=np.int16).reshape(5, 4, 6)
     store.write("s", volume, {})

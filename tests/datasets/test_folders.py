@@ -1,4 +1,4 @@
-"""Folders that nodes work in: known by their path, there once something was made."""
+"""Datasets of folders that nodes work in."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_loading_a_folder_creates_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dataset", "handle"), [(FolderDataset, Path), (VolumeStoreDataset, VolumeStore)]
 )
-def test_saved_folder_exists_and_no_other_is_taken(tmp_path: Path, dataset, handle) -> None:
+def test_saved_folder_exists_and_others_are_refused(tmp_path: Path, dataset, handle) -> None:
     entry = dataset(filepath=str(tmp_path / "made"))
     with pytest.raises(DatasetError, match="is not the folder of this dataset"):
         entry.save(handle(tmp_path / "other"))
@@ -28,7 +28,7 @@ def test_saved_folder_exists_and_no_other_is_taken(tmp_path: Path, dataset, hand
     assert entry.exists()
 
 
-def test_raw_folder_exists_once_its_phantoms_are_complete(tmp_path: Path) -> None:
+def test_raw_folder_exists_when_its_phantoms_are_complete(tmp_path: Path) -> None:
     entry = DicomFolderDataset(filepath=str(tmp_path / "raw"))
     with pytest.raises(DatasetError, match="does not exist"):
         entry.load()

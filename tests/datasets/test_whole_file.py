@@ -1,4 +1,4 @@
-"""Files are there whole or not at all; work in progress goes only once they are."""
+"""Files are saved atomically; unfinished work is removed only after the save."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ TABLE = pd.DataFrame({"a": [1, 2], "b": [0.5, 0.25]})
         (TextFileDataset, "t.html", "<p>ä</p>"),
     ],
 )
-def test_failed_save_leaves_what_was_there(
+def test_failed_save_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset, name: str, content
 ) -> None:
     options = {"save_args": {"index": False}} if dataset is CsvTableDataset else {}
@@ -48,7 +48,7 @@ def test_failed_save_leaves_what_was_there(
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
     monkeypatch.setattr(json, "dump", full)
-    wrong = {"t.html": 5}.get(name, content)  # What a text file cannot take.
+    wrong = {"t.html": 5}.get(name, content)  # A text file cannot store a number.
     with pytest.raises(DatasetError):
         entry.save(wrong)
     assert (tmp_path / "new" / name).read_bytes() == before
@@ -61,7 +61,7 @@ def test_failed_save_leaves_what_was_there(
         assert loaded == content
 
 
-def test_parts_go_only_once_the_table_is_saved(tmp_path: Path, monkeypatch) -> None:
+def test_parts_are_removed_only_after_the_table_is_saved(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "parts" / "deep").mkdir(parents=True)
     (tmp_path / "parts" / "deep" / "a").write_text("x")
     entry = TableDataset(filepath=str(tmp_path / "t.parquet"), clears="parts")
@@ -74,7 +74,9 @@ def test_parts_go_only_once_the_table_is_saved(tmp_path: Path, monkeypatch) -> N
     assert not list((tmp_path / "parts").iterdir())
 
 
-def test_checkpoint_clears_the_resume_state_last(tmp_path: Path, monkeypatch) -> None:
+def test_resume_state_is_removed_only_after_the_checkpoint_is_saved(
+    tmp_path: Path, monkeypatch
+) -> None:
     (tmp_path / "resume").mkdir()
     (tmp_path / "resume" / "phase_0.ckpt").write_text("x")
     checkpoint = Checkpoint(
@@ -145,7 +147,7 @@ def test_versioned_save_that_fails_leaves_no_version(tmp_path: Path) -> None:
     assert len(entry.list_versions()) == 1
 
 
-def test_version_over_an_unversioned_file_says_what_to_do(tmp_path: Path) -> None:
+def test_versioned_save_over_an_unversioned_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.html").write_text("from before")
     entry = TextFileDataset(filepath=str(tmp_path / "t.html"), version=Version(None, None))
     with pytest.raises(DatasetError, match="versioning was enabled on a dataset already saved"):

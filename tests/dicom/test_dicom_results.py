@@ -1,4 +1,4 @@
-"""Structured report and segmentation: read back by other libraries, placed on the images."""
+"""Structured report and segmentation, read back by other libraries."""
 
 import copy
 import shutil
@@ -83,8 +83,8 @@ def study(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def test_heat_lies_where_its_pixels_came_from(tmp_path: Path) -> None:
-    """A bright square of an image, found again by way of the prepared volume."""
+def test_heatmap_is_mapped_back_to_the_pixels_of_the_image(tmp_path: Path) -> None:
+    """A bright square of an image is at the same position after mapping the volume back."""
     pixels = np.full((60, 64), 0)
     pixels[20:28, 36:44] = 60
     pixels[:4] = -1000
@@ -99,12 +99,12 @@ def test_heat_lies_where_its_pixels_came_from(tmp_path: Path) -> None:
     volume, record = prepare_study(slices, tmp_path, SIDE)
     place = HeatPlace.from_record(asdict(record), SIDE)
     for number in range(3):
-        seen = volume[number].astype(np.float32)[None]
-        back = place.on_image(seen, number, 60, 64)[0]
+        prepared = volume[number].astype(np.float32)[None]
+        back = place.on_image(prepared, number, 60, 64)[0]
         rows, cols = np.nonzero(back > 30)
         assert rows.mean() == pytest.approx(23.5, abs=0.35)
         assert cols.mean() == pytest.approx(39.5, abs=0.35)
-        coarse = seen.reshape(1, SIDE // 4, 4, SIDE // 4, 4).mean(axis=(2, 4))
+        coarse = prepared.reshape(1, SIDE // 4, 4, SIDE // 4, 4).mean(axis=(2, 4))
         weight = place.on_image(np.clip(coarse, 0, 60), number, 60, 64)[0]
         assert (weight.sum(axis=1) @ np.arange(60)) / weight.sum() == pytest.approx(23.5, abs=0.6)
         assert (weight.sum(axis=0) @ np.arange(64)) / weight.sum() == pytest.approx(39.5, abs=0.6)
@@ -114,21 +114,21 @@ def test_report_reads_back_with_study_and_slice_findings(study: Path, tmp_path: 
     write_dicom_results(_findings(study), tmp_path / "out")
     report = hd.sr.srread(tmp_path / "out" / "report.dcm")
     groups = report.content.get_image_measurement_groups()
-    found = {}
+    measured = {}
     for group in groups:
         (measurement,) = group.get_measurements()
         (image,) = group.source_images
-        found[group.tracking_identifier] = (
+        measured[group.tracking_identifier] = (
             group.finding_type.value,
             measurement.value,
             measurement.unit.value,
             image.referenced_sop_instance_uid,
         )
     second = "1.2.826.0.1.3680043.9.7.1.1"
-    assert found["study, subdural"] == (FINDINGS["subdural"].value, 80.0, "%", second)
-    assert found["slice 1, any"] == ("1386000", 80.0, "%", second)
-    assert found["study, epidural"][1] == 0.0
-    assert set(found) == {
+    assert measured["study, subdural"] == (FINDINGS["subdural"].value, 80.0, "%", second)
+    assert measured["slice 1, any"] == ("1386000", 80.0, "%", second)
+    assert measured["study, epidural"][1] == 0.0
+    assert set(measured) == {
         *(f"study, {name}" for name in CLASSES),
         *("slice 1, subdural", "slice 1, any"),
     }
@@ -157,7 +157,7 @@ def test_segmentation_reads_back_on_its_image(study: Path, tmp_path: Path) -> No
             "Trained on synthetic heads only: a demonstration (1 of 3 models was trained on them)",
             "Trained on synthetic heads only: a demonstration (1 of 3...",
         ),
-        ("It is not recorded what these models were trained on",) * 2,
+        ("The training data of these models is not recorded",) * 2,
         ("", None),
     ],
 )
@@ -176,7 +176,7 @@ def test_warning_about_the_models_is_in_report_and_segmentation(
     assert len(content.get_image_measurement_groups()) == 8
 
 
-def test_nothing_of_the_patient_unless_asked_for(study: Path, tmp_path: Path) -> None:
+def test_patient_data_are_included_only_on_request(study: Path, tmp_path: Path) -> None:
     for path in write_dicom_results(_findings(study), tmp_path / "out"):
         content = path.read_bytes()
         assert not [text for text in PLANTED if text.encode() in content], path
@@ -184,18 +184,18 @@ def test_nothing_of_the_patient_unless_asked_for(study: Path, tmp_path: Path) ->
         assert pydicom.dcmread(path).PatientName == PLANTED[0]
 
 
-def test_kaggle_names_become_uids_that_stay_the_same(tmp_path: Path) -> None:
+def test_kaggle_ids_become_reproducible_uids(tmp_path: Path) -> None:
     uids = write_study(tmp_path / "in", "ID_study", shape=(48, 44))
     paths = [f"{uid}.dcm" for uid in uids]
     first = _sources(tmp_path / "in", paths, include_phi=False)
-    again = _sources(tmp_path / "in", paths, include_phi=False)
+    second = _sources(tmp_path / "in", paths, include_phi=False)
     assert all(pydicom.uid.UID(source.SOPInstanceUID).is_valid for source in first)
-    assert [s.SOPInstanceUID for s in first] == [s.SOPInstanceUID for s in again]
+    assert [s.SOPInstanceUID for s in first] == [s.SOPInstanceUID for s in second]
     assert len({s.SOPInstanceUID for s in first}) == 3
     assert len({s.StudyInstanceUID for s in first}) == 1
 
 
-def test_study_that_no_segmentation_can_refer_to_is_refused(tmp_path: Path) -> None:
+def test_a_study_that_a_segmentation_cannot_refer_to_is_refused(tmp_path: Path) -> None:
     write_slice(tmp_path / "a.dcm", shape=(16, 16))
     write_slice(tmp_path / "b.dcm", shape=(20, 20))
     write_slice(tmp_path / "c.dcm", drop=["ImagePositionPatient"])
@@ -205,7 +205,7 @@ def test_study_that_no_segmentation_can_refer_to_is_refused(tmp_path: Path) -> N
         _sources(tmp_path, ["a.dcm", "c.dcm"], include_phi=False)
 
 
-def test_without_evidence_there_is_a_report_alone(study: Path, tmp_path: Path) -> None:
+def test_without_heatmaps_only_a_report_is_written(study: Path, tmp_path: Path) -> None:
     findings = _findings(study)
     findings.slices[:] = 0.001
     assert [p.name for p in write_dicom_results(findings, tmp_path / "out")] == ["report.dcm"]
@@ -215,13 +215,13 @@ def test_without_evidence_there_is_a_report_alone(study: Path, tmp_path: Path) -
     assert [p.name for p in write_dicom_results(findings, tmp_path / "out")] == ["report.dcm"]
 
 
-@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="Debian's dicom3tools is not there")
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")
 @pytest.mark.parametrize("include_phi", [False, True])
 def test_dciodvfy_finds_no_error(study: Path, tmp_path: Path, include_phi: bool) -> None:
     findings = _findings(study, include_phi=include_phi, warning="Trained on something else")
     for path in write_dicom_results(findings, tmp_path / "out"):
-        said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
-        lines = (said.stdout + said.stderr).splitlines()
+        result = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+        lines = (result.stdout + result.stderr).splitlines()
         assert lines
         assert not [line for line in lines if line.startswith("Error")]
 
@@ -233,7 +233,7 @@ def test_results_of_another_patient_study_or_image_are_not_written(study: Path, 
     for name, value in (("PatientID", "Q"), ("StudyInstanceUID", "1.2.3")):
         wrong = copy.deepcopy(made)
         setattr(wrong, name, value)
-        with pytest.raises(SourceError, match=f"their {name} is not that of the images"):
+        with pytest.raises(SourceError, match=f"their {name} differs from that of the images"):
             check_refers(wrong, findings.sources)
     with pytest.raises(SourceError, match="images that were not predicted"):
         check_refers(made, findings.sources[2:])
@@ -242,14 +242,14 @@ def test_results_of_another_patient_study_or_image_are_not_written(study: Path, 
 def test_files_that_changed_or_mix_patients_have_no_results(study: Path) -> None:
     paths = sorted(path.name for path in study.iterdir())
     digests = [file_digest(study / path) for path in paths]
-    with pytest.raises(SourceError, match="a file was changed"):
+    with pytest.raises(SourceError, match="a file has changed"):
         result_sources(study, _files(paths, digests[::-1]), include_phi=False)
     header = pydicom.dcmread(study / paths[0])
     for name, what in (("PatientID", "2 patients"), ("StudyInstanceUID", "2 studies")):
         changed = copy.deepcopy(header)
         setattr(changed, name, "1.9")
         changed.save_as(study / "other.dcm")
-        with pytest.raises(SourceError, match=f"of {what}"):
+        with pytest.raises(SourceError, match=f"belong to {what}"):
             _sources(study, [*paths[1:], "other.dcm"], include_phi=False)
     header.save_as(study / "other.dcm")
     with pytest.raises(SourceError, match="5 images have 4 SOPInstanceUIDs"):
@@ -266,15 +266,15 @@ def test_files_that_changed_or_mix_patients_have_no_results(study: Path) -> None
         ({"SliceThickness": "6.00000000000000000001"}, ("PatientID", "p"), []),
     ],
 )
-def test_odd_values_cost_themselves_only(tmp_path: Path, change, written, left_out) -> None:
+def test_an_invalid_value_affects_nothing_else(tmp_path: Path, change, written, left_out) -> None:
     names = ["1.2.3.1", "1.2.3.2"]
     uids = write_study(tmp_path, "1.2.3", patient="p", names=names, z_mm=(0, 5), change=change)
     paths = [f"{uid}.dcm" for uid in uids]
     digests = [file_digest(tmp_path / path) for path in paths]
-    found = result_sources(tmp_path, _files(paths, digests), include_phi=True)
-    assert found.left_out == left_out
+    sources = result_sources(tmp_path, _files(paths, digests), include_phi=True)
+    assert sources.left_out == left_out
     values = np.zeros((2, 6))
     place = HeatPlace(np.zeros((2, 2)), SIDE, (0, 0))
-    findings = StudyFindings(found.headers, values, values[0], None, place, "one model", "1")
+    findings = StudyFindings(sources.headers, values, values[0], None, place, "one model", "1")
     (path,) = write_dicom_results(findings, tmp_path / "out")
     assert str(pydicom.dcmread(path).get(written[0], "")) == written[1]

@@ -26,7 +26,7 @@ def _item(**attributes: object) -> Sequence:
 
 
 def _enhanced(uid: str, z_mm, **change: object) -> Dataset:
-    """Frames at ``z_mm``; each is brighter by its height, so that the order can be seen."""
+    """Create frames at ``z_mm`` whose brightness encodes their position."""
     stored = np.concatenate([_hu(z) + 1024 for z in z_mm])
     drop = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
     ds = ct_dataset(uid, pixels=stored, bits_stored=12, signed=False, drop=drop)
@@ -85,7 +85,7 @@ def test_frames_in_several_files(tmp_path: Path, plain) -> None:
     np.testing.assert_array_equal(_prepared(tmp_path), plain)
 
 
-def test_what_frames_say_goes_before_what_the_file_says(tmp_path: Path) -> None:
+def test_attributes_of_frames_override_those_of_the_file(tmp_path: Path) -> None:
     ds = _enhanced("1.2", Z, ContrastBolusAgentSequence=_item(CodeMeaning="Iohexol"))
     ds.PerFrameFunctionalGroupsSequence[0].CTImageFrameTypeSequence = _item(
         FrameType=["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"]
@@ -101,7 +101,7 @@ def test_what_frames_say_goes_before_what_the_file_says(tmp_path: Path) -> None:
     assert read_headers(tmp_path, ["a.dcm"])[0]["contrast_agent"] == "NO"
 
 
-def test_frames_without_groups_are_named(tmp_path: Path) -> None:
+def test_frames_without_functional_groups_are_refused(tmp_path: Path) -> None:
     ds = _enhanced("1.2", Z)
     del ds.PerFrameFunctionalGroupsSequence
     write_dataset(tmp_path / "in" / "a.dcm", ds)

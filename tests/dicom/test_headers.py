@@ -77,8 +77,8 @@ def test_every_value_is_read_in_every_syntax(tmp_path: Path, syntax):
 def test_stored_types_and_intercepts(tmp_path: Path, intercept, signed, bits):
     path = write_slice(tmp_path / "a", intercept=intercept, signed=signed, bits_stored=bits)
     (row,) = read_rows(path)
-    found = [row[key] for key in ("rescale_intercept", "pixel_representation", "bits_stored")]
-    assert found == [intercept, int(signed), bits]
+    values = [row[key] for key in ("rescale_intercept", "pixel_representation", "bits_stored")]
+    assert values == [intercept, int(signed), bits]
     assert row["problem"] is None
 
 
@@ -90,7 +90,7 @@ def test_first_of_several_window_values(tmp_path: Path):
 
 
 # docs/data_quirks.md#invalid-uids
-def test_invalid_uids_make_no_noise(tmp_path: Path, caplog, capfd):
+def test_invalid_uids_cause_no_warnings(tmp_path: Path, caplog, capfd):
     path = write_slice(tmp_path / "ID_000012eaf.dcm")
     with warnings.catch_warnings(), caplog.at_level(logging.DEBUG):
         warnings.simplefilter("error")
@@ -99,7 +99,7 @@ def test_invalid_uids_make_no_noise(tmp_path: Path, caplog, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_pydicom_warns_about_such_a_uid_until_it_is_told_not_to(tmp_path: Path, caplog):
+def test_pydicom_warns_about_such_a_uid_until_it_is_silenced(tmp_path: Path, caplog):
     path = write_slice(tmp_path / "ID_000012eaf.dcm")
     config.settings.reading_validation_mode = config.WARN
     logging.getLogger("pydicom").setLevel(logging.WARNING)
@@ -123,7 +123,7 @@ def test_other_sizes_than_512(tmp_path: Path, shape):
 
 # docs/data_quirks.md#truncated-pixel-data
 @pytest.mark.parametrize("syntax", PLAIN[:3], ids=lambda s: s.name)
-def test_truncated_pixels_are_seen_from_the_size(tmp_path: Path, syntax):
+def test_truncated_pixels_are_detected_by_the_file_size(tmp_path: Path, syntax):
     path = write_slice(
         tmp_path / "ID_6431af929.dcm", syntax=syntax, shape=(512, 512), pixel_bytes=153_710
     )
@@ -136,7 +136,7 @@ def test_pixel_element_that_is_shorter_than_the_image(tmp_path: Path):
     assert problem(path) == "truncated pixel data: 100 of 512 bytes"
 
 
-def test_padding_after_the_pixels_is_no_truncation(tmp_path: Path):
+def test_padding_after_the_pixels_is_not_a_truncation(tmp_path: Path):
     path = write_slice(tmp_path / "a.dcm")
     path.write_bytes(path.read_bytes() + bytes(64))
     assert problem(path) is None
@@ -154,12 +154,12 @@ def test_padding_after_the_pixels_is_no_truncation(tmp_path: Path):
         ({"change": {"NumberOfFrames": 3}}, "several frames in one file: 3"),
         ({"change": {"SamplesPerPixel": 3}}, "a colour image: 3 samples"),
         ({"drop": ["Rows"]}, "no image size"),
-        ({"drop": ["Modality"]}, None),  # the file meta group says that it is CT
+        ({"drop": ["Modality"]}, None),  # The file meta group says that it is CT.
         ({"drop": ["PatientID", "PixelSpacing", "WindowCenter"]}, None),
     ],
     ids=str,
 )
-def test_what_is_no_usable_slice(tmp_path: Path, tags, expected):
+def test_problems_of_unusable_slices(tmp_path: Path, tags, expected):
     path = tmp_path / "a.dcm"
     write_dataset(path, ct_dataset("ID_a", **tags))
     assert problem(path) == expected
@@ -174,7 +174,7 @@ def test_files_that_are_not_dicom(tmp_path: Path):
     assert str(problems[3]).startswith("cannot be read: No such file")
 
 
-def test_a_folder_in_the_place_of_a_file(tmp_path: Path):
+def test_a_folder_instead_of_a_file(tmp_path: Path):
     assert str(problem(tmp_path)).startswith("cannot be read: ")
 
 
@@ -200,7 +200,7 @@ def test_a_header_longer_than_the_first_read(tmp_path: Path):
     assert read_rows(write_slice(tmp_path / "b.dcm", change=long))[0]["problem"] is None
 
 
-def test_a_file_cut_off_in_its_header(tmp_path: Path):
+def test_a_file_truncated_in_its_header(tmp_path: Path):
     path = write_slice(tmp_path / "a.dcm")
     path.write_bytes(path.read_bytes()[:600])
     assert problem(path) == "no pixel data"

@@ -1,4 +1,4 @@
-"""Files made to do harm: refused or contained, with bounded memory and disk."""
+"""Malicious files are refused or contained, with bounded memory and disk space."""
 
 import multiprocessing
 import os
@@ -46,11 +46,11 @@ def zip_bomb(folder: Path) -> None:
 
 
 def zip_bomb_that_lies(folder: Path) -> None:
-    """The directory of the archive says that a file is small."""
+    """Declare a small size in the directory of the archive."""
     zip_bomb(folder)
     path = folder / "s.zip"
-    true, told = ((size).to_bytes(4, "little") for size in (5_000_000, 500))
-    path.write_bytes(path.read_bytes().replace(true, told))
+    actual, declared = ((size).to_bytes(4, "little") for size in (5_000_000, 500))
+    path.write_bytes(path.read_bytes().replace(actual, declared))
 
 
 def zip_of_zips(folder: Path) -> None:
@@ -94,7 +94,7 @@ def sparse_file(folder: Path) -> None:
 
 
 def huge_image(folder: Path) -> None:
-    """Headers that promise 8 GB of pixels."""
+    """Write headers that declare 8 GB of pixels."""
     for n in range(3):
         change = {"Rows": 65535, "Columns": 65535}
         write_slice(folder / f"{n}.dcm", position=(-4, -4, 5 * n), change=change)
@@ -135,7 +135,7 @@ def many_frames(folder: Path) -> None:
 
 
 def deep_sequences(folder: Path) -> None:
-    """Sequences in sequences, deeper than Python's stack."""
+    """Nest sequences deeper than Python's stack."""
     path = write_slice(folder / "1.dcm")
     item = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
     content = path.read_bytes()
@@ -151,7 +151,7 @@ SOURCES = (
 
 
 def _prepare(source: Path, results: Path, answer: Any) -> None:
-    """Prepare a source in a process of its own; send the error and the memory it took."""
+    """Prepare a source in a separate process; send the error and the memory used."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         prepare_new_studies(source, VolumeStore(results), max_unpacked_bytes=MAX_BYTES)
@@ -163,7 +163,7 @@ def _prepare(source: Path, results: Path, answer: Any) -> None:
 
 
 @pytest.mark.parametrize("make", SOURCES, ids=lambda make: make.__name__)
-def test_is_refused_in_words_and_contained(
+def test_is_refused_with_a_message_and_contained(
     make: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, temporary = tmp_path / "source", tmp_path / "temporary"
@@ -171,15 +171,15 @@ def test_is_refused_in_words_and_contained(
     temporary.mkdir()
     make(source)
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    ours, theirs = multiprocessing.Pipe()
+    receiver, sender = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(
-        target=_prepare, args=(source, tmp_path / "results", theirs)
+        target=_prepare, args=(source, tmp_path / "results", sender)
     )
     process.start()
-    answered = ours.poll(60)
+    answered = receiver.poll(60)
     process.kill()
-    assert answered, "no answer in a minute"
-    error, memory_bytes = ours.recv()
+    assert answered, "no answer within a minute"
+    error, memory_bytes = receiver.recv()
     assert error
     assert "Error:" not in error
     assert memory_bytes < MAX_MEMORY_BYTES

@@ -1,4 +1,4 @@
-"""Images of modality CT that hold no HU."""
+"""Images of modality CT whose pixels are not HU."""
 
 import pytest
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
@@ -9,11 +9,11 @@ PLAIN = (str(CTImageStorage), "ORIGINAL\\PRIMARY\\AXIAL", "HU", 16, "BRAIN 5mm")
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "reason"),
+    ("index", "value", "reason"),
     [
         (0, str(SecondaryCaptureImageStorage), "secondary capture"),
-        (0, "1.2.840.10008.5.1.4.1.1.7.2", "secondary capture"),  # its multi-frame form
-        # ImageType, value 3: PS3.3 C.8.2.1.1.1 and vendors' own.
+        (0, "1.2.840.10008.5.1.4.1.1.7.2", "secondary capture"),  # Multi-frame.
+        # ImageType, value 3: PS3.3 C.8.2.1.1.1 and vendor-specific values.
         (1, "ORIGINAL\\PRIMARY\\LOCALIZER", "a localizer"),
         (1, "DERIVED\\SECONDARY\\SCREEN SAVE", "screen capture"),  # GE
         (1, "DERIVED\\SECONDARY\\OTHER\\DOSE_INFO", "dose report"),
@@ -35,30 +35,30 @@ PLAIN = (str(CTImageStorage), "ORIGINAL\\PRIMARY\\AXIAL", "HU", 16, "BRAIN 5mm")
         (4, "Dose Report", "dose report"),
     ],
 )
-def test_what_is_no_hu_is_named(place: int, value: object, reason: str) -> None:
-    found = list(PLAIN)
-    found[place] = value
-    assert reason in why_not_hu(*found)
+def test_images_without_hu_are_detected(index: int, value: object, reason: str) -> None:
+    attributes = list(PLAIN)
+    attributes[index] = value
+    assert reason in why_not_hu(*attributes)
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("index", "value"),
     [
         (0, str(CTImageStorage)),
         (1, ""),
-        (1, "DERIVED\\SECONDARY\\AXIAL"),  # a good reformat
+        (1, "DERIVED\\SECONDARY\\AXIAL"),  # A usable reformat.
         (1, "DERIVED\\PRIMARY\\AXIAL\\AVERAGE"),
         (2, ""),
-        (2, "US"),  # unspecified
+        (2, "US"),  # Unspecified.
         (3, 0),
         (3, 12),
         (4, "CT HEAD 5mm"),
     ],
 )
-def test_what_may_be_hu_passes(place: int, value: object) -> None:
-    found = list(PLAIN)
-    found[place] = value
-    assert not why_not_hu(*found)
+def test_images_that_may_have_hu_pass(index: int, value: object) -> None:
+    attributes = list(PLAIN)
+    attributes[index] = value
+    assert not why_not_hu(*attributes)
 
 
 def test_derived_images_raise_doubt() -> None:

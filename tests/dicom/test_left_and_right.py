@@ -1,4 +1,4 @@
-"""Blood on the left of a phantom stays there, in whatever way its images are stored."""
+"""Blood on the left of a phantom stays on the left for every orientation of the images."""
 
 from pathlib import Path
 
@@ -16,30 +16,30 @@ from rsna19_kedro.phantoms import Acquisition, acquire, add_haemorrhages, make_h
 
 SPACING_MM, SIDE = 2.0, 120
 PAINTED_HU = 3000
-"""Blood is painted brighter than all else, so that it is found again in every picture."""
+"""Value of blood, brighter than everything else, so that it can be located in every image."""
 
 
 @pytest.fixture(scope="module")
 def scan():
-    """A tilted scan with fewer columns than rows, and blood on the patient's left."""
+    """Create a tilted scan with fewer columns than rows, and blood on the patient's left."""
     how = Acquisition(
         tuple(range(-30, 60, 10)), tilt_deg=15, pixel_spacing_mm=SPACING_MM, size_px=128
     )
     for seed in range(20):
         head = add_haemorrhages(np.random.default_rng(seed), make_head(seed), ["intraparenchymal"])
-        found = acquire(head, how, seed=seed)
-        hu, blood = np.rint(found.hu[:, :, :120]).astype(int), found.mask[:, :, :120] > 0
+        phantom = acquire(head, how, seed=seed)
+        hu, blood = np.rint(phantom.hu[:, :, :120]).astype(int), phantom.mask[:, :, :120] > 0
         positions = how.positions()
         if blood.sum() > 100:
             hu[blood] = PAINTED_HU
-            where = _centre_mm(blood, positions, np.array(how.orientation))
-            if where[0] > 10:
-                return hu, positions, np.array(how.orientation), where
-    raise AssertionError("no phantom of these has blood on its left")
+            centre = _centre_mm(blood, positions, np.array(how.orientation))
+            if centre[0] > 10:
+                return hu, positions, np.array(how.orientation), centre
+    raise AssertionError("no phantom has blood on its left")
 
 
 def _centre_mm(weights: np.ndarray, positions: np.ndarray, orientation: np.ndarray) -> np.ndarray:
-    """Centre of weights (S, rows, columns) in the patient frame."""
+    """Return the centre of weights (S, rows, columns) in the patient frame."""
     _, rows, cols = weights.shape
     by_slice = weights.reshape(len(weights), -1).sum(axis=1)
     row = (weights.sum(axis=(0, 2)) @ np.arange(rows)) / weights.sum()
@@ -49,7 +49,7 @@ def _centre_mm(weights: np.ndarray, positions: np.ndarray, orientation: np.ndarr
 
 
 def _write(folder: Path, scan, turn: int) -> None:
-    """Store the scan so that ``turn`` brings it back."""
+    """Store the scan so that ``turn`` restores its orientation."""
     hu, positions, orientation, _ = scan
     across, down = orientation[:3], orientation[3:]
     far_cols, far_rows = (SPACING_MM * (size - 1) for size in (hu.shape[2], hu.shape[1]))

@@ -41,7 +41,7 @@ def test_unwrapping_undoes_the_wrap_around(hu: int) -> None:
     ("bits", "signed", "intercept"),
     [(12, False, -1024), (12, False, -100), (12, True, 0), (16, False, 0), (16, True, -1000)],
 )
-def test_files_that_are_not_wrapped_stay_as_they_are(
+def test_files_that_are_not_wrapped_are_unchanged(
     bits: int, signed: bool, intercept: float
 ) -> None:
     assert not is_wrapped(bits_stored=bits, signed=signed, intercept=intercept)
@@ -49,7 +49,7 @@ def test_files_that_are_not_wrapped_stay_as_they_are(
     assert rescaled([0, 40, 2000], bits, signed, intercept) == expected
 
 
-def test_hu_beyond_16_bits_are_clipped_and_fractions_rounded() -> None:
+def test_hu_outside_16_bits_are_clipped_and_fractions_rounded() -> None:
     pixels = np.array([[65535, 1000, 3]], dtype=np.uint16)
     hu = to_hu(pixels, bits_stored=16, signed=False, slope=1.0, intercept=-1024)
     assert list(hu[0]) == [32767, -24, -1021]
@@ -100,7 +100,7 @@ def test_missing_rescale_means_values_are_hu(tmp_path: Path) -> None:
         ("JPEG2000.dcm", -30, 245),
     ],
 )
-def test_files_of_pydicom(name: str, low: int, high: int) -> None:
+def test_pydicom_test_files_are_read(name: str, low: int, high: int) -> None:
     path = Path(str(get_testdata_file(name, download=False)))
     hu = read_hu(path)
     assert (hu.min(), hu.max()) == (low, high)
@@ -128,7 +128,7 @@ def test_12_bit_jpeg_is_decoded() -> None:
     path = Path(str(get_testdata_file("JPGExtended.dcm", download=False)))
     stored = pydicom.dcmread(path).pixel_array
     assert (stored.min(), stored.max()) == (0, 264)
-    # Unsigned, 12 bits, no intercept: wrapped by the rule, though nothing lay below zero.
+    # Unsigned, 12 bits, no intercept: treated as wrapped, although no value is below zero.
     np.testing.assert_array_equal(read_hu(path), stored)
 
 
@@ -143,12 +143,12 @@ def test_12_bit_jpeg_is_decoded() -> None:
         ("rtplan.dcm", "no pixel data"),
     ],
 )
-def test_what_is_not_one_whole_slice_is_named(name: str, message: str) -> None:
+def test_files_other_than_one_intact_slice_are_refused(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_hu(Path(str(get_testdata_file(name, download=False))))
 
 
-def test_truncated_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
+def test_errors_name_truncated_missing_and_other_files(tmp_path: Path) -> None:
     cut = write_slice(tmp_path / "cut.dcm", shape=(16, 16), pixel_bytes=100)
     with pytest.raises(InputError, match=r"cut\.dcm cannot be decoded.*16 x 16"):
         read_hu(cut)
@@ -168,16 +168,16 @@ def test_real_slice_is_the_same_in_every_syntax(open_ct: Path, name: str, tolera
     folder = open_ct / "transfer_syntaxes"
     plain = read_hu(folder / "CT2_UNC").astype(int)
     difference = np.abs(read_hu(folder / f"CT2_{name}").astype(int) - plain)
-    assert difference.max() <= tolerance  # JPEG-LS was allowed 5, JPEG 2000 is lossy
+    assert difference.max() <= tolerance  # JPEG-LS near-lossless with 5; J2KI is lossy.
     assert np.median(difference) <= 10
 
 
-def test_bits_outside_the_stored_ones_mean_nothing(tmp_path) -> None:
+def test_unused_bits_are_ignored(tmp_path) -> None:
     hu = np.array([[-1000, -1, 0], [40, 900, 2000]])
-    signed = (hu & 0x0FFF).astype(np.uint16).view(np.int16)  # unused bits are 0
+    signed = (hu & 0x0FFF).astype(np.uint16).view(np.int16)  # Unused bits are 0.
     path = write_slice(tmp_path / "a.dcm", pixels=signed, bits_stored=12, intercept=0)
     np.testing.assert_array_equal(read_hu(path), hu)
-    overlay = (hu + 1024) | 0x8000 | 0x1000  # an old overlay in unused bits
+    overlay = (hu + 1024) | 0x8000 | 0x1000  # An overlay in unused bits.
     path = write_slice(tmp_path / "b.dcm", pixels=overlay, bits_stored=12, signed=False)
     np.testing.assert_array_equal(read_hu(path), hu)
     high = ((hu + 1024) << 4) | 0x000F
@@ -186,8 +186,8 @@ def test_bits_outside_the_stored_ones_mean_nothing(tmp_path) -> None:
     np.testing.assert_array_equal(read_hu(path), hu)
 
 
-def test_values_called_signed_though_they_are_not(tmp_path) -> None:
-    """With an intercept of -1024 bone stays bone where 12 bits are called signed."""
+def test_unsigned_values_declared_as_signed(tmp_path) -> None:
+    """With an intercept of -1024, bone stays bone if 12 bits are declared as signed."""
     hu = np.array([[-1024, 0, 1500], [40, 900, 3000]])
     path = write_slice(tmp_path / "a.dcm", pixels=hu + 1024, bits_stored=12)
     np.testing.assert_array_equal(read_hu(path), hu)
@@ -201,8 +201,8 @@ def test_values_called_signed_though_they_are_not(tmp_path) -> None:
         (1030, {"PixelPaddingValue": 1024, "PixelPaddingRangeLimit": 1034}),
     ],
 )
-def test_padding_is_air_and_tissue_of_its_value_stays(tmp_path, padding, change) -> None:
-    """Pixels with the padding value count as padding only where they touch the edge."""
+def test_padding_becomes_air_and_tissue_of_the_same_value_stays(tmp_path, padding, change) -> None:
+    """Pixels with the padding value are padding only if connected to the edge."""
     stored = np.full((12, 12), 1064)
     stored[:, :3] = padding
     stored[6, 6] = 1030

@@ -1,4 +1,4 @@
-"""Random damage to files: nothing but errors for the user, and everything that shows is named."""
+"""Random damage to files causes only errors for the user, and visible effects are reported."""
 
 import importlib.util
 from pathlib import Path
@@ -19,4 +19,4 @@ def test_twenty_rounds_of_random_damage() -> None:
     outcomes, wrong = random_damage.run(20, seed=20)
     assert not wrong
     assert sum(outcomes.values()) >= 20
-    assert any(outcome.endswith(": named") for outcome in outcomes)
+    assert any(outcome.endswith(": reported") for outcome in outcomes)

@@ -1,4 +1,4 @@
-"""Which series is picked, and what is said of the others."""
+"""Choice of the series, and the reasons given for the others."""
 
 from pathlib import Path
 
@@ -47,23 +47,23 @@ def _picked(folder: Path):
     return choose_slices(headers, folder, training=False)[1].set_index("series_instance_uid")
 
 
-def test_soft_kernel_is_picked_and_the_bone_kernel_is_named(tmp_path) -> None:
+def test_soft_tissue_kernel_is_picked_and_bone_kernel_is_reported(tmp_path) -> None:
     _series(tmp_path, "bone", ConvolutionKernel="H60s", slices=12)
     _series(tmp_path, "soft", ConvolutionKernel="H30s")
     table = _picked(tmp_path)
     assert table["picked"].to_dict() == {"bone": False, "soft": True}
-    assert "soft kernel" in table.loc["soft", "reason"]
-    assert "sharp kernel" in table.loc["bone", "reason"]
+    assert "soft-tissue kernel" in table.loc["soft", "reason"]
+    assert "bone kernel" in table.loc["bone", "reason"]
 
 
-def test_the_only_series_is_used_even_with_a_sharp_kernel(tmp_path) -> None:
+def test_the_only_series_is_used_even_with_a_bone_kernel(tmp_path) -> None:
     _series(tmp_path, "bone", ConvolutionKernel="BONE")
     table = _picked(tmp_path)
     assert table.loc["bone", "picked"]
-    assert "sharp kernel" in table.loc["bone", "reason"]
+    assert "bone kernel" in table.loc["bone", "reason"]
 
 
-def test_distance_near_the_usual_one_is_preferred(tmp_path) -> None:
+def test_usual_slice_distance_is_preferred(tmp_path) -> None:
     _series(tmp_path, "thin", slices=40, distance_mm=0.6)
     _series(tmp_path, "usual", slices=10)
     assert _picked(tmp_path)["picked"].to_dict() == {"thin": False, "usual": True}
@@ -80,20 +80,20 @@ def test_distance_near_the_usual_one_is_preferred(tmp_path) -> None:
         ({"slices": 90}, "too long for a head"),
     ],
 )
-def test_what_is_no_plain_axial_head_is_not_used(tmp_path, options, reason: str) -> None:
+def test_series_other_than_plain_axial_heads_are_not_used(tmp_path, options, reason: str) -> None:
     _series(tmp_path, "other", **options)
     table = _picked(tmp_path)
     assert not table.loc["other", "picked"]
     assert reason in table.loc["other", "reason"]
 
 
-def test_missing_slices_are_remarked(tmp_path) -> None:
+def test_missing_slices_are_reported(tmp_path) -> None:
     _series(tmp_path, "gap", positions=[0, 5, 10, 15, 30, 35, 40, 45, 50, 55])
     assert "3.0 times the median: gaps?" in _picked(tmp_path).loc["gap", "reason"]
 
 
 @pytest.mark.parametrize("in_processes", [False, True])
-def test_good_studies_are_prepared_beside_bad_ones(tmp_path, monkeypatch, in_processes) -> None:
+def test_bad_studies_do_not_prevent_good_ones(tmp_path, monkeypatch, in_processes) -> None:
     monkeypatch.setattr(new_source, "_WORTH_PROCESSES", 2 if in_processes else 100)
     source = tmp_path / "in"
     _series(source, "head", study="ID_good")
@@ -115,8 +115,8 @@ def test_good_studies_are_prepared_beside_bad_ones(tmp_path, monkeypatch, in_pro
     assert new.files.dropna(subset="slice_num")["sha256"].str.len().tolist() == [64] * 10
 
 
-def test_a_series_whose_pixels_are_no_hu_makes_way_for_another(tmp_path) -> None:
-    """Nothing in its header tells: only its pixels do."""
+def test_a_series_whose_pixels_are_not_hu_is_replaced_by_another(tmp_path) -> None:
+    """Only the pixels of the series show the error, not its headers."""
     _series(tmp_path / "in", "a", slices=12, RescaleIntercept="0")
     _series(tmp_path / "in", "plain")
     new = prepare_new_studies(tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16)
@@ -129,32 +129,32 @@ def test_a_series_whose_pixels_are_no_hu_makes_way_for_another(tmp_path) -> None
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"distance_mm": 0.6, "slices": 40}, "0.6 mm apart: averaged by 8 for prediction"),
-        ({"distance_mm": 10.0}, "10.0 mm apart, more than in training"),
-        ({"PixelSpacing": ["0.9766", "0.9766"]}, "its pixels of 0.98 mm are unlike those"),
+        ({"distance_mm": 0.6, "slices": 40}, "0.6 mm apart: averaged in slabs of 8 for prediction"),
+        ({"distance_mm": 10.0}, "10.0 mm apart, more than in the training data"),
+        ({"PixelSpacing": ["0.9766", "0.9766"]}, "its pixels of 0.98 mm are outside the range"),
     ],
 )
-def test_spacings_unlike_those_of_training_are_remarked(tmp_path, options, text: str) -> None:
+def test_spacings_outside_the_training_range_are_reported(tmp_path, options, text: str) -> None:
     _series(tmp_path / "in", "a", **options)
     store = VolumeStore(tmp_path / "out")
     (study,) = prepare_new_studies(tmp_path / "in", store, crop_size_px=16).findings["studies"]
     assert any(text in remark for remark in study["remarks"])
-    again = prepare_new_studies(tmp_path / "in", store, crop_size_px=16, slab_mm=0)
-    (study,) = again.findings["studies"]
-    assert not any("averaged by" in remark for remark in study["remarks"])
+    without_slabs = prepare_new_studies(tmp_path / "in", store, crop_size_px=16, slab_mm=0)
+    (study,) = without_slabs.findings["studies"]
+    assert not any("averaged in" in remark for remark in study["remarks"])
 
 
-def test_images_at_one_position_are_remarked(tmp_path) -> None:
+def test_images_at_one_position_are_reported(tmp_path) -> None:
     _series(tmp_path / "in", "again", positions=[0, 5, 5, 10, 15, 20, 25, 30, 30, 30])
     new = prepare_new_studies(tmp_path / "in", VolumeStore(tmp_path / "out"), crop_size_px=16)
     (study,) = new.findings["studies"]
     remarks = study["remarks"]
-    assert any("3 of its 10 images lie at the position of another" in text for text in remarks)
+    assert any("3 of its 10 images repeat the position of another" in text for text in remarks)
 
 
-def test_nothing_to_predict_says_what_was_found(tmp_path) -> None:
+def test_error_says_why_nothing_can_be_predicted(tmp_path) -> None:
     _series(tmp_path / "in", "scout", ImageType="ORIGINAL\\PRIMARY\\LOCALIZER")
-    with pytest.raises(InputError, match=r"10 files: a localizer.*Wanted are axial CT"):
+    with pytest.raises(InputError, match=r"10 files: a localizer.*Expected axial CT"):
         prepare_new_studies(tmp_path / "in", VolumeStore(tmp_path / "out"))
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("hello")

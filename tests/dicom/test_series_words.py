@@ -1,4 +1,4 @@
-"""What descriptions, kernels and body parts mean. No two rows are decided by the same word."""
+"""Meaning of descriptions, kernels and body parts; each row tests a different word."""
 
 import pytest
 
@@ -39,7 +39,7 @@ DESCRIPTIONS = [
     ("05_CTA_1.0", GIVEN),
     ("Karotis 0.75 Hr36", GIVEN),
     ("Bolus 10.0", GIVEN),
-    # Signs of GE protocols and French and Spanish departments: C-, C+, +C, s/c, c/c.
+    # Notation of GE protocols and French and Spanish departments: C-, C+, +C, s/c, c/c.
     ("BRAIN C- 5mm", ABSENT),
     ("BRAIN C+ 5mm", GIVEN),
     ("AX +IV", GIVEN),
@@ -81,12 +81,12 @@ DESCRIPTIONS = [
     ("CECT brain", GIVEN),
     ("Arterial phase", GIVEN),
     ("Omnipaque 5mm", GIVEN),
-    # "post" and "pre" of other things.
+    # "post" and "pre" in other contexts.
     ("POST FOSSA 2.5mm", UNKNOWN),
     ("Post op day 1", UNKNOWN),
     ("POST 24h", UNKNOWN),
     ("HEAD POST", GIVEN),
-    # C-spine is no C-.
+    # C-spine is not C-.
     ("HEAD C-SPINE", UNKNOWN),
     ("HEAD+C-SPINE", UNKNOWN),
     ("SERIES NO 3", UNKNOWN),
@@ -117,7 +117,7 @@ def test_contrast_in_descriptions(text: str, expected: Contrast) -> None:
         ("", 80.0, "BRAIN", (), GIVEN),
         ("Isovue", None, "BRAIN W/O", (), DOUBTFUL),
         ("NONE", None, "CTA HEAD", (), DOUBTFUL),
-        # Names of the whole examination only raise doubt: it has a plain phase, too.
+        # Names of the whole examination only raise doubt: it also has a plain phase.
         ("", None, "5mm STD", ("CTA HEAD",), DOUBTFUL),
         ("", None, "5mm STD", ("HEAD W/O",), UNKNOWN),
         ("", None, "HEAD W/O", ("CTA HEAD",), ABSENT),
@@ -140,7 +140,7 @@ KERNELS = [
     ("Hc56s", MEDIUM),
     ("Qr69d", SHARP),
     ("Br36f", SOFT),
-    ("Bl49d", SHARP),  # lung
+    ("Bl49d", SHARP),  # Lung.
     ("U90u", SHARP),
     ("T20s", SOFT),
     # GE: Revolution and LightSpeed conformance statements.
@@ -188,10 +188,10 @@ def test_kernels(kernel: str, expected: Kernel | None) -> None:
         ("", "AX BRAIN", SOFT),
         ("", "Head 5.0 FC21", SOFT),
         ("", "rocher osseux", SHARP),
-        ("H30s", "HEAD BONE", SOFT),  # a bone window of a soft-tissue reconstruction
+        ("H30s", "HEAD BONE", SOFT),  # A bone window of a soft-tissue reconstruction.
     ],
 )
-def test_kernel_comes_before_the_description(kernel, description, expected) -> None:
+def test_kernel_takes_precedence_over_the_description(kernel, description, expected) -> None:
     assert kernel_of(kernel, description) is expected
 
 
@@ -206,12 +206,12 @@ REGIONS = [
     ("CHEST", "", (), OTHER),
     ("ABDOMEN", "5mm STD", (), OTHER),
     ("CSPINE", "", (), OTHER),
-    # A protocol's body part stays when the protocol is used for something else.
+    # BodyPartExamined of a protocol remains if the protocol is used for another body part.
     ("CHEST", "BRAIN 5mm", (), Region.DOUBTFUL),
     ("", "HEAD/C-SPINE", (), HEAD),
     ("HEAD", "C-SPINE BONE", (), Region.DOUBTFUL),
     ("EXTREMITY", "5.0", ("Neuro trauma",), Region.DOUBTFUL),
-    # Words within words: "hip" in Philips, "lung" in Beurteilung.
+    # Words inside other words: "hip" in Philips, "lung" in Beurteilung.
     ("", "Philips CT", (), Region.UNKNOWN),
     ("", "Zur Beurteilung", (), Region.UNKNOWN),
     # Other languages: Schädel, crâne, hoofd.

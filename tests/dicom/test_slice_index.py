@@ -58,7 +58,7 @@ def test_uneven_distances_and_equal_positions(tmp_path: Path):
 
 
 # docs/data_quirks.md#truncated-pixel-data
-def test_a_truncated_slice_keeps_its_place(tmp_path: Path):
+def test_a_truncated_slice_keeps_its_number(tmp_path: Path):
     write_study(tmp_path, "s", names=tuple("abc"))
     write_slice(tmp_path / "b.dcm", study="s", patient="s_patient", position=(-4, -4, 5),
                 pixel_bytes=10)  # fmt: skip
@@ -67,7 +67,7 @@ def test_a_truncated_slice_keeps_its_place(tmp_path: Path):
     assert is_truncated(table).tolist() == [False, True, False]
 
 
-def test_what_is_not_usable_has_a_problem_and_no_number(tmp_path: Path):
+def test_unusable_files_have_a_problem_and_no_number(tmp_path: Path):
     write_study(tmp_path, "s", names=tuple("abc"))
     write_slice(tmp_path / "b.dcm", study="s", position=(-4, -4, 5), drop=["PixelData"])
     (tmp_path / "notes.dcm").write_text("not an image")
@@ -86,7 +86,7 @@ def test_one_file_of_a_repeated_uid_is_used(tmp_path: Path):
                 pixel_bytes=10)  # fmt: skip
     table = index(tmp_path).set_index("path")
     used = table[table["slice_num"].notna()]
-    assert used.index.tolist() == ["one/a.dcm", "two/b.dcm", "one/c.dcm"]  # the whole file
+    assert used.index.tolist() == ["one/a.dcm", "two/b.dcm", "one/c.dcm"]  # The intact file.
     assert table.loc["two/a.dcm", "problem"] == "duplicate of one/a.dcm"
     assert table.loc["one/b.dcm", "problem"] == "duplicate of two/b.dcm"
 
@@ -101,10 +101,10 @@ def test_the_larger_axial_series_of_a_study_is_used(tmp_path: Path):
     table = index(tmp_path)
     assert {uid for uid, number in numbers(table).items() if number is not None} == set("abc")
     other = table.loc[table["series_instance_uid"] == "bone", "problem"].unique().tolist()
-    assert other == ["not used: another series or stack of the study fits better (only 2 slices)"]
+    assert other == ["not used: another series or stack of the study is better (only 2 slices)"]
 
 
-def test_one_patient_a_study(tmp_path: Path):
+def test_a_study_belongs_to_one_patient(tmp_path: Path):
     write_study(tmp_path, "s", names=tuple("abc"), patient="p")
     write_study(tmp_path, "s", z_mm=(0, 5), names=tuple("de"), patient="q")
     with pytest.raises(
@@ -113,15 +113,15 @@ def test_one_patient_a_study(tmp_path: Path):
         index(tmp_path)
 
 
-def test_a_uid_of_two_patients_is_refused_by_name(tmp_path: Path):
+def test_a_uid_of_two_patients_is_refused(tmp_path: Path):
     write_study(tmp_path / "p", "s", names=tuple("abc"))
     write_study(tmp_path / "q", "t", names=tuple("bcd"))
     with pytest.raises(SourceError, match=r"2 SOPInstanceUIDs belong .* b: p/b\.dcm and q/b\.dcm"):
         index(tmp_path)
 
 
-def test_images_that_share_a_uid_are_no_copies(tmp_path: Path):
-    """Labels are by UID, so of two images of one UID the second cannot be used for training."""
+def test_images_that_share_a_uid_are_not_copies(tmp_path: Path):
+    """Labels are by UID, so the second image with a UID cannot be used for training."""
     write_study(tmp_path, "s", names=tuple("abc"))
     write_slice(tmp_path / "d.dcm", uid="c", study="s", patient="s_patient", position=(-4, -4, 15))
     table = index(tmp_path).set_index("path")
@@ -138,7 +138,7 @@ def test_a_copy_in_another_transfer_syntax_is_a_copy(tmp_path: Path):
     assert index(tmp_path).set_index("path").loc["b.dcm", "problem"] == "duplicate of a.dcm"
 
 
-def test_slices_without_patient_are_those_of_the_studys_patient(tmp_path: Path):
+def test_slices_without_patient_belong_to_the_patient_of_their_study(tmp_path: Path):
     write_study(tmp_path, "s", names=tuple("abc"), patient="p")
     write_slice(
         tmp_path / "d.dcm", study="s", series="s_series", position=(-4, -4, 15), drop=["PatientID"]
@@ -146,7 +146,7 @@ def test_slices_without_patient_are_those_of_the_studys_patient(tmp_path: Path):
     assert index(tmp_path)["patient_id"].unique().tolist() == ["p"]
 
 
-def test_a_study_without_patient_is_a_patient_of_its_own(tmp_path: Path):
+def test_a_study_without_patient_counts_as_one_patient(tmp_path: Path):
     write_study(tmp_path, "s", drop=["PatientID"])
     write_study(tmp_path, "t", drop=["PatientID"])
     assert index(tmp_path)["patient_id"].unique().tolist() == ["study:s", "study:t"]
@@ -166,11 +166,11 @@ def test_a_sagittal_study_is_ordered_along_its_normal(tmp_path: Path):
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
-        ([{"position": (0, 0, 3 - i)} for i in range(3)], "cba"),  # z without an orientation
+        ([{"position": (0, 0, 3 - i)} for i in range(3)], "cba"),  # z without an orientation.
         ([{"SliceLocation": 3 - i} for i in range(3)], "cba"),
         ([{"InstanceNumber": (2, 3, 1)[i]} for i in range(3)], "cab"),
-        ([{}, {}, {}], "abc"),  # nothing at all: file names
-        ([{"position": (0, 0, 9)}, {}, {"position": (0, 0, 1)}], "cab"),  # what has none is last
+        ([{}, {}, {}], "abc"),  # File names.
+        ([{"position": (0, 0, 9)}, {}, {"position": (0, 0, 1)}], "cab"),  # No position: last.
     ],
 )
 def test_missing_geometry_falls_back(tmp_path: Path, tags, expected):

@@ -1,4 +1,4 @@
-"""What a user points at, and what is refused."""
+"""Input sources that are listed or refused."""
 
 import zipfile
 from pathlib import Path
@@ -16,7 +16,7 @@ def _zip(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-def test_folder_is_listed_to_its_depths(tmp_path) -> None:
+def test_folder_is_listed_recursively(tmp_path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "IM1").write_bytes(b"1")
     (tmp_path / "x.dcm").write_bytes(b"2")
@@ -39,7 +39,7 @@ def test_zip_that_leads_out_of_itself_is_refused(tmp_path, name: str) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_links_out_of_the_source_are_refused_if_told_so(tmp_path) -> None:
+def test_links_out_of_the_source_are_refused_on_request(tmp_path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "IM1").write_bytes(b"x")
     source = tmp_path / "source"
@@ -66,14 +66,14 @@ def test_zip_with_a_link_is_refused(tmp_path) -> None:
         pass
 
 
-def test_zip_that_grows_too_large_is_refused(tmp_path) -> None:
+def test_zip_that_unpacks_to_too_much_is_refused(tmp_path) -> None:
     path = _zip(tmp_path / "s.zip", {"zeros": bytes(200_000)})
     with pytest.raises(InputError, match="unpacks to more"), opened(path, max_bytes=100_000):
         pass
 
 
-def test_missing_and_empty_sources_say_so(tmp_path) -> None:
+def test_missing_and_empty_sources_are_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="does not exist"), opened(tmp_path / "nowhere"):
         pass
-    with pytest.raises(InputError, match="holds no file"), opened(tmp_path):
+    with pytest.raises(InputError, match="contains no files"), opened(tmp_path):
         pass

@@ -1,4 +1,4 @@
-"""Series that hold more than one stack of slices, or stray images among them."""
+"""Series with more than one stack of slices, or with stray images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 
 
 def _write(folder: Path, name: str, z_mm, *, orientation=AXIAL, drop=(), numbers=None, **change):
-    """Slices of one series, named ``<name>_<number>``."""
+    """Write slices of one series, named ``<name>_<number>``."""
     for number, z in enumerate(z_mm):
         where = {"InstanceNumber": numbers[number]} if numbers is not None else {}
         write_slice(
@@ -28,7 +28,7 @@ def _write(folder: Path, name: str, z_mm, *, orientation=AXIAL, drop=(), numbers
 
 
 def _used(folder: Path, *, training: bool = False):
-    """File names of the used slices, feet to head; the index; the stacks."""
+    """Return the names of the used slices from feet to head, the index and the stacks."""
     paths = sorted(path.name for path in folder.iterdir())
     rows = [{**row, "subset": "test2"} for row in read_headers(folder, paths)]
     table, stacks = choose_slices(headers_table(rows), folder, training=training)
@@ -112,7 +112,7 @@ def test_one_of_two_stacks_is_used(tmp_path: Path, write: Callable, training: bo
 
 @pytest.mark.parametrize("training", [False, True])
 def test_parts_that_follow_each_other_are_one_stack(tmp_path: Path, training: bool) -> None:
-    """A step-and-shoot scan: thin slices of one kernel at the base, thick ones above."""
+    """A step-and-shoot scan: thin slices at the base, thick slices of another kernel above."""
     for number in range(5):
         kernel = "H30s" if number < 2 else "H40s"
         _write(tmp_path, f"a{number}", Z[2 * number : 2 * number + 2], AcquisitionNumber=number,
@@ -122,13 +122,13 @@ def test_parts_that_follow_each_other_are_one_stack(tmp_path: Path, training: bo
     assert len(stacks) == 1
 
 
-def test_single_repeats_and_shuffled_numbers_are_no_second_stack(tmp_path: Path) -> None:
+def test_single_repeats_and_shuffled_numbers_are_not_a_second_stack(tmp_path: Path) -> None:
     numbers = np.random.default_rng(0).permutation(10) + 1
     _write(tmp_path, "a", [*Z[:8], 30, 35], numbers=numbers.tolist())
     assert len(_used(tmp_path)[0]) == 10
 
 
-def test_more_slices_of_a_part_do_not_win_over_the_whole_head(tmp_path: Path) -> None:
+def test_the_whole_head_is_preferred_to_more_slices_of_a_part(tmp_path: Path) -> None:
     _write(tmp_path, "a", Z * 3, ConvolutionKernel="BONE")
     _write(tmp_path, "b", np.arange(12) * 5.0, ConvolutionKernel="SOFT")
     assert {name[0] for name in _used(tmp_path)[0]} == {"a"}
@@ -149,7 +149,7 @@ def test_more_slices_of_a_part_do_not_win_over_the_whole_head(tmp_path: Path) ->
     ],
 )
 @pytest.mark.parametrize("training", [False, True])
-def test_a_stray_image_is_set_aside_and_named(tmp_path, options, reason, training) -> None:
+def test_a_stray_image_is_set_aside_and_reported(tmp_path, options, reason, training) -> None:
     _write(tmp_path, "a", Z, orientation=tilted(18))
     _write(tmp_path, "z", [150.0], **options)
     used, index, _ = _used(tmp_path, training=training)
@@ -158,12 +158,12 @@ def test_a_stray_image_is_set_aside_and_named(tmp_path, options, reason, trainin
     assert problem.startswith(reason)
 
 
-def test_where_most_have_no_position_the_others_are_not_set_aside(tmp_path: Path) -> None:
+def test_images_with_a_position_are_not_set_aside_if_most_have_none(tmp_path: Path) -> None:
     _write(tmp_path, "a", Z, drop=("ImagePositionPatient",), numbers=range(10))
     _write(tmp_path, "b", Z[:2] + 100, numbers=range(10, 12))
     assert len(_used(tmp_path, training=True)[0]) == 12
 
 
 def test_small_head_is_plausible() -> None:
-    """What the other tests of this folder stand on."""
+    """The other tests of this module depend on this."""
     assert small_head((16, 16)).min() == -1000

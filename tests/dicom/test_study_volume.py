@@ -21,7 +21,7 @@ def index(folder: Path) -> pd.DataFrame:
 
 
 def square(hu: int, shape: tuple[int, int] = (32, 32), top: int = 12) -> np.ndarray:
-    """Stored values of air with a square of 8 x 8 pixels."""
+    """Return stored values of air with a square of 8 x 8 pixels."""
     pixels = np.full(shape, 24)
     pixels[top : top + 8, 12:20] = hu + 1024
     return pixels
@@ -34,8 +34,8 @@ def write_squares(folder: Path, z_mm: list[float], **tags: object) -> None:
         )
 
 
-def test_slices_are_in_order_and_cropped_round_the_head(tmp_path: Path) -> None:
-    write_squares(tmp_path, [10, 0, 5])  # files 9, 8, 7: feet to head is 8, 7, 9
+def test_slices_are_in_order_and_cropped_around_the_head(tmp_path: Path) -> None:
+    write_squares(tmp_path, [10, 0, 5])  # Files 9, 8, 7: 8, 7, 9 from feet to head.
     volume, record = prepare_study(index(tmp_path), tmp_path, 16)
     assert volume.shape == (3, 16, 16)
     assert volume.dtype == np.int16
@@ -50,7 +50,7 @@ def test_slices_are_in_order_and_cropped_round_the_head(tmp_path: Path) -> None:
     assert record.repaired == []
 
 
-def test_crop_beyond_the_slice_is_padding(tmp_path: Path) -> None:
+def test_crop_outside_the_slice_is_padding(tmp_path: Path) -> None:
     write_squares(tmp_path, [0])
     volume, record = prepare_study(index(tmp_path), tmp_path, 40)
     assert (volume[0, 4:36, 4:36] > PADDING_HU).all()
@@ -60,7 +60,7 @@ def test_crop_beyond_the_slice_is_padding(tmp_path: Path) -> None:
 
 
 def test_a_tilted_column_becomes_straight(tmp_path: Path) -> None:
-    # sin and cos are 0.6 and 0.8; a table step of 5 mm is 3 mm, so 6 rows, along the columns.
+    # sin and cos are 0.6 and 0.8; a table step of 5 mm shifts the columns by 3 mm, or 6 rows.
     tilt_deg = float(np.rad2deg(np.arctan2(0.6, 0.8)))
     for number, z in enumerate([0, 5, 15]):
         pixels = square(30, top=18 - 6 * (0, 1, 3)[number])
@@ -81,7 +81,7 @@ def test_a_tilted_column_becomes_straight(tmp_path: Path) -> None:
     assert (volume[:, :3] <= -1000).all()
 
 
-def test_a_truncated_slice_shows_its_neighbour(tmp_path: Path) -> None:
+def test_a_truncated_slice_is_replaced_by_its_neighbour(tmp_path: Path) -> None:
     write_squares(tmp_path, [0, 5, 10])
     write_slice(tmp_path / "cut.dcm", position=(-8, -8, 12), pixels=square(99), pixel_bytes=700)
     slices = index(tmp_path)
@@ -96,7 +96,7 @@ def test_a_truncated_slice_shows_its_neighbour(tmp_path: Path) -> None:
     assert len(set(record.slice_checksums)) == 4
 
 
-def test_of_two_neighbours_the_one_towards_the_feet_is_taken(tmp_path: Path) -> None:
+def test_of_two_neighbours_the_one_closer_to_the_feet_is_used(tmp_path: Path) -> None:
     write_squares(tmp_path, [0, 10])
     write_slice(tmp_path / "cut.dcm", position=(-8, -8, 5), pixels=square(99), pixel_bytes=9)
     volume, _ = prepare_study(index(tmp_path), tmp_path, 16)
@@ -119,7 +119,7 @@ def test_a_study_without_a_readable_slice_is_an_error(tmp_path: Path) -> None:
         ({"drop": ("PixelSpacing",)}, "PixelSpacing is missing"),
     ],
 )
-def test_without_a_usable_geometry_slices_are_stacked_as_they_are(
+def test_without_a_usable_geometry_slices_are_not_aligned(
     tmp_path: Path, tags: dict[str, object], reason: str
 ) -> None:
     for number in range(3):
@@ -135,7 +135,7 @@ def test_without_a_usable_geometry_slices_are_stacked_as_they_are(
     assert (volume[:, 4:12, 4:12] >= 10).all()
 
 
-def test_slices_that_are_not_parallel_are_stacked_as_they_are(tmp_path: Path) -> None:
+def test_slices_that_are_not_parallel_are_not_aligned(tmp_path: Path) -> None:
     for number, orientation in enumerate((AXIAL, AXIAL, tilted(15))):
         position = (-8, -8 - number, 5.0 * number)
         write_slice(
@@ -148,9 +148,9 @@ def test_slices_that_are_not_parallel_are_stacked_as_they_are(tmp_path: Path) ->
     assert record.alignment == "plain stack: the slices are not parallel"
 
 
-def test_sizes_may_differ_when_positions_say_where_slices_lie(tmp_path: Path) -> None:
+def test_slices_of_different_sizes_are_aligned_by_position(tmp_path: Path) -> None:
     write_squares(tmp_path, [0, 5])
-    # Ten rows more above, as the first row lies 5 mm further to the front; four columns less.
+    # Ten more rows in front, as the first row is 5 mm further anterior; four columns fewer.
     large = square(50, shape=(42, 28), top=22)
     write_slice(tmp_path / "large.dcm", position=(-8, -13, 10), pixels=large)
     volume, record = prepare_study(index(tmp_path), tmp_path, 16)
@@ -167,7 +167,7 @@ def test_another_spacing_is_resampled_to_the_common_one(tmp_path: Path) -> None:
     volume, record = prepare_study(index(tmp_path), tmp_path, 16)
     assert record.row_spacing_mm == 0.5
     rows, cols = np.nonzero(volume[2] == 50)
-    assert (len(rows), np.ptp(rows), np.ptp(cols)) == (49, 6, 6)  # 4 pixels: 3 mm between centres
+    assert (len(rows), np.ptp(rows), np.ptp(cols)) == (49, 6, 6)  # 4 pixels span 3 mm.
     rows, cols = np.nonzero(volume[0] == 10)
     assert (len(rows), np.ptp(rows), np.ptp(cols)) == (64, 7, 7)
 

@@ -1,4 +1,4 @@
-"""A copy of the project to run in, and one finished project for the tests of all workers."""
+"""Copies of the project to run in, and one finished project shared by all test workers."""
 
 import io
 import json
@@ -28,11 +28,11 @@ PIPELINES = (
     *("phantoms", "ingestion", "volume_prep", "folds"),
     *("cnn_training", "inference", "stacking", "reporting"),
 )
-"""In the order in which each finds what it needs."""
+"""In an order in which each finds its inputs."""
 
 
 def copy_project(target: Path) -> Path:
-    """Configuration and empty data folders; the package itself is installed."""
+    """Copy the configuration and make empty data folders; the package itself is installed."""
     shutil.copytree(ROOT / "conf", target / "conf")
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, target)
@@ -43,9 +43,9 @@ def copy_project(target: Path) -> Path:
 
 
 def copy_finished(source: Path, target: Path) -> Path:
-    """Copy a project after a run; its checkpoints, a gigabyte, are linked.
+    """Copy a project after a run; hard-link its checkpoints (1 GB).
 
-    They are only ever replaced as whole files, so the original does not change.
+    Checkpoints are only replaced as whole files, so the original does not change.
     """
 
     def copy(origin: str, copied: str) -> str:
@@ -59,7 +59,7 @@ def copy_finished(source: Path, target: Path) -> Path:
 
 
 def run_session(project: Path, runner: Any = None, **options: Any) -> Any:
-    """One Kedro session in this process."""
+    """Run one Kedro session in this process."""
     runtime_params = options.pop("runtime_params", None)
     before = Path.cwd()
     os.chdir(project)
@@ -74,7 +74,7 @@ def run_session(project: Path, runner: Any = None, **options: Any) -> Any:
 
 
 def saved_catalog(project: Path) -> CatalogProtocol:
-    """The catalog of a project, as ``kedro ipython`` gives it; load while the test runs there."""
+    """The catalog of a project, as in ``kedro ipython``; load with the project as folder."""
     before = Path.cwd()
     os.chdir(project)
     try:
@@ -86,7 +86,7 @@ def saved_catalog(project: Path) -> CatalogProtocol:
 
 
 def run_here(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``kedro run`` by Kedro's command line, in this process: no library is imported again."""
+    """Run ``kedro run`` by Kedro's command line in this process, without importing again."""
     command = ["run", "--env", "test", *arguments]
     output, code = io.StringIO(), 0
     with (
@@ -108,7 +108,7 @@ def run_here(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def run_command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``kedro run`` in a process of its own."""
+    """Run ``kedro run`` in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "kedro", "run", "--env", "test", *arguments],
         cwd=project,
@@ -121,7 +121,7 @@ def run_command(project: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 class RecordingRunner(GPURunner):
-    """Notes which nodes would run, and runs none unless it is told to."""
+    """Notes which nodes would run, and runs them only if ``execute`` is true."""
 
     def __init__(self, execute: bool = False) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ def planned_nodes(project: Path, **options: Any) -> set[str]:
 
 
 def _build(project: Path) -> dict[str, Any]:
-    """Run each pipeline alone, in a session of its own; give the nodes of each."""
+    """Run each pipeline in a separate session; return the nodes of each."""
     copy_project(project)
     ran: dict[str, Any] = {}
     for name in PIPELINES:
@@ -159,7 +159,7 @@ def _build(project: Path) -> dict[str, Any]:
 def build(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
     """A project in which each pipeline ran alone, and the nodes of each pipeline.
 
-    The first worker of pytest-xdist that asks builds it, the others wait.
+    The first pytest-xdist worker that needs it builds it; the others wait.
     """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -176,7 +176,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, lis
 
 @pytest.fixture(scope="session")
 def finished_project(build: tuple[Path, dict[str, list[str]]]) -> Path:
-    """A project after an undisturbed run in the test environment. Look, do not touch."""
+    """A project after an uninterrupted run in the test environment; must not be changed."""
     return build[0]
 
 
@@ -188,13 +188,13 @@ def project_copy(finished_project: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def empty_project(tmp_path: Path) -> Path:
-    """A project that nothing has run in."""
+    """A project without results."""
     return copy_project(tmp_path / "project")
 
 
 @pytest.fixture(autouse=True)
 def _fresh_registry() -> Any:
-    """Leave no scope of one test to the next."""
+    """Reset the scope after each test."""
     from rsna19_kedro import context
 
     yield

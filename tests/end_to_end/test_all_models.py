@@ -1,4 +1,4 @@
-"""All thirteen models trained in one command; eleven predicted, then predicted again."""
+"""Training of all thirteen models, and prediction of the eleven members of the second level."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ MEMBERS = [name for name, spec in ZOO.items() if not spec.only_starts_others]
 
 @pytest.fixture(scope="module")
 def predicted(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which fold 2 of ``models: all`` was trained and predicted."""
+    """A project with trained and predicted fold 2 of ``models: all``."""
     from .conftest import copy_finished
 
     project = copy_finished(finished_project, tmp_path_factory.mktemp("all") / "project")
@@ -39,7 +39,7 @@ def test_all_thirteen_are_trained_and_eleven_predicted(predicted: Path) -> None:
 
 @pytest.mark.parametrize("model", MEMBERS)
 @pytest.mark.parametrize("kind", ["oof", "test"])
-def test_table_holds_each_slice_once_a_variant(predicted: Path, model: str, kind: str) -> None:
+def test_tables_have_one_row_per_slice_and_variant(predicted: Path, model: str, kind: str) -> None:
     data = predicted / "data"
     table = pd.read_parquet(data / f"07_model_output/{model}/fold_{FOLD}/{kind}.parquet")
     slices = pd.read_parquet(
@@ -60,8 +60,8 @@ def test_table_holds_each_slice_once_a_variant(predicted: Path, model: str, kind
     assert (table["model"] == model).all()
 
 
-def test_prediction_again_gives_the_same_tables(predicted: Path) -> None:
-    """One model a family, its tables deleted."""
+def test_repeated_prediction_gives_the_same_tables(predicted: Path) -> None:
+    """One model per family, with its tables deleted."""
     models = ["clf2Dc_resnet50_7c_400", "dpn68_384_5_planes_combine_last"]
     models.append("resnet18_384_5_planes_bn_f8")
     paths = [

@@ -1,4 +1,4 @@
-"""After a change, results brought up to date equal those of a clean run.
+"""Results updated after a change equal those of a clean run.
 
 All changes: ``python benchmarks/reuse_after_changes.py``.
 """
@@ -51,7 +51,7 @@ def test_equal_to_a_clean_run(
     change = script.CHANGES[name]
     script.bring_up_to_date(change, project_copy, at_once=at_once)
     clean = finished_project
-    if change.params:  # Only the second level is concerned.
+    if change.params:  # Only the second level is affected.
         clean = script.copy_of(finished_project, tmp_path / "clean")
         run_session(clean, pipeline_names=["stacking"], runtime_params=dict(change.params))
     assert script.differing(project_copy, clean, None) == []

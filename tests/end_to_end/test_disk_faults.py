@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or gone: a message, nothing lost, and the run resumes."""
+"""Full, read-only or missing disks: a clear message, no lost files, and the run resumes."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def _mount(folder: Path, options: str) -> bool:
 
 @contextmanager
 def _small_disk(folder: Path, size: str) -> Iterator[None]:
-    """Let a folder be an empty disk of its own."""
+    """Mount an empty disk of this size at a folder."""
     shutil.rmtree(folder)
     folder.mkdir()
     if not _mount(folder, f"size={size}"):
@@ -99,16 +99,16 @@ def test_read_only_data(project_copy: Path) -> None:
 def test_models_on_a_disk_that_was_removed(project_copy: Path) -> None:
     models = project_copy / "data" / "06_models"
     models.rename(project_copy / "elsewhere")
-    models.mkdir()  # What stays of a mount.
+    models.mkdir()  # An unmounted mount point.
     run = run_here(project_copy, "--pipelines", "inference", "--params", "fold:0")
     assert run.returncode == 1
     assert "Traceback" not in run.stdout
-    assert f"{models} is empty or gone" in run.stdout
+    assert f"{models} is empty or missing" in run.stdout
     assert "mount that disk again" in run.stdout
 
 
 def test_few_open_files(project_copy: Path) -> None:
-    """The limit of some batch systems: the run ends well, or names it."""
+    """With the limit of some batch systems, the run succeeds or names the limit."""
     shutil.rmtree(project_copy / "data" / "08_reporting")
     command = f"ulimit -n 64; exec {sys.executable} -m kedro run --env test {ONLY}"
     run = subprocess.run(
@@ -123,7 +123,7 @@ def test_few_open_files(project_copy: Path) -> None:
     text = run.stdout + run.stderr
     assert "Traceback" not in text
     if run.returncode:
-        assert "too many files are open (the limit is 64)" in text
+        assert "too many open files (limit 64)" in text
 
 
 def test_removed_layers_are_made_again(empty_project: Path) -> None:

@@ -1,4 +1,4 @@
-"""kedro-viz draws layers only when no layer leads back to an earlier one."""
+"""kedro-viz draws layers only if they form no cycle."""
 
 import json
 import os
@@ -16,7 +16,7 @@ LAYERS = ["raw", "intermediate", "primary", "models", "model_output", "reporting
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 
-def test_layers_have_an_order_and_every_dataset_has_one(
+def test_every_dataset_has_a_layer_and_layers_are_ordered(
     empty_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(empty_project)
@@ -44,7 +44,7 @@ def test_layers_have_an_order_and_every_dataset_has_one(
 
 
 def test_kedro_viz_draws_the_layers_and_the_namespaces(empty_project: Path) -> None:
-    """What kedro-viz itself makes of it: it looks at collapsed namespaces, not at nodes."""
+    """Check kedro-viz itself, which uses collapsed namespaces, not nodes."""
     built = subprocess.run(
         [sys.executable, "-m", "kedro", "viz", "build"],
         cwd=empty_project,

@@ -1,4 +1,4 @@
-"""Folds that were changed after the training: an error, never a better score."""
+"""Folds changed after training raise an error instead of leaking patients."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 SEED = {"folds": {"seed": 7}}
 
 
-def test_old_checkpoints_do_not_predict_patients_that_they_were_trained_on(
+def test_old_checkpoints_do_not_predict_their_training_patients(
     project_copy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     oof = project_copy / "data" / "07_model_output" / "resnet18_400" / "fold_0" / "oof.parquet"
@@ -24,7 +24,7 @@ def test_old_checkpoints_do_not_predict_patients_that_they_were_trained_on(
         run_session(project_copy, pipeline_names=["inference"], runtime_params=narrow)
     assert "resnet18_400, train: 1 fold out of date" in caplog.text
     assert oof.read_bytes() == before
-    # The remedy of the message.
+    # The fix that the message suggests.
     run_session(
         project_copy,
         pipeline_names=["cnn_training", "inference"],
@@ -34,8 +34,8 @@ def test_old_checkpoints_do_not_predict_patients_that_they_were_trained_on(
     assert oof.read_bytes() != before
 
 
-def test_an_ancestor_of_other_folds_is_not_built_upon(project_copy: Path) -> None:
-    """A model that another one starts from is trained again, although its checkpoint exists."""
+def test_an_ancestor_of_other_folds_is_trained_again(project_copy: Path) -> None:
+    """The model that initialises another one is trained again although its checkpoint exists."""
     run_session(project_copy, pipeline_names=["folds"], runtime_params=SEED)
     parent = project_copy / "data/06_models/clf2Dc_resnet34_3c/fold_0/checkpoint.safetensors"
     before = parent.read_bytes()

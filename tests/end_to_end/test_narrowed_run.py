@@ -1,4 +1,4 @@
-"""Runs narrowed to folds and models, from Python and from the command line."""
+"""Runs of selected folds and models, from Python and from the command line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_fold_trains_its_models_on_that_fold_only(finished_project: Path, fold: 
     assert nodes == {f"{model}.fold_2.train" for model in MODELS}
 
 
-def test_a_model_brings_its_ancestor_unless_that_is_trained(
+def test_a_model_includes_its_ancestor_unless_that_is_trained(
     finished_project: Path, empty_project: Path
 ) -> None:
     given = {"fold": 2, "models": "clf2Dc_resnet34_3x3"}
@@ -55,7 +55,7 @@ def test_all_models_and_folds_are_in_the_graph_and_every_recipe_is_valid(
         assert params[model].parent == ZOO[model].starts_from
 
 
-def test_base_has_all_models_without_being_asked(
+def test_base_includes_all_models_by_default(
     empty_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(empty_project)
@@ -65,7 +65,7 @@ def test_base_has_all_models_without_being_asked(
         assert len(pipelines["cnn_training"].nodes) == 65
 
 
-def test_two_sessions_in_one_process_have_a_scope_each(finished_project: Path) -> None:
+def test_each_session_of_a_process_has_its_own_scope(finished_project: Path) -> None:
     scopes = [{"fold": 2}, {"fold": 3, "models": "resnet18_400"}, None]
     counts = [
         planned_nodes(finished_project, pipeline_names=TRAIN, runtime_params=given)
@@ -75,26 +75,28 @@ def test_two_sessions_in_one_process_have_a_scope_each(finished_project: Path) -
     assert [len(nodes) for nodes in counts] == [3, 1, 15]
 
 
-def test_default_of_a_narrowed_run_ends_with_its_tables(finished_project: Path) -> None:
+def test_default_pipeline_of_one_fold_ends_with_its_prediction_tables(
+    finished_project: Path,
+) -> None:
     nodes = planned_nodes(finished_project, runtime_params={"fold": 0})
     assert "resnet18_400.fold_0.predict_test" in nodes
     assert not any(name.startswith(("stacking.", "reporting.")) for name in nodes)
 
 
 @pytest.mark.parametrize("name", ["stacking", "reporting"])
-def test_what_needs_every_fold_says_so(finished_project: Path, name: str) -> None:
+def test_pipelines_that_need_all_folds_refuse_one(finished_project: Path, name: str) -> None:
     with pytest.raises(InputError, match=f"'{name}' needs all folds"):
         run_session(finished_project, pipeline_names=[name], runtime_params={"fold": 0})
 
 
-def test_raw_dir_takes_the_phantoms_out_of_the_graph(project_copy: Path) -> None:
+def test_raw_dir_removes_the_phantoms_from_the_graph(project_copy: Path) -> None:
     raw = {"raw_dir": str(project_copy / "data" / "01_raw")}
     nodes = planned_nodes(project_copy, runtime_params=raw)
     assert "generate_phantoms" not in nodes
     assert "index_slices" in nodes
 
 
-def test_results_of_other_data_are_not_built_upon(project_copy: Path, tmp_path: Path) -> None:
+def test_results_of_other_data_are_not_reused(project_copy: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     other = {"raw_dir": str(tmp_path / "other")}
@@ -104,15 +106,15 @@ def test_results_of_other_data_are_not_built_upon(project_copy: Path, tmp_path: 
         planned_nodes(project_copy, runtime_params=other, pipeline_names=["stacking"])
     checkpoint = project_copy / "data/06_models/resnet18_400/fold_2/checkpoint.safetensors"
     assert checkpoint.is_file()
-    assert planned_nodes(project_copy, runtime_params=other)  # From the start: phantoms go.
+    assert planned_nodes(project_copy, runtime_params=other)  # Removes results of phantoms.
     assert not checkpoint.exists()
     note = project_copy / "data" / "02_intermediate" / "source.json"
-    note.write_text(note.read_text().replace("true", "false"))  # Real work stays.
+    note.write_text(note.read_text().replace("true", "false"))  # Results of real data are kept.
     with pytest.raises(InputError, match="data/ holds results of"):
         planned_nodes(project_copy, runtime_params=other)
 
 
-def test_seed_reaches_every_draw(finished_project: Path) -> None:
+def test_seed_reaches_every_parameter(finished_project: Path) -> None:
     bootstrap_project(finished_project)
     with KedroSession.create(
         project_path=finished_project, env="test", runtime_params={"seed": 7}
@@ -142,7 +144,7 @@ def test_parameters_reach_nodes_typed(
     assert "Could not extract type hints" not in caplog.text
 
 
-def test_command_line_takes_both_forms_and_lists(finished_project: Path) -> None:
+def test_command_line_accepts_fold_and_models(finished_project: Path) -> None:
     given = "fold:2,models:resnet18_400"
     result = run_command(
         finished_project, "--pipelines", "cnn_training", "--params", given, "--only-missing-outputs"
@@ -154,7 +156,7 @@ def test_command_line_takes_both_forms_and_lists(finished_project: Path) -> None
     ("run", "arguments", "message"),
     [
         (run_command, ["--params", "fodl:2"], "Did you mean 'fold'?"),
-        (run_here, ["--params", "fold:7"], "There is no fold '7': the folds are 0, 1, 2, 3, 4."),
+        (run_here, ["--params", "fold:7"], "Unknown fold '7': the folds are 0, 1, 2, 3, 4."),
         (run_here, ["--params", "models:resnet"], "Unknown model 'resnet'"),
         (run_here, ["--params", "folds.sede=3"], "sede"),
         (run_here, ["--params", "resnet18_400.phases=3"], "phases"),
@@ -162,7 +164,7 @@ def test_command_line_takes_both_forms_and_lists(finished_project: Path) -> None
         (run_here, ["--pipelines", "stacking", "--params", "fold:1"], "needs all folds"),
     ],
 )
-def test_bad_input_is_a_message_and_not_a_traceback(
+def test_invalid_input_gives_a_message_without_a_traceback(
     empty_project: Path,
     run: Callable[..., CompletedProcess[str]],
     arguments: list[str],
@@ -175,7 +177,7 @@ def test_bad_input_is_a_message_and_not_a_traceback(
     assert "Traceback" not in output
 
 
-def test_a_step_without_its_input_says_what_makes_it(empty_project: Path) -> None:
+def test_a_pipeline_without_its_input_says_how_to_make_it(empty_project: Path) -> None:
     result = run_here(empty_project, "--pipelines", "folds")
     output = " ".join((result.stdout + result.stderr).split())
     assert result.returncode != 0

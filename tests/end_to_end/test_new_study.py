@@ -1,4 +1,4 @@
-"""``kedro run --pipelines new_study`` on folders made to be good, mixed and bad."""
+"""``kedro run --pipelines new_study`` on valid, mixed and invalid folders."""
 
 import json
 import re
@@ -57,7 +57,7 @@ def _outputs(project: Path) -> list[Path]:
 
 def test_folder_gives_tables_and_a_report_without_the_patient(project_copy, tmp_path) -> None:
     uids = [*_study(tmp_path / "in", "ID_one"), *_study(tmp_path / "in", "ID_two")]
-    # A process of its own: nothing that it says or writes escapes.
+    # A separate process, to capture all of its output.
     result = _run(project_copy, tmp_path / "in", "dicom_output=true", run=run_command)
     assert result.returncode == 0, result.stdout + result.stderr
     folder = project_copy / "data" / "07_model_output" / "new_study" / "latest"
@@ -65,9 +65,9 @@ def test_folder_gives_tables_and_a_report_without_the_patient(project_copy, tmp_
     slices = table[table["level"] == "slice"]
     assert slices["sop_instance_uid"].tolist() == uids
     studies = table[table["level"] == "study"].set_index("study_id")
-    for name, own in slices.groupby("study_id"):
+    for name, rows in slices.groupby("study_id"):
         for label in CLASSES:
-            highest = own.loc[own[f"pred_{label}"].idxmax()]
+            highest = rows.loc[rows[f"pred_{label}"].idxmax()]
             assert studies.loc[name, f"pred_{label}"] == highest[f"pred_{label}"]
             assert studies.loc[name, f"spread_{label}"] == highest[f"spread_{label}"]
     assert studies["study_number"].to_dict() == {"ID_one": 1, "ID_two": 2}
@@ -83,7 +83,7 @@ def test_folder_gives_tables_and_a_report_without_the_patient(project_copy, tmp_
     for path in (folder / "dicom").rglob("*.dcm"):
         assert dcmread(path).SeriesDescription == SYNTHETIC_ONLY
     for path in _outputs(project_copy):
-        if path.name == "sources.csv":  # The local key to the files.
+        if path.name == "sources.csv":  # The local key to the files may identify patients.
             continue
         content = path.read_bytes()
         for planted in PLANTED:
@@ -102,7 +102,7 @@ def test_folder_gives_tables_and_a_report_without_the_patient(project_copy, tmp_
     assert sources.groupby("study_number")["slice_num"].apply(list).tolist() == [[*range(9)]] * 2
 
 
-def test_patient_is_named_if_asked_for(project_copy, tmp_path) -> None:
+def test_patient_is_named_if_include_phi_is_set(project_copy, tmp_path) -> None:
     _study(tmp_path / "in", "ID_one")
     result = _run(project_copy, tmp_path / "in", "include_phi=true", "fast=true")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -113,7 +113,7 @@ def test_patient_is_named_if_asked_for(project_copy, tmp_path) -> None:
     assert set(table["patient_name"]) == {PLANTED[0]}
 
 
-def test_good_study_is_predicted_and_the_bad_one_ends_the_run_with_an_error(
+def test_valid_study_is_predicted_although_an_invalid_one_fails_the_run(
     project_copy, tmp_path
 ) -> None:
     _study(tmp_path / "in", "ID_good")
@@ -127,17 +127,17 @@ def test_good_study_is_predicted_and_the_bad_one_ends_the_run_with_an_error(
     assert result.returncode != 0
     assert (
         "1 of 2 studies could not be predicted, or not written as DICOM (Study 1 (ID_bad): "
-        "no series fits: not a head" in output
+        "no suitable series: not a head" in output
     )
     assert "Traceback" not in output
-    assert "Results of what could be predicted: predictions: data/07_model" in output
+    assert "Results of the studies that could be predicted: predictions: data/07_model" in output
     table = pd.read_csv(project_copy / "data/07_model_output/new_study/latest/predictions.csv")
     assert set(table["study_id"]) == {"ID_good"}
     assert (table["spread_any"] == 0).all()
 
 
-def test_mixed_folder_is_sorted_out(project_copy, tmp_path) -> None:
-    """Two series of a study, compressed, beside contrast, several orientations and a gap."""
+def test_mixed_folder_is_sorted(project_copy, tmp_path) -> None:
+    """Two compressed series of a study, next to contrast, several orientations and a gap."""
     source, shape = tmp_path / "in", (96, 96)
     z_mm = [5.0 * number for number in range(9)]
     two = {"study": "ID_two", "shape": shape, "z_mm": z_mm}
@@ -166,15 +166,15 @@ def test_mixed_folder_is_sorted_out(project_copy, tmp_path) -> None:
     output = " ".join((result.stdout + result.stderr).split())
     assert result.returncode != 0
     assert "3 of 5 studies could not be predicted" in output
-    for said in (
-        "(ID_contrast): no series fits: with contrast agent",
-        "(ID_turned): no series fits: its slices have several orientations",
+    for message in (
+        "(ID_contrast): no suitable series: with contrast agent",
+        "(ID_turned): no suitable series: its slices have several orientations",
         "(ID_mr): no usable slice: not CT",
-        "another series or stack of the study fits better (a sharp kernel: noisier",
+        "another series or stack of the study is better (a bone kernel, noisier",
         "times the median: gaps?",
         "2 more files of this series left out: duplicate",
     ):
-        assert said in output, said
+        assert message in output, message
     assert "Traceback" not in output
     table = pd.read_csv(project_copy / "data/07_model_output/new_study/latest/predictions.csv")
     slices = table[table["level"] == "slice"]
@@ -188,11 +188,11 @@ def test_mixed_folder_is_sorted_out(project_copy, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: None, "holds no file"),
+        (lambda folder: None, "contains no files"),
         (lambda folder: (folder / "a.txt").write_text("x"), "Nothing in the source"),
     ],
 )
-def test_nothing_to_predict_is_a_message(project_copy, tmp_path, make, message: str) -> None:
+def test_source_without_studies_gives_a_message(project_copy, tmp_path, make, message: str) -> None:
     (tmp_path / "in").mkdir()
     make(tmp_path / "in")
     result = _run(project_copy, tmp_path / "in")
@@ -221,7 +221,7 @@ def test_undecodable_study_is_refused_without_the_name_of_its_folder(
         assert b"ZZPLANTEDOTHER" not in path.read_bytes(), path
 
 
-def test_runs_have_a_folder_each_and_a_name_used_again_begins_empty(project_copy, tmp_path) -> None:
+def test_each_run_has_its_own_folder_and_a_reused_name_starts_empty(project_copy, tmp_path) -> None:
     for name in ("one", "two"):
         _study(tmp_path / name, f"ID_{name}")
     results = project_copy / "data/07_model_output/new_study"
@@ -251,14 +251,14 @@ def test_runs_have_a_folder_each_and_a_name_used_again_begins_empty(project_copy
     assert (results / "latest").resolve() == newest
 
 
-def test_name_of_the_output_is_that_of_a_folder(project_copy, tmp_path) -> None:
+def test_output_must_be_the_name_of_a_folder(project_copy, tmp_path) -> None:
     for name in ("../up", "latest", ".hidden", "a/b"):
         result = _run(project_copy, tmp_path, f"output={name}")
         assert result.returncode != 0
-        assert "expected the name of a folder" in " ".join((result.stdout + result.stderr).split())
+        assert "expected a folder name" in " ".join((result.stdout + result.stderr).split())
 
 
-def test_without_a_trained_model_it_says_how_to_get_one(empty_project, tmp_path) -> None:
+def test_message_without_a_trained_model_says_how_to_get_one(empty_project, tmp_path) -> None:
     _study(tmp_path / "in", "ID_one")
     result = _run(empty_project, tmp_path / "in")
     output = " ".join((result.stdout + result.stderr).split())
@@ -269,12 +269,12 @@ def test_without_a_trained_model_it_says_how_to_get_one(empty_project, tmp_path)
 
 
 def _mixed_dozen(folder: Path) -> dict[str, tuple[str, set[str]]]:
-    """Twelve studies, half of them odd; StudyInstanceUID and SOPInstanceUIDs by PatientID."""
+    """Twelve studies, eight irregular; StudyInstanceUID and SOPInstanceUIDs by PatientID."""
     root = "1.2.826.0.1.3680043.9.7"
     odd = {
-        "P4": ({}, f"{root}.50", "50"),  # Two patients with the same SOPInstanceUIDs,
+        "P4": ({}, f"{root}.50", "50"),  # Two patients with the same SOPInstanceUIDs.
         "P5": ({}, f"{root}.51", "50"),
-        "P6": ({}, f"{root}.60", "60"),  # and two with one StudyInstanceUID.
+        "P6": ({}, f"{root}.60", "60"),  # Two patients with the same StudyInstanceUID.
         "P7": ({}, f"{root}.60", "61"),
         "P8": ({"PatientBirthDate": "00/00/0000", "PatientSex": "male"}, f"{root}.8", "8"),
         "P9": ({"StudyDate": "2019.06.01"}, f"{root}.9", "9"),

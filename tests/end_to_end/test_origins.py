@@ -1,4 +1,4 @@
-"""Where results come from, what may be removed, and results that are used although out of date."""
+"""Origins of results, ``kedro rsna19 clean``, and results accepted although out of date."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_report_and_card_show_origins(finished_project: Path) -> None:
     report, model_card = (reporting / name for name in ("report.html", "model_card.md"))
     assert "Origin of the results" in report.read_text()
     assert "| resnet18_400.fold_*.checkpoint (5) |" in model_card.read_text()
-    assert "out of date" not in model_card.read_text()
+    assert "Out-of-date results" not in model_card.read_text()
 
 
 def test_accepted_results_are_named_in_report_and_card(project_copy: Path) -> None:
@@ -52,11 +52,11 @@ def test_accepted_results_are_named_in_report_and_card(project_copy: Path) -> No
     assert words in (reporting / "report.html").read_text()
     text = (reporting / "model_card.md").read_text()
     assert "resnet18_400.fold_*.checkpoint: resnet18_400.dropout 0.0 -> 0.25" in text
-    run_session(project_copy, only_missing_outputs=True)  # As it was made: nothing to accept.
+    run_session(project_copy, only_missing_outputs=True)  # The original parameters.
     assert words not in (reporting / "report.html").read_text()
 
 
-def test_what_clean_would_remove(project_copy: Path) -> None:
+def test_clean_lists_and_removes_orphans(project_copy: Path) -> None:
     data = project_copy / "data"
     assert "0 files and folders" in _clean(project_copy, "--orphans")
     (data / "06_models" / "an_old_model").mkdir()

@@ -1,4 +1,4 @@
-"""Runs that are killed and go on, on Ray: they end with the tables of undisturbed ones."""
+"""Runs that are killed and resumed on Ray: same tables as an uninterrupted run."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def _start(project: Path, *arguments: str, **options: object) -> subprocess.Pope
 
 
 def _kill_when(project: Path, ready: Callable[[], bool]) -> None:
-    """Start the run, SIGKILL it and its workers as soon as something is there."""
+    """Start the run; kill it and its workers (SIGKILL) as soon as ``ready`` is true."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = _start(project, "--only-missing-outputs", start_new_session=True, **quiet)
     deadline = time.monotonic() + 300
@@ -44,10 +44,10 @@ def _kill_when(project: Path, ready: Callable[[], bool]) -> None:
 
 
 def _assert_same_tables(project: Path, finished: Path) -> int:
-    """Byte by byte, but for what depends on the time."""
+    """Compare all tables byte by byte; return their number."""
     compared = 0
     for path in sorted((finished / "data").rglob("*")):
-        # Hidden files are records, which hold times.
+        # Hidden files are records, which contain times.
         if path.suffix in (".parquet", ".csv") and not path.name.startswith("."):
             other = project / path.relative_to(finished)
             assert other.read_bytes() == path.read_bytes(), path
@@ -58,17 +58,17 @@ def _assert_same_tables(project: Path, finished: Path) -> int:
 def test_killed_in_volume_prep_and_in_training_and_finished_by_two_workers(
     empty_project: Path, finished_project: Path
 ) -> None:
-    """The whole run: in order at first, on Ray at last; as if each pipeline had run alone."""
+    """The whole run, first in sequence, then on Ray: same tables as pipeline by pipeline."""
     data = empty_project / "data"
     volumes = data / "03_primary" / "volumes"
     index = data / "03_primary" / "volume_index.parquet"
-    for _ in range(5):  # On a fast machine the kill may come too late: then begin again.
+    for _ in range(5):  # On a fast machine the kill may come too late; then try again.
         shutil.rmtree(volumes, ignore_errors=True)
         index.unlink(missing_ok=True)
         _kill_when(empty_project, lambda: any(volumes.glob("[!.]*.b2")))
         if not index.exists():
             break
-    # Files whose names begin with a dot are parts: what was in flight when the run was killed.
+    # Files whose names begin with a dot were being written when the run was killed.
     done = {path: path.stat().st_mtime_ns for path in volumes.glob("[!.]*.b2")}
     assert done
     assert not index.exists()
@@ -80,7 +80,7 @@ def test_killed_in_volume_prep_and_in_training_and_finished_by_two_workers(
     result = run_command(empty_project, "--only-missing-outputs", "--runner-params", "cpus=2")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "resumes in phase" in result.stdout
-    assert "On Ray (cpus=2): 2 CPU slots, 1 thread a worker" in result.stdout
+    assert "Running in parallel on Ray (cpus=2): 2 CPU slots, 1 thread per worker" in result.stdout
     assert "data/08_reporting/report.html" in result.stdout, "hooks around the run work"
     assert re.search(r"resnet18_400\.fold_\d\.train \| ", result.stdout), "logs name their node"
     assert "VR.UI" not in result.stdout
@@ -95,23 +95,23 @@ def test_killed_in_volume_prep_and_in_training_and_finished_by_two_workers(
     starts = table.set_index("node")["start"]
     for fold in range(5):
         parent, child = (f"clf2Dc_resnet34_{name}.fold_{fold}.train" for name in ("3c", "3x3"))
-        if parent in ends and child in starts:  # Not done before the kill.
+        if parent in ends and child in starts:  # Not finished before the kill.
             assert ends[parent] <= starts[child]
 
 
 def _workers(title: str) -> list[int]:
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if path.read_bytes().startswith(title.encode()):
-                found.append(int(path.parent.name))
+                pids.append(int(path.parent.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the worker in /proc")
-def test_two_logical_gpus_make_them_too_and_a_training_whose_worker_is_killed_goes_on(
+def test_two_logical_gpus_give_the_same_tables_and_a_killed_training_resumes(
     project_copy: Path, finished_project: Path, tmp_path: Path
 ) -> None:
     data = project_copy / "data"
@@ -140,10 +140,10 @@ def test_two_logical_gpus_make_them_too_and_a_training_whose_worker_is_killed_go
         assert process.wait(timeout=600) == 0, log.read_text()
     text = log.read_text()
     assert "2 logical GPUs" in text
-    assert "its worker died" in text
+    assert "worker died" in text
     assert "resumes in phase" in text
     assert "VR.UI" not in text
-    assert source.is_file(), "hooks around nodes that keep notes are called"
+    assert source.is_file(), "node hooks of the main process are called"
     assert (model / "checkpoint.safetensors").stat().st_mtime_ns > before
     original = finished_project / model.relative_to(project_copy)
     ours, theirs = (

@@ -1,4 +1,4 @@
-"""What is out of date after a change, and why; nothing is run."""
+"""Results that are out of date after a change, and the reasons; no node is run."""
 
 import logging
 import os
@@ -84,7 +84,7 @@ def _out_of_date(project: Path, params: dict[str, Any] | None = None) -> dict[st
             {"reporting.collect_histories", "stacking.collect_oof", "stacking.collect_test"},
             "is no longer an input",
         ),
-        # What changes no result.
+        # Parameters that change no result.
         ({"volume_prep": {"workers": 1}, "stacking": {"workers": 1}}, set(), ""),
         ({"ingestion": {"workers": 1, "chunk_files": 7}}, set(), ""),
         ({"training": {"readers": 1, "accelerator": "cpu"}}, set(), ""),
@@ -93,9 +93,9 @@ def _out_of_date(project: Path, params: dict[str, Any] | None = None) -> dict[st
     ],
 )
 def test_parameters(finished_project: Path, params: Any, nodes: set[str], cause: str) -> None:
-    found = _out_of_date(finished_project, params)
-    assert set(found) == nodes
-    assert all(any(cause in text for text in causes) for causes in found.values())
+    outdated = _out_of_date(finished_project, params)
+    assert set(outdated) == nodes
+    assert all(any(cause in text for text in causes) for causes in outdated.values())
 
 
 def test_touched_and_moved_files_are_up_to_date(project_copy: Path, tmp_path: Path) -> None:
@@ -111,17 +111,17 @@ def test_touched_and_moved_files_are_up_to_date(project_copy: Path, tmp_path: Pa
 def test_raw_files(project_copy: Path) -> None:
     raw = project_copy / "data" / "01_raw"
     images = sorted(raw.glob("stage_2_train/*.dcm"))
-    one, other, csv = images[0], images[-1], raw / "stage_2_train.csv"
-    content = bytearray(one.read_bytes())
+    first, last, csv = images[0], images[-1], raw / "stage_2_train.csv"
+    content = bytearray(first.read_bytes())
     content[-1] ^= 1
-    one.write_bytes(bytes(content))  # As large as before.
+    first.write_bytes(bytes(content))  # The same size as before.
     assert set(_out_of_date(project_copy)) == {"index_slices", "prepare_volumes"}
     content[-1] ^= 1
-    one.write_bytes(bytes(content))
+    first.write_bytes(bytes(content))
     assert _out_of_date(project_copy) == {}
-    shutil.copy(other, other.with_name("ID_another.dcm"))
+    shutil.copy(last, last.with_name("ID_another.dcm"))
     assert "1 file added" in _out_of_date(project_copy)["index_slices"][0]
-    other.with_name("ID_another.dcm").unlink()
+    last.with_name("ID_another.dcm").unlink()
     table = pd.read_csv(csv)
     table.loc[0, "Label"] = 1 - table.loc[0, "Label"]
     table.to_csv(csv, index=False)
@@ -138,7 +138,7 @@ def test_masks(project_copy: Path) -> None:
     assert removed.startswith("1 file removed")
 
 
-def test_a_version_of_the_code_counts_and_one_of_the_package_does_not(
+def test_only_the_declared_version_of_the_code_puts_results_out_of_date(
     finished_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(version, "__version__", "99.0")
@@ -165,7 +165,7 @@ def test_stored_results_that_were_changed(project_copy: Path) -> None:
     (models / "kept").rename(second)
     swapped = _out_of_date(project_copy)
     assert {"resnet18_400.fold_0.train", "resnet18_400.fold_1.train"} <= set(swapped)
-    assert "was changed after it had been made" in swapped["resnet18_400.fold_0.train"][0]
+    assert "was changed after it was made" in swapped["resnet18_400.fold_0.train"][0]
     next((project_copy / "data" / "03_primary" / "volumes").glob("*.b2")).unlink()
     assert "prepare_volumes" in _out_of_date(project_copy)
 

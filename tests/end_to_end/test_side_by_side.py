@@ -1,4 +1,4 @@
-"""Two runs at once in one project."""
+"""Two concurrent runs in one project."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def _start(project: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def _at_once(project: Path, *commands: tuple[str, ...]) -> list[str]:
-    """Run commands side by side; give what they print, with no traceback in it."""
+    """Run commands in parallel; return their output, which must contain no traceback."""
     processes = [_start(project, *command) for command in commands]
     texts = [process.communicate(timeout=400)[0] for process in processes]
     for process, text in zip(processes, texts, strict=True):
@@ -49,7 +49,7 @@ def _weights(project: Path) -> dict[str, bytes]:
         pytest.param((), f"{TRAIN}, unchanged", id="in sequence"),
         pytest.param(
             ("--runner-params", "cpus=2"),
-            f"{TRAIN} | Taking the results of the other run",
+            f"{TRAIN} | Using the results of the other run",
             marks=pytest.mark.exhaustive,
             id="on Ray",
         ),
@@ -69,14 +69,14 @@ def test_the_same_training_twice(project_copy: Path, runner: tuple[str, ...], ke
     "runner", [(), pytest.param(("--runner-params", "cpus=2"), marks=pytest.mark.exhaustive)]
 )
 def test_one_training_with_two_recipes(project_copy: Path, runner: tuple[str, ...]) -> None:
-    """The second one waits, and replaces what does not fit."""
+    """The second run waits, then replaces the results that do not match its recipe."""
     params = [ONE_FOLD, f"{ONE_FOLD},resnet18_400.dropout:0.25"]
-    commands = [("--pipelines", "cnn_training", "--params", one, *runner) for one in params]
+    commands = [("--pipelines", "cnn_training", "--params", text, *runner) for text in params]
     texts = _at_once(project_copy, *commands)
     assert sum(f"{TRAIN} waits for" in text for text in texts) == 1
     last = next(k for k, text in enumerate(texts) if f"{TRAIN} waits for" in text)
     given = [{}, {"resnet18_400": {"dropout": 0.25}}]
-    states = [_state(project_copy, one) for one in given]
+    states = [_state(project_copy, changed) for changed in given]
     assert states[last] is State.UP_TO_DATE
     assert states[1 - last] is State.OUT_OF_DATE
 
@@ -95,7 +95,7 @@ def _plan(project: Path, params: dict[str, object]) -> Plan:
 
 
 def test_one_preparation_twice(project_copy: Path) -> None:
-    """Both remake what is out of date, in turn: volumes, their index and the look-up table."""
+    """Both remake in turn what is out of date: volumes, their index and the look-up table."""
     command = ("--pipelines", "volume_prep", "--params", "volume_prep.crop_size_px:100")
     _at_once(project_copy, command, command)
     plan = _plan(project_copy, {"volume_prep": {"crop_size_px": 100}})
@@ -108,7 +108,7 @@ def test_one_preparation_twice(project_copy: Path) -> None:
     "runner", [(), pytest.param(("--runner-params", "cpus=2"), marks=pytest.mark.exhaustive)]
 )
 def test_training_beside_new_study(project_copy: Path, runner: tuple[str, ...]) -> None:
-    """The new study is predicted with the checkpoints of before, all of them, or waits."""
+    """The new study is predicted with all previous checkpoints, or waits for the new ones."""
     source = project_copy / "data" / "01_raw" / "stage_2_test"
     texts = _at_once(
         project_copy,
@@ -135,7 +135,7 @@ def test_two_folds_on_ray(project_copy: Path) -> None:
 @pytest.mark.exhaustive
 def test_two_whole_runs(empty_project: Path, finished_project: Path) -> None:
     texts = _at_once(empty_project, (), ())
-    assert any("Another run is at work" in text for text in texts)
+    assert any("Another run is active" in text for text in texts)
     assert sum("unchanged" in text for text in texts) >= 1
     for path in sorted(finished_project.glob("data/07_model_output/**/[!.]*.parquet")):
         assert (empty_project / path.relative_to(finished_project)).read_bytes() == (

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a training at once, with their exit status and a command that resumes."""
+"""SIGTERM and Ctrl-C end a training at once, with their exit status and the command to resume."""
 
 import os
 import random
@@ -27,7 +27,7 @@ def test_a_stopped_training_is_resumed_by_the_command_that_it_prints(
     project_copy: Path, finished_project: Path, number: signal.Signals, status: int
 ) -> None:
     folder = project_copy / "data" / "06_models" / MODEL / "fold_0"
-    assert (folder / "checkpoint.safetensors").is_file(), "an older checkpoint is in the way"
+    assert (folder / "checkpoint.safetensors").is_file(), "an older checkpoint exists"
     process = subprocess.Popen(
         [sys.executable, "-m", "kedro", "run", "--env", "test", *TRAIN],
         cwd=project_copy,
@@ -43,18 +43,18 @@ def test_a_stopped_training_is_resumed_by_the_command_that_it_prints(
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    time.sleep(random.random())  # Any moment will do.
+    time.sleep(random.random())  # A random moment.
     sent = time.monotonic()
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert time.monotonic() - sent < 10
     assert process.returncode == status, output
-    assert "Stopped: 0 of 1 nodes are done" in output
+    assert "Stopped: 0 of 1 nodes done" in output
     command = re.search(r"Resume with:\s+(?:.* )?run (.*)", output)
     assert command is not None, output
     arguments = shlex.split(command[1])
     assert arguments[:2] == ["--env", "test"]
-    assert "--from-nodes" in arguments, "'what is missing' would keep the older checkpoint"
+    assert "--from-nodes" in arguments, "--only-missing-outputs would keep the older checkpoint"
 
     resumed = run_here(project_copy, *arguments[2:])
     assert resumed.returncode == 0, resumed.stdout

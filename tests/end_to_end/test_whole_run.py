@@ -1,4 +1,4 @@
-"""The whole run on phantoms: what it leaves behind, and what a second run does with it."""
+"""The whole run on phantoms: its results, and what a second run does."""
 
 import json
 import re
@@ -18,29 +18,29 @@ from .conftest import PIPELINES, copy_finished, planned_nodes, run_session, save
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 VALIDATIONS = {"resnet18_400": 3, "clf2Dc_resnet34_3c": 2, "clf2Dc_resnet34_3x3": 1}
-"""How often each model of the test environment is judged while it trains."""
+"""Number of validations of each model during training in the test environment."""
 
 
 def _table(project: Path, path: str) -> pd.DataFrame:
     return pd.read_parquet(project / "data" / path)
 
 
-def test_prediction_tables_hold_their_slices_and_variants(finished_project: Path) -> None:
+def test_prediction_tables_contain_their_slices_and_variants(finished_project: Path) -> None:
     folds = _table(finished_project, "03_primary/folds.parquet")
     test = _table(finished_project, "03_primary/test_slices.parquet")
     for model in VALIDATIONS:
         for fold in range(5):
-            where = f"07_model_output/{model}/fold_{fold}"
-            for name, wanted in (("oof", folds[folds.fold == fold]), ("test", test)):
-                table = _table(finished_project, f"{where}/{name}.parquet")
-                assert set(table.sop_instance_uid) == set(wanted.sop_instance_uid)
-                assert len(table) == 2 * len(wanted)
+            folder = f"07_model_output/{model}/fold_{fold}"
+            for name, expected in (("oof", folds[folds.fold == fold]), ("test", test)):
+                table = _table(finished_project, f"{folder}/{name}.parquet")
+                assert set(table.sop_instance_uid) == set(expected.sop_instance_uid)
+                assert len(table) == 2 * len(expected)
                 assert not table.duplicated([*KEYS, "tta"]).any()
                 assert table[list(PREDICTIONS)].dtypes.eq(np.float32).all()
                 assert table[list(PREDICTIONS)].to_numpy().min() >= 0
 
 
-def test_models_leave_history_and_no_resume_state(finished_project: Path) -> None:
+def test_trained_models_have_a_history_and_no_resume_state(finished_project: Path) -> None:
     models = finished_project / "data" / "06_models"
     for model, validations in VALIDATIONS.items():
         history = pd.read_parquet(models / model / "fold_1" / "history.parquet")
@@ -60,7 +60,7 @@ def test_descendant_starts_from_its_parents_encoder_of_the_same_fold(
         weights = Checkpoint.read(folder / "checkpoint.safetensors").weights
         return weights["encoder.conv1.weight"]
 
-    # The few steps at a small rate after the frozen ones move it a little; another fold is far.
+    # A few unfrozen steps change the encoder slightly; that of another fold differs much more.
     near = (stem("clf2Dc_resnet34_3x3", 1) - stem("clf2Dc_resnet34_3c", 1)).abs().max()
     far = (stem("clf2Dc_resnet34_3x3", 1) - stem("clf2Dc_resnet34_3c", 2)).abs().max()
     assert near < 0.2 * far
@@ -92,11 +92,11 @@ def test_every_section_of_the_report_names_tables_that_the_catalog_opens(
     page = (folder / "report.html").read_text()
     sections = re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.DOTALL)
     sources = {name: re.findall(r'class="dataset">(\w+)<', text) for name, text in sections}
-    assert all(found for name, found in sources.items() if name != "versions"), sources
+    assert all(names for section, names in sources.items() if section != "versions"), sources
     catalog = saved_catalog(finished_project)
-    for name in {name for found in sources.values() for name in found}:
+    for name in {name for names in sources.values() for name in names}:
         assert len(catalog.load(name)) > 0, name
-    # A number of the page, by way of example, is the table's.
+    # As an example, one number on the page equals that in the table.
     best = catalog.load("level2_scores")["loss"].min()
     assert f"{best:.4f}" in dict(sections)["second"]
     for target in re.findall(r'href="([^"#:]+)"', page):
@@ -106,7 +106,7 @@ def test_every_section_of_the_report_names_tables_that_the_catalog_opens(
 def test_shared_contracts_hold(finished_project: Path) -> None:
     checker = SHARED / "checks" / "contracts.py"
     if not checker.is_file():
-        pytest.skip("the contract checker is not beside this checkout")
+        pytest.skip("the contract checker is not available next to this checkout")
     result = subprocess.run(
         [sys.executable, checker, finished_project / "data"],
         capture_output=True,
@@ -121,7 +121,7 @@ def test_nothing_is_missing_after_a_run(finished_project: Path) -> None:
     assert planned_nodes(finished_project, only_missing_outputs=True) == set()
 
 
-def test_a_missing_table_is_made_again_and_what_follows_if_it_differs(
+def test_a_missing_table_is_made_again_and_downstream_nodes_only_if_it_differs(
     project_copy: Path,
 ) -> None:
     oof = project_copy / "data" / "07_model_output" / "resnet18_400" / "fold_2" / "oof.parquet"
@@ -140,12 +140,12 @@ def test_a_missing_table_is_made_again_and_what_follows_if_it_differs(
     assert "prepare_volumes" not in nodes
     run_session(project_copy, only_missing_outputs=True)
     pd.testing.assert_frame_equal(pd.read_parquet(oof), before)
-    # The same table again: what follows from it is up to date.
+    # The same table again: downstream results are up to date.
     assert report.stat().st_mtime_ns == times[report]
     assert other.stat().st_mtime_ns == times[other]
 
 
-def test_nothing_is_removed_before_its_successor_is_written(project_copy: Path) -> None:
+def test_nothing_is_removed_before_its_replacement_is_written(project_copy: Path) -> None:
     data = project_copy / "data"
     before = {path for path in data.rglob("*") if path.is_file()}
     oof = data / "07_model_output" / "resnet18_400" / "fold_2" / "oof.parquet"
@@ -171,7 +171,7 @@ def _registered(project: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set
 def test_every_pipeline_runs_alone(
     build: tuple[Path, dict[str, list[str]]], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The finished project was made so, and all nodes of each pipeline ran."""
+    """The finished project was made pipeline by pipeline, and all their nodes ran."""
     project, ran = build
     assert set(ran[name]) == _registered(project, monkeypatch)[name]
 

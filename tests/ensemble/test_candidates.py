@@ -39,8 +39,8 @@ def build(kind):
         return BlendCandidate(parts=members, weights=np.full((3, 6), 1 / 3))
     if kind == "corrected":
         rng = np.random.default_rng(0)
-        chance = rng.random((200, 6))
-        steps = [fit_correction(kind, chance, rng.random((200, 6)) < chance**2) for kind in STEPS]
+        values = rng.random((200, 6))
+        steps = [fit_correction(kind, values, rng.random((200, 6)) < values**2) for kind in STEPS]
         return CorrectedCandidate(
             CorrectedSettings(corrections=tuple(steps)), parts={"base": build("blend")}
         )
@@ -68,19 +68,19 @@ def test_a_saved_candidate_predicts_the_same_and_is_not_pickled(problem, kind, t
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_order_of_rows_and_models_does_not_matter(problem, kind):
+def test_the_order_of_rows_and_models_has_no_effect(problem, kind):
     features, labels, patients = problem
     candidate = build(kind)
     candidate.fit(features, labels, patients)
     order = np.random.default_rng(0).permutation(len(features))
-    turned = FirstLevel(
+    reordered = FirstLevel(
         features.models[::-1],
         features.predictions[order][:, ::-1],
         features.study[order],
         features.slice_num[order],
     )
     np.testing.assert_allclose(
-        candidate.predict(turned), candidate.predict(features)[order], atol=1e-6
+        candidate.predict(reordered), candidate.predict(features)[order], atol=1e-6
     )
 
 
@@ -92,7 +92,7 @@ def test_the_mean_is_the_mean(problem):
     np.testing.assert_allclose(candidate.predict(features), expected)
 
 
-def test_the_simplex_is_never_worse_than_the_mean_where_it_was_fitted(problem):
+def test_the_simplex_is_better_than_the_mean_on_its_training_slices(problem):
     features, labels, patients = problem
     simplex, mean = SimplexCandidate(), MeanCandidate()
     for candidate in (simplex, mean):
@@ -105,8 +105,8 @@ def test_the_simplex_is_never_worse_than_the_mean_where_it_was_fitted(problem):
     assert max(part["gap"] for part in simplex.certificates.values()) < 1e-6
 
 
-def test_boosting_finds_what_a_convex_combination_cannot(problem):
-    """The truth is the neighbour above, turned round: no weights >= 0 can say so."""
+def test_boosting_learns_what_a_convex_combination_cannot(problem):
+    """The label is the inverted neighbour above, which no weights >= 0 can express."""
     features, _, patients = problem
     above = np.roll(features.predictions[:, 0], -1, axis=0)
     labels = (above < 0.2).astype(np.uint8)
@@ -118,7 +118,7 @@ def test_boosting_finds_what_a_convex_combination_cannot(problem):
     )
 
 
-def test_boosting_is_repeatable(problem):
+def test_boosting_is_reproducible(problem):
     features, labels, patients = problem
     results = []
     for _ in range(2):
@@ -129,8 +129,8 @@ def test_boosting_is_repeatable(problem):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_class_without_positives_is_predicted_low_by_every_kind(problem, kind, caplog):
-    """Averages say what the models say; what learns says about 1 in N, and warns."""
+def test_every_kind_predicts_a_class_without_positives_low(problem, kind, caplog):
+    """Averages follow the models; learned candidates predict about 1 in N and log a warning."""
     features, labels, patients = problem
     without = labels.copy()
     without[:, 2] = 0
@@ -147,16 +147,16 @@ def test_a_class_without_positives_is_predicted_low_by_every_kind(problem, kind,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_single_model_and_a_single_slice_can_be_had(problem, kind):
+def test_a_single_model_and_a_single_slice_are_accepted(problem, kind):
     features, labels, patients = problem
-    one = FirstLevel(
+    single = FirstLevel(
         features.models[:1], features.predictions[:, :1], features.study, features.slice_num
     )
     candidate = build(kind)
-    candidate.fit(one, labels, patients)
-    first = np.arange(len(one)) == 0
-    assert candidate.predict(one.take(first)).shape == (1, 6)
-    assert np.isfinite(candidate.predict(one)).all()
+    candidate.fit(single, labels, patients)
+    first = np.arange(len(single)) == 0
+    assert candidate.predict(single.take(first)).shape == (1, 6)
+    assert np.isfinite(candidate.predict(single)).all()
 
 
 def test_weights_are_inverse_to_the_loss(problem):
@@ -164,13 +164,13 @@ def test_weights_are_inverse_to_the_loss(problem):
     candidate = WeightedMeanCandidate()
     candidate.fit(features, labels, patients)
     losses = [weighted_log_loss(labels, features.predictions[:, m]) for m in range(2)]
-    one, other = candidate.weights.values()
-    assert one + other == pytest.approx(1)
-    assert one / other == pytest.approx(losses[1] / losses[0])
+    first, second = candidate.weights.values()
+    assert first + second == pytest.approx(1)
+    assert first / second == pytest.approx(losses[1] / losses[0])
 
 
-def test_gaussian_weights_worked_by_hand_respect_gaps_and_ends():
-    """Slices 0, 1 and 3 of a study: 2 is missing, so 1 and 3 are two apart."""
+def test_gaussian_weights_by_hand_with_gaps_and_ends():
+    """Slices 0, 1 and 3 of a study: 2 is missing, so the offset of 1 and 3 is 2."""
     predictions = np.tile(np.array([0.2, 0.4, 0.8])[:, None, None], (1, 1, 6)).astype(np.float32)
     level = FirstLevel(("a",), predictions, np.zeros(3, int), np.array([0, 1, 3]))
     candidate = GaussianCandidate(GaussianSettings(std=0.7))
@@ -184,7 +184,7 @@ def test_gaussian_weights_worked_by_hand_respect_gaps_and_ends():
     np.testing.assert_allclose(candidate.predict(level)[:, 0], expected, rtol=1e-6)
 
 
-def test_trees_of_each_class_by_themselves(problem, tmp_path):
+def test_separate_trees_per_class(problem, tmp_path):
     features, labels, patients = problem
     settings = SETTINGS["catboost"].model_copy(update={"per_class": True})
     candidate = CatBoostCandidate(settings)
@@ -198,19 +198,19 @@ def test_trees_of_each_class_by_themselves(problem, tmp_path):
     assert weighted_log_loss(labels, before) < mean
 
 
-@pytest.mark.parametrize("left", [1, 0])
-def test_classes_of_one_value_are_predicted_as_a_constant(problem, left, tmp_path, caplog):
+@pytest.mark.parametrize("varying", [1, 0])
+def test_classes_with_equal_labels_are_predicted_as_a_constant(problem, varying, tmp_path, caplog):
     features, labels, patients = problem
     rare = np.zeros_like(labels)
-    rare[:, :left] = labels[:, -1:]
+    rare[:, :varying] = labels[:, -1:]
     candidate = CatBoostCandidate(QUICK)
     candidate.fit(features, rare, patients)
     prediction = candidate.predict(features)
-    assert (prediction[:, left:] < 2 / (0.5 * len(labels))).all()
-    assert (prediction[:, left:] > 0).all()
-    if left:
+    assert (prediction[:, varying:] < 2 / (0.5 * len(labels))).all()
+    assert (prediction[:, varying:] > 0).all()
+    if varying:
         assert prediction[labels[:, -1] == 1, 0].mean() > 0.5
-    assert "3 of 3 inner models saw any on no slice" in caplog.text
+    assert "3 of 3 inner models predict any as a constant" in caplog.text
     candidate.save(tmp_path)
     np.testing.assert_allclose(load_candidate(tmp_path).predict(features), prediction)
 
@@ -225,7 +225,7 @@ def test_a_single_patient_can_be_fitted(problem, caplog):
 
 @given(seed=st.integers(0, 1000), folds=st.integers(2, 6))
 @settings(max_examples=30, deadline=None)
-def test_inner_folds_never_cut_through_a_patient(seed, folds):
+def test_inner_folds_keep_patients_together(seed, folds):
     groups = np.random.default_rng(seed).integers(0, 9, 60)
     part = inner_folds(groups, folds, seed)
     assert all(len(np.unique(part[groups == patient])) == 1 for patient in np.unique(groups))
@@ -234,11 +234,11 @@ def test_inner_folds_never_cut_through_a_patient(seed, folds):
     assert len(sizes) == min(folds, len(np.unique(groups)))
 
 
-def test_a_folder_without_a_model_is_named(tmp_path):
+def test_a_folder_without_a_model_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"candidate\.json is missing"):
         load_candidate(tmp_path)
     (tmp_path / "candidate.json").write_text(json.dumps({"kind": "oracle"}))
-    with pytest.raises(InputError, match=r"kind 'oracle'; known are mean, .*corrected"):
+    with pytest.raises(InputError, match=r"unknown kind 'oracle' \(known: mean, .*corrected"):
         load_candidate(tmp_path)
 
 
@@ -249,7 +249,7 @@ def test_a_model_of_another_version_is_refused(tmp_path):
         load_candidate(tmp_path)
 
 
-def test_a_model_that_was_not_fitted_on_is_named(problem):
+def test_a_missing_model_is_reported(problem):
     features, labels, patients = problem
     candidate = MeanCandidate()
     candidate.fit(features, labels, patients)
@@ -258,6 +258,6 @@ def test_a_model_that_was_not_fitted_on_is_named(problem):
         candidate.predict(fewer)
 
 
-def test_every_kind_is_found_by_its_name() -> None:
+def test_every_kind_is_built_by_name() -> None:
     for kind in registry.KINDS:
         assert registry.build(registry.read_settings({"kind": kind})).kind == kind

@@ -32,7 +32,7 @@ def labels_of(level1):
     return level1[list(CLASSES)].to_numpy(np.uint8)
 
 
-def judged(level1, names=NAMES, **options):
+def run_judge(level1, names=NAMES, **options):
     return judge(
         FirstLevel.from_table(level1),
         labels_of(level1),
@@ -45,24 +45,24 @@ def judged(level1, names=NAMES, **options):
 
 @pytest.fixture(scope="module")
 def judgement(level1):
-    return judged(level1, blends={"blend": NAMES}, corrections=("temperature", "beta", "any"))
+    return run_judge(level1, blends={"blend": NAMES}, corrections=("temperature", "beta", "any"))
 
 
-def test_patients_that_cross_folds_are_refused(level1):
+def test_patients_in_several_folds_are_refused(level1):
     crossing = level1.assign(fold=level1["slice_num"] % 5)
-    with pytest.raises(InputError, match=r"40 patients stand in more than one fold.*P000"):
-        judged(crossing)
+    with pytest.raises(InputError, match=r"In more than one fold: 40 patients, first .*P000"):
+        run_judge(crossing)
     check_patients(np.array(["a", "a", "b"]), np.array([0, 0, 1]))
 
 
 def test_too_few_folds_are_refused(level1):
-    with pytest.raises(InputError, match=r"only fold \[2\]"):
-        judged(level1[level1["fold"] == 2])
-    with pytest.raises(InputError, match=r"only fold \[0, 1\]"):
-        judged(level1[level1["fold"] < 2])
+    with pytest.raises(InputError, match=r"in folds \[2\]"):
+        run_judge(level1[level1["fold"] == 2])
+    with pytest.raises(InputError, match=r"in folds \[0, 1\]"):
+        run_judge(level1[level1["fold"] < 2])
 
 
-def test_real_labels_give_a_gain(level1, judgement):
+def test_candidates_gain_over_the_mean_with_true_labels(level1, judgement):
     scores = score_table(level1, judgement.predictions, resamples=200, seed=0)
     losses = scores.set_index("candidate")["loss"]
     assert losses.is_monotonic_increasing
@@ -77,7 +77,7 @@ def test_real_labels_give_a_gain(level1, judgement):
     assert table.loc["mean", ["slices", "patients"]].tolist() == [960, 40]
 
 
-def test_the_inner_choice_is_the_candidate_of_lowest_inner_loss_fold_by_fold(level1, judgement):
+def test_the_inner_choice_has_the_lowest_inner_loss_of_each_fold(level1, judgement):
     for fold, decision in judgement.decisions.items():
         assert decision.candidate == min(decision.losses, key=decision.losses.get)
         assert set(decision.losses) == {*NAMES, "blend"}
@@ -88,11 +88,11 @@ def test_the_inner_choice_is_the_candidate_of_lowest_inner_loss_fold_by_fold(lev
         np.testing.assert_allclose(judgement.predictions[INNER_CHOICE][rows], expected)
 
 
-def test_the_final_choice_is_made_on_what_the_table_shows(level1, judgement):
+def test_the_final_choice_has_the_lowest_loss_of_the_table(level1, judgement):
     final = judgement.final
     for name in (*NAMES, "blend"):
-        shown = weighted_log_loss(labels_of(level1), judgement.predictions[name])
-        assert final.losses[name] == pytest.approx(shown, abs=1e-9)
+        expected = weighted_log_loss(labels_of(level1), judgement.predictions[name])
+        assert final.losses[name] == pytest.approx(expected, abs=1e-9)
     assert final.candidate == min(final.losses, key=final.losses.get)
     tried = final.correction_losses
     assert set(tried) == {
@@ -107,52 +107,52 @@ def test_the_final_choice_is_made_on_what_the_table_shows(level1, judgement):
 def test_the_same_seed_gives_the_same_table(level1):
     names = ("mean", "mlp", "sequence", "catboost")
     three = level1[level1["fold"] < 3].reset_index(drop=True)
-    results = [judged(three, names, blends={"blend": names}).predictions for _ in range(2)]
-    one, other = (score_table(three, result, resamples=100, seed=0) for result in results)
-    assert one.equals(other)
+    results = [run_judge(three, names, blends={"blend": names}).predictions for _ in range(2)]
+    first, second = (score_table(three, result, resamples=100, seed=0) for result in results)
+    assert first.equals(second)
 
 
 def test_corrections_are_kept_only_where_they_help():
-    """Calibrated predictions are left alone; such that are drawn apart are drawn together."""
+    """Calibrated predictions stay unchanged; overconfident ones are corrected."""
     rng = np.random.default_rng(0)
-    chance = rng.uniform(0.02, 0.98, (4000, 6))
-    chance[:, -1] = chance.max(axis=1)
-    labels = (rng.random(chance.shape) < chance).astype(np.uint8)
+    truth = rng.uniform(0.02, 0.98, (4000, 6))
+    truth[:, -1] = truth.max(axis=1)
+    labels = (rng.random(truth.shape) < truth).astype(np.uint8)
     folds = np.arange(4000) % 4
     allowed = ("temperature", "beta", "any")
-    good = decide({"mean": chance}, labels, folds, {}, allowed)
-    odds = chance / (1 - chance)
-    apart = odds**3 / (1 + odds**3)
-    bad = decide({"mean": apart}, labels, folds, {}, allowed)
+    good = decide({"mean": truth}, labels, folds, {}, allowed)
+    odds = truth / (1 - truth)
+    overconfident = odds**3 / (1 + odds**3)
+    bad = decide({"mean": overconfident}, labels, folds, {}, allowed)
     assert bad.corrections[0].kind in {"temperature", "beta"}
     np.testing.assert_allclose(bad.corrections[0].a, 1 / 3, atol=0.05)
     assert good.correction_losses["none"] - min(good.correction_losses.values()) < 2e-3
-    low = chance.copy()
+    low = truth.copy()
     low[:, -1] *= 0.5
     assert decide({"mean": low}, labels, folds, {}, ("any",)).corrections[0].kind == "any"
-    never = decide({"mean": chance}, labels, folds, {}, ("any",))
-    assert never.corrections == ()
+    consistent = decide({"mean": truth}, labels, folds, {}, ("any",))
+    assert consistent.corrections == ()
 
 
-def test_a_blend_of_two_is_between_them_where_each_knows_something():
+def test_a_blend_of_two_equally_good_candidates_weights_them_equally():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(3000, 6))
     labels = (truth > 1).astype(np.uint8)
-    views = {
+    predictions = {
         name: 1 / (1 + np.exp(2 - 2 * (truth + rng.normal(size=truth.shape)))) for name in "ab"
     }
-    decision = decide(views, labels, np.arange(3000) % 3, {"blend": ("a", "b")}, ())
+    decision = decide(predictions, labels, np.arange(3000) % 3, {"blend": ("a", "b")}, ())
     assert decision.candidate == "blend"
     np.testing.assert_allclose(decision.blends["blend"], 0.5, atol=0.15)
 
 
-def described(level1, judgement):
+def describe(level1, judgement):
     scores = score_table(level1, judgement.predictions, resamples=200, seed=0)
     return scores, describe_choice(scores, describe_decisions(judgement), "some kind")
 
 
-def test_the_choice_is_json_that_reports_the_row_chosen_inside(level1, judgement):
-    scores, choice = described(level1, judgement)
+def test_the_choice_is_json_and_reports_the_inner_choice(level1, judgement):
+    scores, choice = describe(level1, judgement)
     choice = json.loads(json.dumps(choice))
     row = scores.set_index("candidate").loc[INNER_CHOICE]
     assert choice["chosen"] == INNER_CHOICE
@@ -161,22 +161,22 @@ def test_the_choice_is_json_that_reports_the_row_chosen_inside(level1, judgement
     assert choice["difference_to_mean"][0] == row["difference"]
     assert set(choice["losses"]) == {*NAMES, "blend", INNER_CHOICE}
     assert set(choice["inner"]) == {"0", "1", "2", "3", "4"}
-    assert f"{row['difference']:+.4f} against the plain mean" in choice["reason"]
+    assert f"{row['difference']:+.4f} relative to the plain mean" in choice["reason"]
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [(-2, 1, "may be chance"), (1, 2, "worse than the plain mean"), (-2, -1, "]")],
+    ("low", "high", "expected"),
+    [(-2, 1, "may be due to chance"), (1, 2, "worse than the plain mean"), (-2, -1, "]")],
 )
-def test_the_reason_says_which_way_the_difference_falls(level1, judgement, low, high, said):
-    scores, _ = described(level1, judgement)
+def test_the_reason_states_the_sign_of_the_difference(level1, judgement, low, high, expected):
+    scores, _ = describe(level1, judgement)
     row = scores["candidate"] == INNER_CHOICE
     scores.loc[row, ["difference_low", "difference_high"]] = [low, high]
     reason = describe_choice(scores, describe_decisions(judgement), "some kind")["reason"]
-    assert reason.endswith(said)
+    assert reason.endswith(expected)
 
 
-def test_the_long_table_keeps_keys_beside_predictions(level1):
+def test_the_long_table_joins_keys_and_predictions(level1):
     predictions = {
         "mean": np.full((len(level1), 6), 0.25),
         "prevalence": np.zeros((len(level1), 6)),

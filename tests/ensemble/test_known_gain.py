@@ -1,4 +1,4 @@
-"""What learners gain where the best combination along the slices is known."""
+"""Gain of learned candidates on simulations with a known optimal combination."""
 
 import numpy as np
 import pytest
@@ -42,8 +42,8 @@ def fitted(candidate, case):
     return candidate
 
 
-def test_the_posterior_of_a_single_slice_is_what_its_models_say():
-    """Without neighbours and with one model there is nothing to combine."""
+def test_the_posterior_of_a_single_slice_is_the_prediction_of_its_model():
+    """With one model and no neighbours, there is nothing to combine."""
     case = chains(40, length=1, models=1)
     np.testing.assert_allclose(case.posterior, case.features.predictions[:, 0], atol=1e-6)
 
@@ -58,11 +58,11 @@ def test_the_posterior_is_calibrated_and_better_than_any_average(hidden):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(LEARNERS))
-def test_learners_find_most_of_the_known_gain(name, learned, hidden):
+def test_learners_reach_most_of_the_known_gain(name, learned, hidden):
     mean = loss(hidden, hidden.features.predictions.mean(axis=1))
     known = mean - loss(hidden, hidden.posterior)
     candidate = fitted(build(LEARNERS[name]), learned)
     gain = mean - loss(hidden, candidate.predict(hidden.features))
-    needed = 0.7 if name == "transformer" else 0.8  # it wants more studies than these
+    needed = 0.7 if name == "transformer" else 0.8  # needs more studies
     assert gain >= needed * known, f"{gain:.4f} of {known:.4f}"
     assert gain < known

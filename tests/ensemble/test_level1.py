@@ -19,7 +19,7 @@ def simulation():
     return simulate(patients=5, length=4)
 
 
-def test_variants_are_averaged_by_keys_whatever_the_order(simulation):
+def test_augmentations_are_averaged_by_key_in_any_order(simulation):
     wide = combine_oof(simulation.folds, list(simulation.oof.values()))
     assert model_names(wide) == ("one", "two")
     assert list(wide.columns) == [
@@ -39,7 +39,7 @@ def test_variants_are_averaged_by_keys_whatever_the_order(simulation):
 
 
 def with_areas(tables, model):
-    """Tables of both models, one of which predicts masks."""
+    """Tables of both models, with mask areas for one of them."""
     rng = np.random.default_rng(5)
     return [
         table.assign(**dict(zip(AREAS, rng.random((7, len(table)), dtype=np.float32), strict=True)))
@@ -49,7 +49,7 @@ def with_areas(tables, model):
     ]
 
 
-def test_areas_of_the_model_that_has_them_are_averaged_over_variants_and_folds(simulation):
+def test_areas_of_a_model_with_masks_are_averaged_over_augmentations_and_folds(simulation):
     for combine, slices, tables, share in (
         (combine_oof, simulation.folds, simulation.oof, 1),
         (combine_test, simulation.test_slices, simulation.test, 5),
@@ -58,22 +58,22 @@ def test_areas_of_the_model_that_has_them_are_averaged_over_variants_and_folds(s
         wide = combine(slices, given)
         assert list(wide.columns[-7:]) == list(AREAS)
         uid = wide["sop_instance_uid"].iloc[2]
-        mine = pd.concat(given)
-        mine = mine[(mine["sop_instance_uid"] == uid) & (mine["model"] == "two")]
-        assert len(mine) == 2 * share
-        found = FirstLevel.from_table(wide)
-        np.testing.assert_allclose(found.areas[2], mine[list(AREAS)].mean(), rtol=1e-6)
+        expected = pd.concat(given)
+        expected = expected[(expected["sop_instance_uid"] == uid) & (expected["model"] == "two")]
+        assert len(expected) == 2 * share
+        level = FirstLevel.from_table(wide)
+        np.testing.assert_allclose(level.areas[2], expected[list(AREAS)].mean(), rtol=1e-6)
         assert model_names(wide) == ("one", "two")
 
 
-def test_areas_outside_their_range_and_folds_without_are_seen(simulation):
+def test_invalid_areas_are_refused_and_missing_areas_are_detected(simulation):
     given = with_areas(simulation.oof, "two")
-    masked = next(place for place, table in enumerate(given) if AREAS[0] in table)
+    masked = next(index for index, table in enumerate(given) if AREAS[0] in table)
     broken = [*given]
     broken[masked] = given[masked].assign(**{AREAS[3]: np.float32(np.nan)})
     with pytest.raises(InputError, match=r"two, fold 0.*NaN or values outside"):
         combine_oof(simulation.folds, broken)
-    # A table of an older version has none: then the model has none.
+    # One table of an older version without areas: the areas of the model are ignored.
     broken[masked] = given[masked].drop(columns=list(AREAS))
     assert FirstLevel.from_table(combine_oof(simulation.folds, broken)).areas is None
 
@@ -81,16 +81,16 @@ def test_areas_outside_their_range_and_folds_without_are_seen(simulation):
 def test_shuffled_rows_give_the_same_table(simulation):
     tables = list(simulation.oof.values())
     shuffled = [table.sample(frac=1, random_state=9) for table in tables]
-    one = combine_oof(simulation.folds, tables)
-    other = combine_oof(simulation.folds.sample(frac=1, random_state=3), shuffled)
-    pd.testing.assert_frame_equal(one, other)
+    first = combine_oof(simulation.folds, tables)
+    second = combine_oof(simulation.folds.sample(frac=1, random_state=3), shuffled)
+    pd.testing.assert_frame_equal(first, second)
 
 
 def test_test_tables_are_averaged_over_folds(simulation):
     wide = combine_test(simulation.test_slices, list(simulation.test.values()))
     uid = wide["sop_instance_uid"].iloc[3]
-    everything = pd.concat([t for (m, _), t in simulation.test.items() if m == "one"])
-    mine = everything[everything["sop_instance_uid"] == uid]
+    rows = pd.concat([t for (m, _), t in simulation.test.items() if m == "one"])
+    mine = rows[rows["sop_instance_uid"] == uid]
     assert len(mine) == 10
     np.testing.assert_allclose(
         wide.loc[3, prediction_columns(["one"])].astype(float),
@@ -137,15 +137,15 @@ def _moved(table):
     ("damage", "message"),
     [
         (_drop_slice, "no prediction"),
-        (_drop_row, "fewer than its 2 test-time variants"),
-        (_twice, "a slice and tta twice"),
+        (_drop_row, "fewer than 2 test-time augmentations"),
+        (_twice, "a repeated slice and tta"),
         (_nan, "NaN or values outside"),
         (_above, "NaN or values outside"),
-        (_foreign, "do not belong to it.*ID_new"),
-        (_moved, "another study_id or slice_num"),
+        (_foreign, "unexpected slices.*ID_new"),
+        (_moved, "a study_id or slice_num that differs"),
     ],
 )
-def test_damaged_tables_are_named(simulation, damage, message):
+def test_damaged_tables_are_reported_with_model_and_fold(simulation, damage, message):
     key = ("two", 3)
     damaged = damage(simulation.oof[key])
     tables = [damaged if k == key else table for k, table in simulation.oof.items()]
@@ -159,7 +159,7 @@ def test_damaged_tables_are_named(simulation, damage, message):
         combine_test(simulation.test_slices, tables)
 
 
-def test_a_missing_fold_is_named(simulation):
+def test_a_missing_fold_is_reported(simulation):
     tables = [t for key, t in simulation.oof.items() if key != ("one", 4)]
     with pytest.raises(InputError, match=r"model one has .* missing \[4\]"):
         combine_oof(simulation.folds, tables)
@@ -180,25 +180,25 @@ def test_a_fold_given_twice_or_unnamed_is_refused(simulation):
         combine_oof(simulation.folds, [])
 
 
-def test_slices_twice_in_folds_are_refused(simulation):
+def test_duplicate_slices_in_folds_are_refused(simulation):
     folds = pd.concat([simulation.folds, simulation.folds.iloc[:1]])
-    with pytest.raises(InputError, match="holds 1 slices twice"):
+    with pytest.raises(InputError, match="holds 1 duplicate slice,"):
         combine_oof(folds, list(simulation.oof.values()))
 
 
-def test_one_model_is_enough_but_said(simulation, caplog):
+def test_a_single_model_is_accepted_with_a_warning(simulation, caplog):
     tables = [t for (model, _), t in simulation.oof.items() if model == "one"]
     wide = combine_oof(simulation.folds, tables)
     assert model_names(wide) == ("one",)
-    assert "one model only, one" in caplog.text
+    assert "a single model, one" in caplog.text
 
 
-def test_arrays_keep_model_and_class_apart(simulation):
+def test_axes_of_predictions_are_model_and_class(simulation):
     wide = combine_oof(simulation.folds, list(simulation.oof.values()))
     level = FirstLevel.from_table(wide)
     assert level.predictions.shape == (len(wide), 2, 6)
     np.testing.assert_array_equal(level.predictions[:, 1, 4], wide["two|subdural"])
-    turned = level.ordered(("two", "one"))
-    np.testing.assert_array_equal(turned.predictions[:, 0], level.predictions[:, 1])
+    reordered = level.ordered(("two", "one"))
+    np.testing.assert_array_equal(reordered.predictions[:, 0], level.predictions[:, 1])
     with pytest.raises(InputError, match=r"other models: three is missing\."):
         level.ordered(("one", "three"))

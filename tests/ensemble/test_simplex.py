@@ -12,7 +12,7 @@ EPS = 1e-6
 
 
 def case(count, features, seed=0, share=0.2):
-    """Noisy views of one truth, some of them much better than others."""
+    """Simulate noisy predictions of one class, some much better than others."""
     rng = np.random.default_rng(seed)
     logit = rng.normal(np.log(share / (1 - share)) * 1.5, 2.0, count)
     positive = rng.random(count) < 1 / (1 + np.exp(-logit))
@@ -26,9 +26,9 @@ def loss_of(features, positive, weights):
 
 
 def gradient_of(features, positive, weights):
-    """Independent of the code under test: derivative of the mean log loss, in float64."""
-    drawn = EPS + (1 - 2 * EPS) * features.astype(np.float64)
-    given = np.where(positive[:, None], drawn, 1 - drawn)
+    """Gradient of the mean log loss in float64, independent of the code under test."""
+    shrunk = EPS + (1 - 2 * EPS) * features.astype(np.float64)
+    given = np.where(positive[:, None], shrunk, 1 - shrunk)
     return -(given / (given @ weights)[:, None]).mean(axis=0)
 
 
@@ -47,7 +47,7 @@ def test_two_models_against_minimising_along_a_line(seed):
 
 
 def test_two_models_against_the_closed_form():
-    """One model says a on every slice, one says b: the mean of the labels is predicted."""
+    """Two constant models are combined to the mean of the labels."""
     features = np.tile(np.array([[0.1, 0.6]], dtype=np.float32), (10, 1))
     positive = np.arange(10) < 3
     solution = fit_simplex(features, positive, eps=EPS, gap=1e-12)
@@ -60,7 +60,7 @@ def test_two_models_against_the_closed_form():
 @pytest.mark.parametrize("seed", range(3))
 def test_small_case_against_slsqp(seed):
     features, positive = case(400, 8, seed)
-    found = minimize(
+    reference = minimize(
         lambda w: loss_of(features, positive, w),
         np.full(8, 1 / 8),
         jac=lambda w: gradient_of(features, positive, w),
@@ -71,12 +71,12 @@ def test_small_case_against_slsqp(seed):
     )
     solution = fit_simplex(features, positive, eps=EPS, gap=1e-9)
     assert solution.loss == pytest.approx(loss_of(features, positive, solution.weights), abs=1e-12)
-    assert solution.loss <= found.fun + 1e-9
-    np.testing.assert_allclose(solution.weights, found.x / found.x.sum(), atol=2e-3)
+    assert solution.loss <= reference.fun + 1e-9
+    np.testing.assert_allclose(solution.weights, reference.x / reference.x.sum(), atol=2e-3)
 
 
-def test_large_case_fulfils_kkt_and_its_certificate_is_true(monkeypatch):
-    monkeypatch.setattr(simplex, "_COARSE_ROWS", 2000)  # so that the coarse start is taken
+def test_large_case_fulfils_kkt_and_its_certificate_is_correct(monkeypatch):
+    monkeypatch.setattr(simplex, "_COARSE_ROWS", 2000)  # to use the coarse start
     features, positive = case(12_000, 120)
     solution = fit_simplex(features, positive, eps=EPS, gap=1e-7)
     weights, slope = solution.weights, gradient_of(features, positive, solution.weights)
@@ -92,14 +92,14 @@ def test_large_case_fulfils_kkt_and_its_certificate_is_true(monkeypatch):
 
 def test_the_same_input_gives_the_same_weights():
     features, positive = case(1500, 20)
-    one, other = (fit_simplex(features, positive) for _ in range(2))
-    np.testing.assert_array_equal(one.weights, other.weights)
+    first, second = (fit_simplex(features, positive) for _ in range(2))
+    np.testing.assert_array_equal(first.weights, second.weights)
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 60), width=st.integers(1, 12))
 @settings(max_examples=60, deadline=None)
-def test_any_input_is_solved_with_proof(seed, count, width):
-    """Exact zeros and ones, twin features, single rows, labels of one kind."""
+def test_any_input_is_solved_to_the_certified_gap(seed, count, width):
+    """Exact zeros and ones, equal features, single rows, equal labels."""
     rng = np.random.default_rng(seed)
     features = rng.random((count, width)).astype(np.float32)
     features[rng.random(features.shape) < 0.3] = rng.integers(2)
@@ -112,13 +112,13 @@ def test_any_input_is_solved_with_proof(seed, count, width):
     assert abs(solution.weights.sum() - 1) < 1e-12
 
 
-def test_a_model_that_knows_takes_all_the_weight():
+def test_a_perfect_model_gets_all_the_weight():
     features, positive = case(3000, 3)
     features[:, 1] = np.where(positive, 0.999, 0.001)
     np.testing.assert_allclose(fit_simplex(features, positive).weights, [0, 1, 0], atol=1e-6)
 
 
-def test_a_class_without_positives_takes_what_predicts_least():
+def test_a_class_without_positives_prefers_the_lowest_predictions():
     features, _ = case(300, 4)
     features[:, 2] *= 0.01
     solution = fit_simplex(features, np.zeros(300, dtype=bool))
@@ -127,7 +127,7 @@ def test_a_class_without_positives_takes_what_predicts_least():
 
 
 @pytest.mark.parametrize("bad", [np.nan, -0.1, 1.1])
-def test_values_that_are_no_probabilities_are_refused(bad):
+def test_values_that_are_not_probabilities_are_refused(bad):
     features, positive = case(20, 3)
     features[4, 1] = bad
     with pytest.raises(InputError, match="NaN or values outside"):

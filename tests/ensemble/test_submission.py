@@ -42,8 +42,8 @@ def test_ids_are_compared_with_the_sample(tmp_path, caplog, folder):
     assert check_submission(table, tmp_path) == []
     findings = check_submission(table.iloc[1:], tmp_path)
     assert len(findings) == 1
-    assert "1 IDs fewer than" in findings[0]
+    assert "1 ID of stage_2_sample_submission.csv missing" in findings[0]
     assert "ID_a_any" in findings[0]
     more = pd.concat([table, pd.DataFrame({"ID": ["ID_c_any"], "Label": [0.1]})])
-    assert "1 IDs that are not in" in check_submission(more, tmp_path)[0]
+    assert "1 ID of the submission not in stage_2" in check_submission(more, tmp_path)[0]
     assert "ID_c_any" in caplog.text

@@ -6,13 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ensemble.features import feature_names, neighbours, places, window_features
+from rsna19_kedro.ensemble.features import (
+    feature_names,
+    neighbours,
+    slice_positions,
+    window_features,
+)
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.settings import WindowOptions
 from rsna19_kedro.errors import InputError
 
 
-def test_three_slices_worked_by_hand():
+def test_neighbours_of_three_slices_by_hand():
     study, number = np.array([0, 0, 0]), np.array([0, 1, 2])
     assert neighbours(study, number, 1).tolist() == [[-1, 0, 1], [0, 1, 2], [1, 2, -1]]
     assert neighbours(study, number, 1, "edge").tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 2]]
@@ -30,20 +35,18 @@ def test_neighbours_are_found_by_number_in_any_order_of_rows():
     ]
 
 
-def test_a_gap_is_no_neighbour():
+def test_gaps_are_padded():
     study, number = np.zeros(3, dtype=int), np.array([4, 5, 7])
     assert neighbours(study, number, 1).tolist() == [[-1, 0, 1], [0, 1, -1], [-1, 2, -1]]
     assert neighbours(study, number, 1, "edge").tolist() == [[0, 0, 1], [0, 1, 1], [1, 2, 2]]
 
 
 def test_no_slices_give_no_features():
-    nothing = FirstLevel(
-        ("a",), np.empty((0, 1, 6), np.float32), np.empty(0, int), np.empty(0, int)
-    )
-    assert window_features(nothing, WindowOptions(radius=2)).shape == (0, 30)
+    empty = FirstLevel(("a",), np.empty((0, 1, 6), np.float32), np.empty(0, int), np.empty(0, int))
+    assert window_features(empty, WindowOptions(radius=2)).shape == (0, 30)
 
 
-def test_every_feature_is_where_its_name_says():
+def test_feature_names_match_the_columns():
     rng = np.random.default_rng(0)
     level = FirstLevel(
         ("a", "b"), rng.random((4, 2, 6), dtype=np.float32), np.zeros(4, int), np.arange(4)
@@ -55,31 +58,31 @@ def test_every_feature_is_where_its_name_says():
     assert len(set(names)) == 60
     for offset in range(-2, 3):
         for model in range(2):
-            for place, name in enumerate(CLASSES):
+            for index, name in enumerate(CLASSES):
                 column = names.index(f"{'ab'[model]}|{name}|{f'{offset:+d}' if offset else '0'}")
                 for row in range(4):
                     inside = 0 <= row + offset < 4
-                    expected = level.predictions[row + offset, model, place] if inside else 0.0
+                    expected = level.predictions[row + offset, model, index] if inside else 0.0
                     assert features[row, column] == expected
 
 
 @given(seed=st.integers(0, 10_000), radius=st.integers(0, 4), edge=st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_as_the_plain_definition_says(seed, radius, edge):
+def test_neighbours_match_a_naive_implementation(seed, radius, edge):
     rng = np.random.default_rng(seed)
     study = np.repeat(np.arange(4), rng.integers(1, 7, 4))
     number = np.concatenate([np.arange((study == s).sum()) for s in range(4)])
     order = rng.permutation(len(study))
     study, number = study[order], number[order]
-    found = neighbours(study, number, radius, "edge" if edge else "zeros")
+    rows = neighbours(study, number, radius, "edge" if edge else "zeros")
     row_of = {pair: row for row, pair in enumerate(zip(study, number, strict=True))}
     for row, pair in enumerate(zip(study, number, strict=True)):
         last = number[study == pair[0]].max()
-        for place, offset in enumerate(range(-radius, radius + 1)):
+        for index, offset in enumerate(range(-radius, radius + 1)):
             wanted = pair[1] + offset
             if edge:
                 wanted = min(max(wanted, 0), last)
-            assert found[row, place] == row_of.get((pair[0], wanted), -1)
+            assert rows[row, index] == row_of.get((pair[0], wanted), -1)
 
 
 def two_studies(models=2, length=4):
@@ -93,11 +96,11 @@ def column(level, options, name):
     return window_features(level, options)[:, feature_names(level.models, options).index(name)]
 
 
-def test_everything_at_once_has_the_width_that_its_names_say():
+def test_all_options_together_match_the_number_of_names():
     level = two_studies()
     level = replace(level, areas=np.random.default_rng(2).random((8, 7), dtype=np.float32))
-    everything = {"position": True, "length": True, "agreement": True, "areas": True}
-    options = WindowOptions(radius=1, mean_radius=9, beyond="edge", **everything)
+    extra = {"position": True, "length": True, "agreement": True, "areas": True}
+    options = WindowOptions(radius=1, mean_radius=9, beyond="edge", **extra)
     names = feature_names(level.models, options)
     assert len(names) == 3 * 2 * 6 + 19 * 6 + 6 + 7 + 2
     assert len(set(names)) == len(names)
@@ -105,25 +108,25 @@ def test_everything_at_once_has_the_width_that_its_names_say():
     assert np.isfinite(window_features(level, options)).all()
 
 
-def test_areas_are_orders_of_magnitude_of_the_share_that_is_covered():
+def test_areas_are_decimal_logarithms_of_the_share():
     areas = np.zeros((8, 7), np.float32)
     areas[3, 4], areas[5, 6] = 0.01, 1.0
     level = replace(two_studies(), areas=areas)
     options = WindowOptions(radius=1, areas=True, position=True)
-    subdural, anything = (column(level, options, f"area_{name}") for name in ("subdural", "any"))
+    subdural, any_class = (column(level, options, f"area_{name}") for name in ("subdural", "any"))
     assert subdural.round(4).tolist() == [-5, -5, -5, -2, -5, -5, -5, -5]
-    assert anything.round(4).tolist() == [-5, -5, -5, -5, -5, 0, -5, -5]
+    assert any_class.round(4).tolist() == [-5, -5, -5, -5, -5, 0, -5, -5]
     assert column(level, options, "position").max() == 1
     assert (level.take(level.study == 1).areas == areas[4:]).all()
     assert level.ordered(("b", "a")).areas is areas
 
 
-def test_areas_that_nobody_predicted_are_an_error():
+def test_areas_without_a_model_with_masks_are_an_error():
     with pytest.raises(InputError, match=r"no first-level table of a, b has them.*areas to false"):
         window_features(two_studies(), WindowOptions(areas=True))
 
 
-def test_the_second_window_is_of_the_mean_of_the_models():
+def test_the_second_window_uses_the_mean_of_the_models():
     level = two_studies()
     options = WindowOptions(radius=0, mean_radius=2)
     mean = level.predictions.mean(axis=1)
@@ -136,27 +139,27 @@ def test_the_second_window_is_of_the_mean_of_the_models():
     assert len(feature_names(level.models, WindowOptions(radius=0))) == 12
 
 
-def test_logits_are_those_of_the_probabilities_and_stay_finite():
+def test_logits_match_the_probabilities_and_are_finite():
     level = two_studies()
     level.predictions[0] = 0.0
     level.predictions[1] = 1.0
     plain, logit = (WindowOptions(radius=1, scale=scale) for scale in ("probability", "logit"))
-    chances, logits = window_features(level, plain), window_features(level, logit)
-    drawn = np.clip(chances, 1e-4, 1 - 1e-4)
-    np.testing.assert_allclose(logits, np.log(drawn / (1 - drawn)), rtol=1e-4, atol=1e-5)
+    probabilities, logits = window_features(level, plain), window_features(level, logit)
+    clipped = np.clip(probabilities, 1e-4, 1 - 1e-4)
+    np.testing.assert_allclose(logits, np.log(clipped / (1 - clipped)), rtol=1e-4, atol=1e-5)
 
 
 def test_agreement_is_the_standard_deviation_between_the_models():
     level = two_studies()
-    found = column(level, WindowOptions(radius=0, agreement=True), "agreement|subdural")
-    np.testing.assert_allclose(found, np.std(level.predictions[:, :, 4], axis=1), rtol=1e-5)
-    alone = column(two_studies(1), WindowOptions(radius=0, agreement=True), "agreement|any")
-    assert (alone == 0).all()
+    agreement = column(level, WindowOptions(radius=0, agreement=True), "agreement|subdural")
+    np.testing.assert_allclose(agreement, np.std(level.predictions[:, :, 4], axis=1), rtol=1e-5)
+    single = column(two_studies(1), WindowOptions(radius=0, agreement=True), "agreement|any")
+    assert (single == 0).all()
 
 
 def test_position_goes_from_feet_to_head_in_any_order_of_rows():
-    place, length = places(np.array([5, 2, 5, 5, 2]), np.array([7, 3, 4, 5, 3]))
-    np.testing.assert_allclose(place, [1, 0.5, 0, 1 / 3, 0.5], rtol=1e-6)
+    position, length = slice_positions(np.array([5, 2, 5, 5, 2]), np.array([7, 3, 4, 5, 3]))
+    np.testing.assert_allclose(position, [1, 0.5, 0, 1 / 3, 0.5], rtol=1e-6)
     assert length.tolist() == [3, 2, 3, 3, 2]
     level = two_studies()
     options = WindowOptions(radius=0, position=True, length=True)

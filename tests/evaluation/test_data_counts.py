@@ -19,7 +19,7 @@ def _slices(study: str, patient: str, fold: int, positives: list[list[str]]) -> 
     return pd.DataFrame(rows)
 
 
-def test_counts_of_a_fold_are_those_counted_by_hand() -> None:
+def test_counts_of_folds_by_hand() -> None:
     folds = pd.concat(
         [
             _slices("s1", "p1", 0, [["subdural", "any"], ["subdural", "any"], []]),
@@ -75,7 +75,7 @@ def test_tags_are_counted_in_words() -> None:
     assert _of(table, "Alignment") == {"aligned": (2, 1)}
 
 
-def test_an_unreadable_file_is_counted_though_its_tags_are_missing() -> None:
+def test_an_unreadable_file_is_counted_without_tags() -> None:
     index = _index(
         study_id=["a", "a", None],
         rows=[512, 512, None],

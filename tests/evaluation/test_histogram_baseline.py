@@ -24,7 +24,7 @@ def store(tmp_path):
     return store
 
 
-def test_pixels_are_counted_by_hand(store):
+def test_histogram_by_hand(store):
     counts = np.expm1(hu_histograms(store, "a"))
     assert counts.shape == (3, len(HU_EDGES) - 1)
     at = {hu: int(np.searchsorted(HU_EDGES, hu, side="right")) - 1 for hu in (30, 60, 3071)}
@@ -35,7 +35,7 @@ def test_pixels_are_counted_by_hand(store):
     np.testing.assert_allclose(counts, expected, atol=1e-9)
 
 
-def test_counts_are_those_of_numpy(store):
+def test_counts_match_numpy(store):
     rng = np.random.default_rng(0)
     volume = rng.integers(-2000, 4000, (2, 32, 32)).astype(np.int16)
     store.write("c", volume, {})
@@ -45,7 +45,7 @@ def test_counts_are_those_of_numpy(store):
         np.testing.assert_allclose(counts[number], np.histogram(kept, HU_EDGES)[0], atol=1e-9)
 
 
-def test_rows_follow_the_slices(store):
+def test_rows_are_in_the_order_of_the_slices(store):
     slices = pd.DataFrame({"study_id": ["b", "a", "b"], "slice_num": [1, 1, 0]}, index=[5, 3, 9])
     features = slice_histograms(store, slices, workers=1)
     np.testing.assert_array_equal(features[0], hu_histograms(store, "b")[1])

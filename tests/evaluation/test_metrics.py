@@ -23,7 +23,7 @@ def random_case(seed=0, count=200):
     return (rng.random((count, 6)) < 0.3).astype(np.uint8), rng.random((count, 6))
 
 
-def test_one_half_everywhere_costs_the_logarithm_of_two():
+def test_loss_of_one_half_is_log_two():
     labels, _ = random_case()
     assert weighted_log_loss(labels, np.full(labels.shape, 0.5)) == pytest.approx(math.log(2))
 
@@ -36,12 +36,12 @@ def test_any_counts_twice():
     assert weighted_log_loss(labels, wrong_type) == pytest.approx(1 / 7 * math.log(2), rel=1e-4)
 
 
-def test_certain_and_wrong_is_clipped():
+def test_certain_wrong_predictions_are_clipped():
     loss = weighted_log_loss(np.ones((1, 6)), np.zeros((1, 6)), eps=1e-6)
     assert loss == pytest.approx(-math.log(1e-6))
 
 
-def test_class_losses_are_those_of_scikit_learn():
+def test_class_losses_match_scikit_learn():
     labels, predictions = random_case()
     expected = [log_loss(labels[:, k], predictions[:, k]) for k in range(6)]
     np.testing.assert_allclose(class_log_losses(labels, predictions), expected, rtol=1e-9)
@@ -56,13 +56,13 @@ def test_prevalence_loss_is_the_entropy():
 
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
-def test_no_constant_beats_the_prevalence(seed):
+def test_no_constant_is_better_than_the_prevalence(seed):
     labels, predictions = random_case(seed, 50)
     constant = np.broadcast_to(predictions[0], labels.shape)
     assert weighted_log_loss(labels, constant) >= prevalence_loss(labels) - 1e-12
 
 
-def test_metrics_of_a_table_counted_by_hand():
+def test_metrics_by_hand():
     labels = np.tile(np.array([[1], [1], [1], [0], [0]]), (1, 6))
     predictions = np.tile(np.array([[0.9], [0.5], [0.4], [0.6], [0.1]]), (1, 6))
     metrics = class_metrics(labels, predictions)
@@ -78,7 +78,7 @@ def test_metrics_of_a_table_counted_by_hand():
     assert metrics["f1"][0] == pytest.approx(f1_score(labels[:, 0], predictions[:, 0] >= 0.5))
 
 
-def test_what_is_not_defined_is_nan():
+def test_undefined_metrics_are_nan():
     metrics = class_metrics(np.zeros((3, 6)), np.full((3, 6), 0.2))
     for name in ("roc_auc", "sensitivity", "f1"):
         assert np.isnan(metrics[name]).all()
@@ -86,16 +86,16 @@ def test_what_is_not_defined_is_nan():
     assert math.isnan(roc_auc([1, 1], [0.2, 0.3]))
 
 
-def test_interval_with_one_slice_a_patient_is_that_of_the_mean():
+def test_interval_with_one_slice_per_patient_matches_the_standard_error():
     labels, predictions = random_case(count=2000)
     per_slice = [weighted_log_loss(labels[i : i + 1], predictions[i : i + 1]) for i in range(2000)]
     error = np.std(per_slice) / math.sqrt(2000)
-    found = bootstrap_loss(labels, predictions, np.arange(2000), resamples=2000)
-    assert found.value == pytest.approx(weighted_log_loss(labels, predictions))
-    assert (found.high - found.low) / (2 * 1.96) == pytest.approx(error, rel=0.1)
+    interval = bootstrap_loss(labels, predictions, np.arange(2000), resamples=2000)
+    assert interval.value == pytest.approx(weighted_log_loss(labels, predictions))
+    assert (interval.high - interval.low) / (2 * 1.96) == pytest.approx(error, rel=0.1)
 
 
-def test_copies_of_a_patients_slice_do_not_narrow_the_interval():
+def test_repeated_slices_of_a_patient_do_not_narrow_the_interval():
     labels, predictions = random_case(count=100)
     once = bootstrap_loss(labels, predictions, np.arange(100), seed=3)
     copied = bootstrap_loss(
@@ -104,25 +104,25 @@ def test_copies_of_a_patients_slice_do_not_narrow_the_interval():
     np.testing.assert_allclose(copied, once, rtol=1e-9)
 
 
-def test_one_patient_alone_leaves_no_spread():
+def test_interval_of_a_single_patient_has_no_width():
     labels, predictions = random_case(count=5)
-    found = bootstrap_loss(labels, predictions, ["p"] * 5)
-    assert found == pytest.approx([weighted_log_loss(labels, predictions)] * 3)
+    interval = bootstrap_loss(labels, predictions, ["p"] * 5)
+    assert interval == pytest.approx([weighted_log_loss(labels, predictions)] * 3)
 
 
 def test_paired_difference_cancels_what_is_common():
     labels, predictions = random_case(count=300)
     patients = np.arange(300) // 3
-    nothing = bootstrap_difference(labels, predictions, predictions, patients)
-    assert nothing == (0, 0, 0)
+    zero = bootstrap_difference(labels, predictions, predictions, patients)
+    assert zero == (0, 0, 0)
     better = np.where(labels > 0, predictions**0.5, predictions**2)
     gain = bootstrap_difference(labels, better, predictions, patients)
-    alone = bootstrap_loss(labels, better, patients)
+    loss = bootstrap_loss(labels, better, patients)
     assert gain.high < 0
     assert gain.value == pytest.approx(
         weighted_log_loss(labels, better) - weighted_log_loss(labels, predictions)
     )
-    assert bootstrap_loss(labels, better, patients) == alone
+    assert bootstrap_loss(labels, better, patients) == loss
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_paired_difference_cancels_what_is_common():
     [
         (np.zeros((3, 5)), np.zeros((3, 5)), "expected \\(N, 6\\)"),
         (np.zeros((3, 6)), np.zeros((4, 6)), "expected \\(N, 6\\)"),
-        (np.zeros((0, 6)), np.zeros((0, 6)), "no slice"),
+        (np.zeros((0, 6)), np.zeros((0, 6)), "no slices"),
         (np.zeros((2, 6)), np.array([[0.5] * 6, [np.nan] * 6]), "row 1"),
     ],
 )
@@ -139,6 +139,6 @@ def test_bad_arrays_are_refused(labels, predictions, message):
         weighted_log_loss(labels, predictions)
 
 
-def test_one_patient_id_a_slice_is_expected():
+def test_a_patient_id_per_slice_is_required():
     with pytest.raises(InputError, match="2 patient ids for 3 slices"):
         bootstrap_loss(np.zeros((3, 6)), np.full((3, 6), 0.1), ["a", "b"])

@@ -12,7 +12,7 @@ from rsna19_kedro.evaluation.style import figure_png, line_style, new_figure
 from rsna19_kedro.evaluation.training_figures import draw_learning_curves, running_step
 
 
-def test_png_has_the_size_asked_for_and_is_reproducible() -> None:
+def test_png_has_the_requested_size_and_is_reproducible() -> None:
     figure, _ = new_figure(1, 2, (3.0, 2.0))
     data = figure_png(figure, dpi=50)
     assert Image.open(io.BytesIO(data)).size == (150, 100)
@@ -24,7 +24,7 @@ def test_line_styles_differ_for_all_models() -> None:
     assert len(looks) == 28
 
 
-def test_steps_run_on_where_a_phase_starts_anew() -> None:
+def test_steps_continue_across_phases() -> None:
     run = pd.DataFrame({"step": [10, 20, 5, 10, 3]})
     assert running_step(run).tolist() == [10, 20, 25, 30, 33]
 
@@ -53,7 +53,7 @@ def test_learning_curves_show_every_model_and_fold() -> None:
     assert panels[1].texts[0].get_text().startswith("not defined")
 
 
-def test_a_class_without_positives_is_said_not_drawn() -> None:
+def test_a_class_without_positives_has_a_note_instead_of_curves() -> None:
     labels = np.zeros((4, 6))
     labels[:2, 5] = 1
     predictions = {"m": np.full((4, 6), 0.2), STACKED: np.tile([[0.9], [0.8], [0.1], [0.2]], 6)}
@@ -63,7 +63,7 @@ def test_a_class_without_positives_is_said_not_drawn() -> None:
         assert not any_class.texts
 
 
-def test_roc_of_perfect_predictions_goes_through_the_corner() -> None:
+def test_roc_of_perfect_predictions_passes_the_corner() -> None:
     labels = np.tile([[1.0], [1.0], [0.0], [0.0]], 6)
     figure = draw_roc(labels, {STACKED: np.tile([[0.9], [0.8], [0.1], [0.2]], 6)})
     curve = figure.axes[0].lines[-1]

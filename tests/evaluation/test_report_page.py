@@ -18,7 +18,7 @@ from rsna19_kedro.evaluation.page import metric_tables, tag_tables, training_tab
 from rsna19_kedro.evaluation.scores import SHOWN_METRICS
 
 
-def test_numbers_are_written_for_people() -> None:
+def test_numbers_are_formatted() -> None:
     assert count(674258) == "674,258"
     assert number(0.05704, 4) == "0.0570"
     assert number(-0.0175, 4) == f"{MINUS}0.0175"
@@ -33,7 +33,7 @@ def test_numbers_are_written_for_people() -> None:
     assert words("my_own") == "my own"
 
 
-def test_long_names_may_break_and_are_escaped() -> None:
+def test_long_names_can_wrap_and_are_escaped() -> None:
     assert str(breakable("a_b")) == "a_<wbr>b"
     assert "<script>" not in str(breakable("<script>_x"))
 

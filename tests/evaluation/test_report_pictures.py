@@ -49,16 +49,16 @@ def _picked(group: str) -> list[tuple[str, int]]:
     return list(zip(rows["study_id"], rows["slice_num"], strict=True))
 
 
-def test_misses_and_false_alarms_are_ranked_with_one_slice_a_study() -> None:
+def test_misses_and_false_alarms_are_ranked_with_one_slice_per_study() -> None:
     assert _picked(MISSED) == [("a", 0), ("b", 0)]
     assert _picked(FALSE_ALARM) == [("b", 1), ("a", 2)]
 
 
-def test_highest_losses_are_what_the_other_groups_do_not_show() -> None:
+def test_highest_losses_exclude_the_other_groups() -> None:
     assert _picked(HIGHEST_LOSS) == [("a", 1), ("c", 1)]
 
 
-def test_loss_of_a_worst_slice_is_the_weighted_one() -> None:
+def test_loss_of_a_worst_slice_is_weighted() -> None:
     worst = find_worst_slices(OOF, per_group=1)
     assert worst.loc[0, "loss"] == pytest.approx(-2 / 7 * np.log(0.01), rel=1e-5)
 
@@ -86,7 +86,7 @@ def test_errors_are_counted_in_their_bands() -> None:
     assert bands["false_alarms"].tolist() == [1, 0, 1, 0]
 
 
-def test_every_error_falls_into_one_band() -> None:
+def test_every_error_is_in_one_band() -> None:
     probability = np.linspace(0, 1, 101)
     oof = _oof([("a", k, k % 2, p) for k, p in enumerate(probability)])
     bands = error_bands(oof)
@@ -107,16 +107,16 @@ def test_windows_map_known_hu_to_known_grey() -> None:
 
 
 class Store:
-    """Volumes in which slice k of study s is k HU, and 20 HU more in study b."""
+    """Volumes in which slice k is 10 k HU, and 40 HU more in study b."""
 
     def read(self, study_id: str, start: int, stop: int) -> np.ndarray:
         values = np.arange(start, stop) * 10 + (40 if study_id == "b" else 0)
         return np.broadcast_to(values[:, None, None], (stop - start, 8, 8)).astype(np.int16)
 
 
-def test_the_picture_is_of_the_slice_that_is_named() -> None:
-    wanted = pd.DataFrame({"study_id": ["a", "b", "a"], "slice_num": [1, 2, 1]})
-    table = picture_slices(wanted, Store(), {"brain": (40.0, 80.0)})
+def test_each_picture_shows_its_slice() -> None:
+    slices = pd.DataFrame({"study_id": ["a", "b", "a"], "slice_num": [1, 2, 1]})
+    table = picture_slices(slices, Store(), {"brain": (40.0, 80.0)})
     assert table[["study_id", "slice_num"]].to_numpy().tolist() == [["a", 1], ["b", 2]]
-    seen = [float(_grey(picture).mean()) for picture in table["picture"]]
-    assert seen == pytest.approx([255 * 10 / 80, 255 * 60 / 80], abs=2)
+    greys = [float(_grey(picture).mean()) for picture in table["picture"]]
+    assert greys == pytest.approx([255 * 10 / 80, 255 * 60 / 80], abs=2)

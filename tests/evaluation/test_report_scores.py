@@ -13,7 +13,7 @@ from rsna19_kedro.evaluation.scores import bootstrap_auc, metrics_table
 from rsna19_kedro.evaluation.summary import candidate_tables, gain_percent, main_numbers
 
 
-def test_metrics_of_a_case_worked_by_hand() -> None:
+def test_metrics_by_hand() -> None:
     labels = np.zeros((4, 6))
     labels[:2, 4:] = 1
     probability = np.full((4, 6), 0.25)
@@ -31,7 +31,7 @@ def test_metrics_of_a_case_worked_by_hand() -> None:
     assert math.isnan(table.loc["epidural", "sensitivity"])
 
 
-def test_auc_interval_holds_the_value_and_is_reproducible() -> None:
+def test_auc_interval_contains_the_value_and_is_reproducible() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random(600) < 0.3).astype(float)
     scores = labels + rng.normal(0, 1, 600)
@@ -44,7 +44,7 @@ def test_auc_interval_holds_the_value_and_is_reproducible() -> None:
     assert first.high - first.low == pytest.approx(2 * 1.96 * 0.022, rel=0.35)
 
 
-def test_one_patient_alone_leaves_no_spread() -> None:
+def test_interval_of_a_single_patient_has_no_width() -> None:
     interval = bootstrap_auc([0, 1, 1], [0.2, 0.9, 0.1], ["p"] * 3, resamples=100)
     assert interval == pytest.approx((0.5, 0.5, 0.5))
 
@@ -59,7 +59,7 @@ def test_reliability_of_two_bins_by_hand() -> None:
     assert curve.observed.tolist() == [0.5, 1.0]
     assert curve.slices.tolist() == [2, 2]
     assert curve.expected_error == pytest.approx((0.3 + 0.05) / 2)
-    # Wilson's interval of 2 out of 2 starts at n / (n + z^2).
+    # The Wilson interval of 2 out of 2 starts at n / (n + z^2).
     assert curve.low[1] == pytest.approx(2 / (2 + 1.959964**2))
     assert curve.high[1] == pytest.approx(1.0)
 
@@ -79,20 +79,20 @@ def _scores(*names: str) -> pd.DataFrame:
     rows = [
         {
             "candidate": name,
-            "loss": 0.1 * (place + 1),
+            "loss": 0.1 * (index + 1),
             "loss_low": 0.05,
             "loss_high": 0.9,
-            "difference": 0.1 * place,
+            "difference": 0.1 * index,
             "difference_low": -0.1,
             "difference_high": 0.2,
-            "auc_any": 0.9 - 0.1 * place,
+            "auc_any": 0.9 - 0.1 * index,
         }
-        for place, name in enumerate(names)
+        for index, name in enumerate(names)
     ]
     return pd.DataFrame(rows)
 
 
-def test_candidates_and_references_are_told_apart() -> None:
+def test_candidates_and_references_are_separated() -> None:
     tables = candidate_tables(
         _scores("mean", "simplex", "hu_histogram", "prevalence"), "simplex", 0.4
     )
@@ -114,7 +114,7 @@ def _stacked() -> pd.DataFrame:
     return table
 
 
-def test_main_numbers_are_those_of_the_tables() -> None:
+def test_main_numbers_match_the_tables() -> None:
     scores = _scores("simplex", "mean", "hu_histogram", "prevalence")
     numbers = main_numbers(_stacked(), scores, chosen="simplex", resamples=100, seed=0)
     assert numbers["loss"] == {"value": pytest.approx(0.1), "low": 0.05, "high": 0.9}
@@ -127,7 +127,7 @@ def test_main_numbers_are_those_of_the_tables() -> None:
     assert counts == {"folds": 2, "studies": 2, "slices": 4, "patients": 2}
 
 
-def test_missing_references_leave_a_gap_and_the_entropy() -> None:
+def test_without_references_the_entropy_replaces_the_prevalence_loss() -> None:
     numbers = main_numbers(_stacked(), _scores("mean"), chosen="mean", resamples=100, seed=0)
     assert numbers["histogram_auc"] is None
     # Only any occurs, on half of the slices: log 2 with weight 2 of 7.

@@ -1,4 +1,4 @@
-"""Whole studies: operating points, net benefit and losses by fold, worked by hand."""
+"""Study-level metrics: operating points, net benefit and losses by fold, worked by hand."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from rsna19_kedro.evaluation.worst_slices import studies_by_class
 
 
 def _slices(studies: int = 20) -> pd.DataFrame:
-    """Two slices a study; odd ones bleed (subdural) on the second, probabilities rise."""
+    """Make two slices per study; odd studies have a subdural haemorrhage on the second slice."""
     rows = []
     for study in range(studies):
         for number in range(2):
@@ -34,7 +34,7 @@ def _slices(studies: int = 20) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_a_study_has_the_most_of_its_slices() -> None:
+def test_a_study_has_the_maximum_of_its_slices() -> None:
     table = study_table(_slices(4)).set_index("study_id")
     assert table["any"].tolist() == [0, 1, 0, 1]
     assert table["pred_any"].tolist() == pytest.approx([0.0, 0.9, 0.04, 0.9])
@@ -46,16 +46,16 @@ def test_operating_point_of_twenty_negatives(specificity: float, expected: float
     negatives = np.arange(20) / 20  # 0.00 to 0.95
     positives = np.array([0.2, 0.87, 0.93, 0.97])
     truth = np.r_[np.zeros(20), np.ones(4)]
-    found = operating_point(truth, np.r_[negatives, positives], specificity)
-    assert found == pytest.approx(expected)
+    sensitivity = operating_point(truth, np.r_[negatives, positives], specificity)
+    assert sensitivity == pytest.approx(expected)
 
 
-def test_ties_are_not_called_below_the_wanted_specificity() -> None:
+def test_ties_do_not_lower_the_specificity() -> None:
     truth = np.array([0.0, 0, 0, 0, 1, 1])
     assert operating_point(truth, np.array([0.5, 0.5, 0.5, 0.5, 0.5, 0.6]), 0.75) == 0.5
 
 
-def test_metrics_of_studies_that_are_told_apart() -> None:
+def test_metrics_of_perfectly_separated_studies() -> None:
     table = study_metrics(_slices(), resamples=100, seed=0).set_index("class")
     assert table.loc["any", ["studies", "positive", "auc"]].tolist() == [20, 10, 1.0]
     assert table.loc["any", "sensitivity_at_95"] == 1.0
@@ -66,12 +66,12 @@ def test_metrics_of_studies_that_are_told_apart() -> None:
 
 def test_net_benefit_by_hand() -> None:
     truth = np.array([1.0, 1, 0, 0])
-    found = net_benefit(truth, np.array([0.9, 0.3, 0.6, 0.1]), np.array([0.2, 0.5]))
-    # At 0.2: 2 hits, 1 alarm at weight 1/4; at 0.5: 1 hit, 1 alarm at weight 1.
-    assert found == pytest.approx([2 / 4 - 1 / 4 / 4, 0.0])
+    benefit = net_benefit(truth, np.array([0.9, 0.3, 0.6, 0.1]), np.array([0.2, 0.5]))
+    # At 0.2: 2 true positives, 1 false positive with weight 1/4; at 0.5: 1 and 1, weight 1.
+    assert benefit == pytest.approx([2 / 4 - 1 / 4 / 4, 0.0])
 
 
-def test_decision_figure_says_where_nothing_is_positive() -> None:
+def test_decision_figure_notes_classes_without_positives() -> None:
     figure = draw_decision(study_table(_slices()))
     texts = [[text.get_text() for text in panel.texts] for panel in figure.axes]
     assert texts[0] == ["no positive studies"]
@@ -87,12 +87,12 @@ def test_losses_by_fold_and_their_interval() -> None:
     (row,) = table.to_dict("records")
     assert row["loss"] == pytest.approx(weighted_log_loss(labels, values))
     for fold in (0, 1):
-        own = folds == fold
-        assert row[f"fold_{fold}"] == pytest.approx(weighted_log_loss(labels[own], values[own]))
+        rows = folds == fold
+        assert row[f"fold_{fold}"] == pytest.approx(weighted_log_loss(labels[rows], values[rows]))
     assert row["loss_low"] < row["loss"] < row["loss_high"]
 
 
-def test_studies_of_a_class_by_its_loss() -> None:
+def test_positive_studies_are_ranked_by_class_loss() -> None:
     slices = _slices()
     slices.loc[slices["sop_instance_uid"] == "i7-1", "pred_subdural"] = 0.01
     table = studies_by_class(slices, 2)

@@ -1,4 +1,4 @@
-"""The timeline of a run: one lane per device, and another where nodes share it."""
+"""The timeline of a run: one lane per device, and more if nodes share it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rsna19_kedro.evaluation.timeline import _lanes
 
 
 def _schedule() -> pd.DataFrame:
-    """Two halves of GPU 0 at once, one node after them, one on the CPU, one never started."""
+    """Two nodes in parallel on GPU 0, one after them, one on the CPU, one never started."""
     rows = [
         ("training", "done", 0, 4, "gpu 0"),
         ("training", "done", 1, 3, "gpu 0"),
@@ -33,7 +33,7 @@ def test_nodes_take_the_first_free_lane_of_their_device() -> None:
     assert lanes.tolist() == [1, 2, 1, 3, 0]
 
 
-def test_a_table_is_saved_as_its_picture(tmp_path: Path) -> None:
+def test_a_table_is_saved_as_a_figure(tmp_path: Path) -> None:
     for name, table in (("some", _schedule()), ("none", _schedule().iloc[:0])):
         dataset = TimelineDataset(filepath=str(tmp_path / f"{name}.png"))
         dataset.save(table)

@@ -1,4 +1,4 @@
-"""What the viewer's script is given: pictures of slices and transparent overlays."""
+"""Data of the viewer's script: pictures of slices and transparent overlays."""
 
 import base64
 import io
@@ -27,18 +27,18 @@ def _study() -> ViewedStudy:
     return ViewedStudy(1, "Study 1", "2019-06-01", "HEAD", hu, slices, {}, heat, [])
 
 
-def test_overlay_is_as_opaque_as_the_evidence_is_strong() -> None:
+def test_opacity_of_the_overlay_follows_the_activation() -> None:
     heat = _viewer_data(_study())["heat"]
     whole, half = _picture(heat[1][2]), _picture(heat[1][3])
     assert whole.shape == (20, 20, 4)
     assert whole[7, 7].tolist() == [255, 64, 0, 150]
     assert half[7, 7].tolist() == [255, 64, 0, 75]
     assert (whole[0, :, 3] == 0).all()
-    # Hardly any evidence, or none, is no picture at all.
+    # A weak or empty activation map has no picture.
     assert heat[2][4] == heat[0][0] == ""
 
 
-def test_pictures_are_one_a_slice_and_window_in_their_order() -> None:
+def test_one_picture_per_slice_and_window_in_slice_order() -> None:
     data = _viewer_data(_study())
     assert set(data["pictures"]) == set(WINDOWS)
     brain = [_picture(address) for address in data["pictures"]["brain"]]

@@ -1,4 +1,4 @@
-"""A checkpoint predicts alone and says what is wrong with a file that is none."""
+"""Checkpoints: round trip, and messages for files that are not checkpoints."""
 
 import pytest
 import torch

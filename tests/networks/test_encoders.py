@@ -1,4 +1,4 @@
-"""Encoders, their stems, and the weights they start from."""
+"""Encoders, their stems and initial weights."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from rsna19_kedro.networks.weights import WeightSource, imagenet_weights
 
 
 def _whole_network(name: str) -> nn.Module:
-    """The library's own ImageNet network, head included, at weights made on the spot."""
+    """The library's ImageNet network with head and random weights."""
     source = ENCODERS[name].weights
     if source.library == "timm":
         import timm
@@ -30,7 +30,9 @@ def _whole_network(name: str) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_weights_of_the_whole_imagenet_network_load_by_file_or_folder(name: str, tmp_path) -> None:
+def test_weights_of_the_whole_imagenet_network_load_from_file_or_folder(
+    name: str, tmp_path
+) -> None:
     torch.manual_seed(1)
     state = _whole_network(name).state_dict()
     path = tmp_path / f"{ENCODERS[name].weights.name}.pth"
@@ -62,7 +64,9 @@ STEMS = {
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_new_stem_is_the_references_and_the_rest_keeps_its_weights(name: str, tmp_path) -> None:
+def test_new_stem_is_that_of_the_reference_and_the_rest_keeps_its_weights(
+    name: str, tmp_path
+) -> None:
     whole = _whole_network(name)
     path = tmp_path / "weights.pth"
     torch.save(whole.state_dict(), path)
@@ -78,7 +82,7 @@ def test_new_stem_is_the_references_and_the_rest_keeps_its_weights(name: str, tm
             assert torch.equal(value, same[key]), key
 
 
-def test_grey_picture_gives_the_same_features_through_one_channel(tmp_path) -> None:
+def test_grey_image_gives_the_same_features_with_one_channel(tmp_path) -> None:
     path = tmp_path / "weights.pth"
     torch.save(_whole_network("resnet18").state_dict(), path)
     three, _ = build_encoder("resnet18", 3, new_stem=False, weights=str(path))
@@ -88,7 +92,7 @@ def test_grey_picture_gives_the_same_features_through_one_channel(tmp_path) -> N
         assert torch.allclose(three.eval()(grey.expand(-1, 3, -1, -1)), one.eval()(grey), atol=1e-4)
 
 
-def test_stem_of_seven_channels_has_the_three_in_its_middle() -> None:
+def test_stem_of_seven_channels_has_the_weights_in_its_middle_three() -> None:
     weight = torch.randn(4, 3, 5, 5)
     wide = stem_of_channels(weight, 7)
     assert torch.equal(wide[:, 2:5], weight)
@@ -108,7 +112,7 @@ def test_unknown_encoder_is_named() -> None:
         build_encoder("resnet19", 1, new_stem=False)
 
 
-def test_missing_damaged_and_foreign_files_are_named(tmp_path) -> None:
+def test_missing_damaged_and_unrelated_files_are_named(tmp_path) -> None:
     with pytest.raises(InputError, match=r"absent\.pt"):
         build_encoder("resnet18", 1, new_stem=False, weights=str(tmp_path / "absent.pt"))
     damaged = tmp_path / "damaged.pth"
@@ -122,14 +126,14 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "file", "place"),
+    ("source", "file", "site"),
     [
         (WeightSource("timm", "resnet18.tv_in1k"), "timm/resnet18.tv_in1k", "Hugging Face"),
         (WeightSource("pytorchcv", "airnet50_1x64d_r16"), "airnet50_1x64d_r16-", "GitHub"),
     ],
 )
-def test_failed_download_says_what_where_and_how(
-    monkeypatch, source: WeightSource, file: str, place: str
+def test_failed_download_names_file_site_and_settings(
+    monkeypatch, source: WeightSource, file: str, site: str
 ) -> None:
     def offline(_: WeightSource) -> None:
         raise OSError("no route to host")
@@ -137,11 +141,11 @@ def test_failed_download_says_what_where_and_how(
     monkeypatch.setattr(weights_module, "_download", offline)
     with pytest.raises(InputError, match="no route to host") as caught:
         imagenet_weights(source)
-    for part in (file, place, "training.weights_folder", "initial_weights: null"):
+    for part in (file, site, "training.weights_folder", "initial_weights: null"):
         assert part in str(caught.value)
 
 
-def test_folder_of_all_weights_is_filled_and_found(monkeypatch, tmp_path) -> None:
+def test_folder_of_all_weights_is_written_and_read(monkeypatch, tmp_path) -> None:
     by_name = {encoder.weights.name: name for name, encoder in ENCODERS.items()}
     downloads = []
 

@@ -1,4 +1,4 @@
-"""What may not be mixed is refused, with the names of what differs."""
+"""Checkpoints and models that do not fit together are refused, and the differences are named."""
 
 import copy
 import re
@@ -44,11 +44,11 @@ def test_patients_of_the_held_out_fold_are_counted() -> None:
     with pytest.raises(ModelError, match=r"resnet18_400, fold 2: .*2 of the 3 patients of fold 2"):
         check_held_out({"fold": 2, PATIENTS: recorded}, "resnet18_400", 2, rows)
     check_held_out({"fold": 2, PATIENTS: recorded}, "resnet18_400", 2, rows[:2])
-    with pytest.raises(ModelError, match="stands for fold 2 is that of fold 3"):
+    with pytest.raises(ModelError, match="for fold 2 is that of fold 3"):
         check_held_out({"fold": 3, PATIENTS: recorded}, "resnet18_400", 2, rows[:2])
 
 
-def test_folds_of_two_recipes_are_refused() -> None:
+def test_folds_of_different_recipes_are_refused() -> None:
     check_folds_alike("m", {0: _made(), 1: _made(), 2: None})
     with pytest.raises(ModelError, match=r"m were not .*folds 0 and 3 differ in recipe.seed 0 and"):
         check_folds_alike("m", {0: _made(), 3: _made(seed=1)})
@@ -58,7 +58,7 @@ def test_folds_of_two_recipes_are_refused() -> None:
         check_folds_alike("m", {0: _made(), 3: _made(flip=True)})
 
 
-def test_models_of_other_tables_are_refused() -> None:
+def test_models_of_different_tables_are_refused() -> None:
     other = "clf2Dc_resnet34_3c"
     check_models_fit([_made(), _made(other), None])
     with pytest.raises(ModelError, match=rf"resnet18_400 and {other} .* look-up table"):
@@ -72,13 +72,13 @@ def test_second_level_of_other_networks_is_refused() -> None:
     candidate: Candidate = MeanCandidate(models=("m",))
     candidate.trained_on = {"m": {"0": "x", "1": "y"}}
     candidate.check_members({"m": {"1": "y"}})
-    with pytest.raises(ModelError, match="another m of fold 1"):
+    with pytest.raises(ModelError, match="an earlier m, fold 1"):
         candidate.check_members({"m": {"0": "x", "1": "z"}})
 
 
 def test_slices_smaller_than_the_crop_are_refused() -> None:
     assert centre_crop(torch.zeros(2, 8, 8), 6).shape == (2, 6, 6)
-    with pytest.raises(ModelError, match=r"looks at 9 x 9 .*only 8 x 8.*crop_size_px"):
+    with pytest.raises(ModelError, match=r"crops slices to 9 x 9 .*only 8 x 8.*crop_size_px"):
         centre_crop(torch.zeros(2, 8, 8), 9)
 
 

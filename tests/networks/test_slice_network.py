@@ -1,4 +1,4 @@
-"""The networks against closed forms: their weights, their taps, their windows."""
+"""The networks against closed forms: parameters, taps and windows."""
 
 from dataclasses import replace
 
@@ -9,8 +9,8 @@ from rsna19_kedro.networks.build import build_network, start_from
 from rsna19_kedro.networks.slice_network import Combiner, SliceNetwork
 from rsna19_kedro.networks.zoo import ZOO
 
-# docs/reference.md#networks: weights that take part in the computation.
-WEIGHTS = {
+# docs/reference.md#networks: parameters that take part in the computation.
+PARAMETERS = {
     "resnet18_400": 11_828_934,
     "resnet34_400_5_planes_combine_last_var_dr0": 21_937_094,
     "airnet50_384": 24_977_766,
@@ -29,7 +29,7 @@ SEGMENTATION = ZOO["resnet18_384_5_planes_bn_f8"]
 
 
 def _with_side_taps(network: SliceNetwork) -> SliceNetwork:
-    """Side taps that start at 0 would hide a tap that is wrong or never used."""
+    """Initialise the side taps: zeros would hide a wrong or unused tap."""
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, Combiner):
@@ -38,15 +38,15 @@ def _with_side_taps(network: SliceNetwork) -> SliceNetwork:
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_every_weight_of_the_reference_gets_a_gradient(name: str) -> None:
+def test_every_parameter_of_the_reference_gets_a_gradient(name: str) -> None:
     network = _with_side_taps(build_network(ZOO[name]))
     network(torch.randn(2, ZOO[name].window, 64, 64)).square().sum().backward()
-    reached = sum(p.numel() for p in network.parameters() if p.grad is not None)
-    assert reached == WEIGHTS[name]
+    with_gradient = sum(p.numel() for p in network.parameters() if p.grad is not None)
+    assert with_gradient == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_a_volume_gives_what_each_window_gives(name: str) -> None:
+def test_a_volume_gives_the_logits_of_each_window(name: str) -> None:
     network = _with_side_taps(build_network(ZOO[name])).eval()
     window = ZOO[name].window
     volume = torch.randn(1, window + 2, 64, 64)
@@ -126,7 +126,7 @@ def test_three_branches_are_joined_by_a_1x1_convolution(name: str, branches) -> 
     assert torch.allclose(combined[:, 0], joined, atol=1e-4)
 
 
-def test_3c_started_into_7c_sees_the_middle_three_slices() -> None:
+def test_7c_initialised_from_3c_uses_the_middle_three_slices() -> None:
     parent = build_network(ZOO["clf2Dc_resnet50_3c_384"]).eval()
     child = build_network(ZOO["clf2Dc_resnet50_7c_400"]).eval()
     head = child.head.weight.clone()
@@ -139,7 +139,7 @@ def test_3c_started_into_7c_sees_the_middle_three_slices() -> None:
     assert torch.equal(child.head.weight, head)
 
 
-def test_decoder_gives_seven_masks_at_a_quarter_and_their_sums_to_the_head() -> None:
+def test_decoder_predicts_seven_masks_at_quarter_size_and_passes_their_areas_to_the_head() -> None:
     network = _with_side_taps(build_network(SEGMENTATION)).eval()
     seen = {}
     network.head.register_forward_pre_hook(lambda _, inputs: seen.update(pooled=inputs[0]))

@@ -1,4 +1,4 @@
-"""What a checkpoint records of its training data, and what readers of its predictions are told."""
+"""The record of training data in a checkpoint, and the note shown with predictions."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ SYNTHETIC = describe_training_data(_rows(), synthetic=True)
 REAL = describe_training_data(_rows(), synthetic=False)
 
 
-def test_counts_are_those_of_the_rows_and_no_patient_is_named() -> None:
+def test_counts_match_the_rows_and_no_patient_is_named() -> None:
     assert {key: value for key, value in REAL.items() if key != "sha256"} == {
         "synthetic": False,
         "patients": 3,
@@ -74,14 +74,14 @@ def test_any_synthetic_model_makes_the_prediction_a_demonstration() -> None:
         )
 
 
-def test_what_older_checkpoints_were_trained_on_is_not_known() -> None:
+def test_training_data_of_older_checkpoints_is_not_recorded() -> None:
     assert training_band([None]) == Band("not recorded", NOT_RECORDED)
     band = training_band([REAL, None])
     assert (band.trained_on, band.synthetic) == ("not recorded", False)
     assert band.warning == f"{NOT_RECORDED} (no record for 1 of 2 models)"
 
 
-def test_models_of_real_data_have_a_sentence_and_no_warning() -> None:
+def test_models_trained_on_real_data_have_a_description_and_no_warning() -> None:
     more = {**REAL, "patients": 17079, "studies": 19000, "slices": 600000}
     band = training_band([REAL, more], 0.98765)
     assert (band.trained_on, band.synthetic, band.warning) == ("real", False, "")
@@ -99,12 +99,12 @@ def test_models_of_real_data_have_a_sentence_and_no_warning() -> None:
     ("change", "models", "expected"),
     [
         ({}, {"a", "b"}, 0.9),
-        ({}, {"a"}, None),  # The report is about more models than predict.
+        ({}, {"a"}, None),  # The report is about more models than those that predict.
         ({"training_data": [{"sha256": "of other data"}]}, {"a", "b"}, None),
         ({"auc_any": {"value": None}}, {"a", "b"}, None),
     ],
 )
-def test_auc_is_taken_from_a_report_on_just_these_models(
+def test_auc_is_taken_only_from_a_report_on_these_models(
     tmp_path: Path, change: dict, models: set[str], expected: float | None
 ) -> None:
     report = {"models": ["a", "b"], "auc_any": {"value": 0.9}, "training_data": [REAL]} | change

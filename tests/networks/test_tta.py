@@ -1,4 +1,4 @@
-"""Test-time variants: what they do to a slice, and that what is drawn at random is fixed."""
+"""Test-time augmentation (TTA): its effect on a slice, and reproducible random draws."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def _corner() -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "corner"),
     [
         ("normal", (0, 3)),
         ("flip_horizontal", (0, 0)),
@@ -27,20 +27,20 @@ def _corner() -> torch.Tensor:
         ("rot90", (0, 0)),
     ],
 )
-def test_flips_and_turns_move_a_corner_where_they_say(name: str, place: tuple[int, int]) -> None:
+def test_flips_and_turns_move_a_corner(name: str, corner: tuple[int, int]) -> None:
     seen = study_inputs(_corner(), LUT, InputSize(crop_px=4), [name], "s")
-    assert tuple(torch.nonzero(seen[0, 0] > 0)[0].tolist()) == place
+    assert tuple(torch.nonzero(seen[0, 0] > 0)[0].tolist()) == corner
 
 
 def _bar() -> torch.Tensor:
-    """A bar along x, on the right of the middle."""
+    """A bar along x, right of the centre."""
     hu = torch.full((2, SIDE, SIDE), -400, dtype=torch.int16)
     hu[:, 18:22, 22:36] = 1000
     return hu
 
 
 def _angle_deg(image: torch.Tensor) -> float:
-    """Direction of the bar from the image's middle, counter-clockwise from +x."""
+    """Direction of the bar from the image centre, counter-clockwise from +x."""
     weight = image - image.min()
     rows, cols = torch.meshgrid(
         *(torch.arange(n) - (n - 1) / 2 for n in image.shape), indexing="ij"
@@ -58,8 +58,8 @@ def _angle_deg(image: torch.Tensor) -> float:
         ("rotate_minus15_flip", -(180 - 15)),
     ],
 )
-def test_rotations_turn_as_far_as_they_say(name: str, angle_deg: float) -> None:
-    # The flip comes first, as in training: then the bar points left and turns from there.
+def test_rotations_turn_by_their_angle(name: str, angle_deg: float) -> None:
+    # The flip comes first, as in training: the bar then points left before it is rotated.
     expected = {165: -165, -165: 165}.get(angle_deg, angle_deg)
     seen = study_inputs(_bar(), LUT, InputSize(crop_px=SIDE), [name], "s")
     assert _angle_deg(seen[0, 0]) == pytest.approx(expected, abs=1.5)
@@ -73,7 +73,7 @@ def test_random_crop_leaves_a_rotation_within_the_slice() -> None:
     assert shifts.std() > 0.5
 
 
-def test_jitter_stays_in_its_ranges_and_is_drawn_once_a_study_and_variant() -> None:
+def test_jitter_stays_in_its_ranges_and_is_drawn_once_per_study_and_augmentation() -> None:
     size = InputSize(crop_px=SIDE)
     names = ["random_1", "random_1_flip", "random_2", "random_2_flip"]
     draws = {
@@ -95,7 +95,7 @@ def test_all_slices_of_a_study_are_changed_alike() -> None:
     assert torch.equal(seen[0, 0], seen[0, 1])
 
 
-def test_several_variants_equal_one_at_a_time() -> None:
+def test_several_augmentations_together_equal_each_alone() -> None:
     size = InputSize(crop_px=32, resize_px=16)
     names = list(VARIANTS)
     together = study_inputs(_bar(), LUT, size, names, "s")

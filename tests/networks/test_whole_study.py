@@ -1,4 +1,4 @@
-"""Whole-study prediction gives the numbers of predicting each slice with its own window."""
+"""Whole-study prediction equals predicting each slice with its window."""
 
 import functools
 
@@ -11,12 +11,12 @@ from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.networks.zoo import ZOO, ModelSpec
 
 AIR = -1.0
-SIDE_PX = 64  # The last maps are 2 x 2; the least that AirNet takes.
+SIDE_PX = 64  # The last maps are 2 x 2, the minimum for AirNet.
 
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
-    torch.manual_seed(2)  # Networks are made once: inputs must not depend on the order of tests.
+    torch.manual_seed(2)  # Networks are cached: inputs must not depend on the order of tests.
 
 
 @functools.cache
@@ -64,7 +64,7 @@ def test_centre_only_equals_single_slices() -> None:
 
 @pytest.mark.parametrize("name", ["resnet18_400", "clf2Dc_resnet34_3x3", "clf2Dc_resnet50_7c_400"])
 @pytest.mark.parametrize("batch_slices", [1, 7, 64])
-def test_studies_that_share_batches_keep_their_own_numbers(name: str, batch_slices: int) -> None:
+def test_studies_that_share_batches_keep_their_predictions(name: str, batch_slices: int) -> None:
     network = _network(ZOO[name])
     studies = [
         torch.randn(variants, count, SIDE_PX, SIDE_PX)
@@ -78,7 +78,7 @@ def test_studies_that_share_batches_keep_their_own_numbers(name: str, batch_slic
             )
 
 
-def test_decoder_gives_masks_of_every_slice_of_a_study() -> None:
+def test_decoder_predicts_masks_for_every_slice_of_a_study() -> None:
     network = _network(ZOO["resnet18_384_5_planes_bn_f8"])
     study = torch.randn(2, 4, 64, 64)
     with torch.inference_mode():

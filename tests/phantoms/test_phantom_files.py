@@ -66,7 +66,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def repaired_hu(ds):
-    """HU by the rules of docs/data_quirks.md#values-wrapped-at-12-bits, written out."""
+    """Compute HU by the rules of docs/data_quirks.md#values-wrapped-at-12-bits."""
     raw = ds.pixel_array.astype(int)
     intercept = float(ds.RescaleIntercept)
     if ds.BitsStored == 12 and ds.PixelRepresentation == 0 and intercept > -100:
@@ -81,7 +81,7 @@ def repaired_hu(ds):
     ("pixels", "bits", "padding", "floor"),
     [("signed", 16, -3024, -1000), ("unsigned", 12, -1024, -1000), ("wrapped", 12, -1000, -1000)],
 )
-def test_dicom_gives_the_hu_back(tmp_path, pixels, bits, padding, floor, implicit):
+def test_dicom_preserves_the_hu(tmp_path, pixels, bits, padding, floor, implicit):
     scan = acquire(make_head(1), Acquisition((0.0, 9.0), size_px=80, pixel_spacing_mm=2.8), seed=2)
     header = StudyHeader("ID_a", "ID_b", "ID_c", pixels, implicit, two_windows=True)
     write_slices(tmp_path, scan, header, ["ID_000000001", "ID_000000002"])
@@ -92,17 +92,17 @@ def test_dicom_gives_the_hu_back(tmp_path, pixels, bits, padding, floor, implici
         assert (ds.BitsStored, ds.HighBit) == (bits, bits - 1)
         assert len(ds.WindowCenter) == 2
         outside = scan.hu[k] == -2000
-        found = repaired_hu(ds)
-        assert (found[outside] == padding).all()
+        read = repaired_hu(ds)
+        assert (read[outside] == padding).all()
         expected = np.clip(np.rint(scan.hu[k]), floor, 3000)
-        np.testing.assert_array_equal(found[~outside], expected[~outside])
+        np.testing.assert_array_equal(read[~outside], expected[~outside])
     if pixels == "wrapped":
-        assert ds.pixel_array.max() > 3000  # that is air
+        assert ds.pixel_array.max() > 3000  # Air.
     if pixels == "signed":
         assert ds.pixel_array.min() == -2000
 
 
-def test_files_are_like_the_challenges(headers):
+def test_files_are_like_those_of_the_challenge(headers):
     for name, ds in headers.items():
         assert ds.SOPInstanceUID == name
         assert re.fullmatch(r"ID_[0-9a-f]{9}", name)
@@ -120,7 +120,7 @@ def test_files_are_like_the_challenges(headers):
     }
 
 
-def test_the_set_has_what_was_asked_for(folder, headers):
+def test_the_set_has_the_requested_composition(folder, headers):
     table = pd.DataFrame(
         {
             "uid": name,
@@ -134,17 +134,17 @@ def test_the_set_has_what_was_asked_for(folder, headers):
     studies = table.groupby("study").agg({"patient": "nunique", "tilted": "first"})
     assert len(studies) == 15
     assert (studies["patient"] == 1).all()
-    assert table["patient"].nunique() == 10  # 15 studies at 1.5 a patient
+    assert table["patient"].nunique() == 10  # 15 studies, 1.5 per patient.
     assert studies["tilted"].sum() == round(0.55 * 15)
     steps = [np.diff(np.sort(z)) for _, z in table.groupby("study")["z"]]
     uneven = [np.ptp(step) > 0.1 for step in steps]
     assert sum(uneven) == round(0.25 * 15)
     order = [np.corrcoef(np.arange(len(z)), z)[0, 1] for _, z in table.groupby("study")["z"]]
-    assert min(order) < 0.9  # file names are in no order of slices
-    assert len(list((folder / "masks").glob("*.nii.gz"))) == 5  # 0.4 of 12
+    assert min(order) < 0.9  # File names are not in the order of the slices.
+    assert len(list((folder / "masks").glob("*.nii.gz"))) == 5  # 0.4 of 12.
 
 
-def test_labels_are_those_of_the_masks(folder, headers):
+def test_labels_agree_with_the_masks(folder, headers):
     labels = pd.read_csv(folder / "stage_2_train.csv").set_index("ID")["Label"]
     train = {path.stem for path in (folder / "stage_2_train").iterdir()}
     assert len(labels) == 6 * len(train)
@@ -156,13 +156,13 @@ def test_labels_are_those_of_the_masks(folder, headers):
         uids = slice_uids(SMALL, plan, len(scan.hu))
         for uid, mask in zip(uids, scan.mask, strict=True):
             expected = [int((mask == k).sum() > 3) for k in range(1, 6)]
-            found = [labels[f"{uid}_{name}"] for name in CLASSES]
-            assert found == [*expected, max(expected)]
+            written = [labels[f"{uid}_{name}"] for name in CLASSES]
+            assert written == [*expected, max(expected)]
     assert labels.sum() > 20
 
 
-def test_masks_lie_where_the_slices_lie(folder, headers):
-    """Every marked voxel of every mask, taken to its DICOM slice by position."""
+def test_masks_are_aligned_with_the_slices(folder, headers):
+    """Each voxel of each mask is matched to its DICOM slice by position."""
     truth = pd.read_parquet(folder / "phantom_truth.parquet").set_index("sop_instance_uid")
     directions = set()
     for path in (folder / "masks").iterdir():
@@ -192,7 +192,7 @@ def test_masks_lie_where_the_slices_lie(folder, headers):
     assert directions == {-1, 1}
 
 
-def test_the_sample_submission_holds_the_test_slices_in_order(folder):
+def test_the_sample_submission_contains_the_sorted_test_slices(folder):
     sample = pd.read_csv(folder / "stage_2_sample_submission.csv")
     test = {path.stem for path in (folder / "stage_2_test").iterdir()}
     assert list(sample["ID"]) == sorted(f"{uid}_{name}" for uid in test for name in CLASSES)
@@ -216,18 +216,18 @@ def test_layout_2019(tmp_path):
     assert not (tmp_path / "stage_2_train").exists()
 
 
-def test_workers_and_interruptions_change_nothing(tmp_path, monkeypatch):
+def test_files_do_not_depend_on_workers_and_interruptions(tmp_path, monkeypatch):
     write_phantoms(tmp_path / "two", TINY, workers=2)
     made = []
     real = generation.acquire
 
-    def dies_at_the_third(*args, **kwargs):
+    def fails_at_the_third(*args, **kwargs):
         if len(made) == 2:
             raise KeyboardInterrupt
         made.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(generation, "acquire", dies_at_the_third)
+    monkeypatch.setattr(generation, "acquire", fails_at_the_third)
     broken = tmp_path / "broken"
     with pytest.raises(KeyboardInterrupt):
         write_phantoms(broken, TINY, workers=1)
@@ -240,7 +240,7 @@ def test_workers_and_interruptions_change_nothing(tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert contents(broken) == contents(tmp_path / "two")
     times = {path: path.stat().st_mtime_ns for path in broken.rglob("*")}
-    write_phantoms(broken, TINY, workers=1)  # there already: nothing is touched
+    write_phantoms(broken, TINY, workers=1)  # Complete: no file is changed.
     assert {path: path.stat().st_mtime_ns for path in broken.rglob("*")} == times
 
 
@@ -249,20 +249,18 @@ def test_other_parameters_are_refused(folder):
         write_phantoms(folder, SMALL.model_copy(update=dict(seed=8)), workers=1)
 
 
-def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused_and_unchanged(tmp_path):
     (tmp_path / "stage_2_train").mkdir()
     (tmp_path / "stage_2_train" / "ID_1.dcm").write_bytes(b"real")
     (tmp_path / ".gitkeep").touch()
     before = contents(tmp_path)
-    with pytest.raises(InputError, match="no phantoms"):
+    with pytest.raises(InputError, match="not phantoms"):
         write_phantoms(tmp_path, TINY, workers=1)
     assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("layout", ["today", "2019"])
-def test_a_set_replaces_one_of_other_parameters_also_after_an_interruption(
-    tmp_path, monkeypatch, layout
-):
+def test_a_set_replaces_another_one_even_after_an_interruption(tmp_path, monkeypatch, layout):
     wanted = TINY.model_copy(update=dict(seed=8, layout=layout))
     clean, folder = tmp_path / "clean", tmp_path / "folder"
     write_phantoms(clean, wanted, workers=1)

@@ -12,10 +12,10 @@ CLOT = Intraparenchymal(66.0, (26.0, -2.0, 20.0), (12, 14, 16))
 
 
 @pytest.mark.parametrize("tilt", [-24.0, 17.0])
-def test_a_tilted_scan_sees_the_planes_of_the_turned_head(tilt):
-    """Slice z of a scan tilted by t is slice z cos(t) of the head turned by t, moved z sin(t)."""
+def test_a_tilted_scan_equals_a_scan_of_the_rotated_head(tilt):
+    """Slice z of a scan tilted by t is slice z cos(t) of the head rotated by t, moved z sin(t)."""
     head = make_head(1, [CLOT])
-    rows = np.array([-25, -6, 0, 4, 20, 31])  # moves of a whole number of rows
+    rows = np.array([-25, -6, 0, 4, 20, 31])  # Shifts by an integer number of rows.
     z = rows / np.sin(np.deg2rad(tilt))
     plain = {"pixel_spacing_mm": 1.0, "size_px": 260, "circle": False}
     tilted = acquire(head, Acquisition(tuple(z), tilt_deg=tilt, **plain), noise_hu=0)
@@ -35,7 +35,7 @@ def test_a_tilted_scan_sees_the_planes_of_the_turned_head(tilt):
     z=st.lists(st.floats(-80, 90), min_size=2, max_size=6, unique=True),
 )
 @settings(max_examples=30, deadline=None)
-def test_positions_step_along_the_table_and_carry_the_tilt(tilt, z):
+def test_positions_advance_along_the_table_and_have_the_tilt(tilt, z):
     how = Acquisition(tuple(z), tilt_deg=tilt, pixel_spacing_mm=0.5, size_px=400)
     positions = how.positions()
     assert np.ptp(positions[:, :2], axis=0) == pytest.approx([0, 0])
@@ -56,9 +56,9 @@ def test_pixels_show_the_head_at_their_patient_coordinates():
     row, col = np.array(how.orientation).reshape(2, 3)
     for k, corner in enumerate(how.positions()):
         r, c = np.mgrid[:110, :110]
-        places = corner + 2.0 * (c[..., None] * row + r[..., None] * col)
-        difference = np.abs(scan.hu[k] - sample_hu(head, places))
-        assert difference.max() < 4  # single precision on edges of 1000 HU a mm
+        points = corner + 2.0 * (c[..., None] * row + r[..., None] * col)
+        difference = np.abs(scan.hu[k] - sample_hu(head, points))
+        assert difference.max() < 4  # Single precision at edges of 1000 HU per mm.
         assert difference.mean() < 0.02
 
 
@@ -70,11 +70,11 @@ def test_the_affine_gives_patient_coordinates_and_refuses_uneven_distances():
         expected = how.positions()[k] + c * row + r * col
         np.testing.assert_allclose((scan.affine() @ [c, r, k, 1])[:3], expected, atol=1e-9)
     uneven = Acquisition((-10.0, -7.5, -2.5), pixel_spacing_mm=4.0, size_px=50)
-    with pytest.raises(ValueError, match="not even"):
+    with pytest.raises(ValueError, match="distances are uneven"):
         acquire(make_head(3), uneven, noise_hu=0).affine()
 
 
-def test_nothing_is_measured_outside_the_scanners_circle():
+def test_pixels_outside_the_field_of_view_are_padding():
     how = Acquisition((0.0,), pixel_spacing_mm=2.0, size_px=120)
     image = acquire(make_head(4), how).hu[0]
     assert image[0, 0] == PADDING_HU
@@ -85,12 +85,12 @@ def test_nothing_is_measured_outside_the_scanners_circle():
 @given(
     centre=st.tuples(*[st.floats(-20, 20)] * 3),
     radius=st.floats(1, 30),
-    place=st.tuples(*[st.floats(-60, 60)] * 3),
+    point=st.tuples(*[st.floats(-60, 60)] * 3),
 )
 @settings(max_examples=60, deadline=None)
-def test_distances_of_a_ball(centre, radius, place):
-    points = Points(*(np.array([value], np.float32) for value in place))
-    expected = radius - np.linalg.norm(np.subtract(place, centre))
+def test_distances_into_a_ball(centre, radius, point):
+    points = Points(*(np.array([value], np.float32) for value in point))
+    expected = radius - np.linalg.norm(np.subtract(point, centre))
     ball = ellipsoid(points, centre, (radius,) * 3)[0]
     assert ball == pytest.approx(expected, abs=1e-3)
     end = np.add(centre, (0.0, 0.0, 1e-3))

@@ -19,7 +19,7 @@ def base():
     return {**values, "seed": 2019}
 
 
-def test_the_yaml_is_the_set_that_the_room_makes_by_default(base):
+def test_yaml_parameters_equal_the_default_set(base):
     assert PhantomParameters(**base).phantom_set() == PhantomSet()
 
 
@@ -33,19 +33,19 @@ def test_the_yaml_is_the_set_that_the_room_makes_by_default(base):
         ({"positive_fraction": 1.5}, "positive_fraction"),
     ],
 )
-def test_parameters_that_cannot_be_are_named(base, change, message):
+def test_invalid_parameters_are_refused(base, change, message):
     with pytest.raises(ValidationError, match=message):
         PhantomParameters(**{**base, **change})
 
 
-def test_the_pipeline_fills_the_raw_folder():
+def test_the_pipeline_writes_to_the_raw_folder():
     pipeline = create_pipeline(Scope(models=("resnet18_400",), folds=(0,), phantoms=True))
     assert pipeline.inputs() == {"raw_folder", "params:phantoms"}
     assert pipeline.outputs() == {"raw_download"}
     assert [node.name for node in pipeline.nodes] == ["generate_phantoms"]
 
 
-def test_the_node_gives_the_folder_back(base, tmp_path):
+def test_the_node_returns_the_folder(base, tmp_path):
     small = {"train_studies": 1, "test_studies": 1, "slices": [2, 2], "size_px": 32, "workers": 1}
     params = PhantomParameters(**{**base, **small, "pixel_spacing_mm": [7, 7]})
     assert generate_phantoms(tmp_path, params) == tmp_path

@@ -31,14 +31,14 @@ def fine_grid(scan_step=2.0, reach=110.0):
 
 
 def voxel_points(mask, acquisition):
-    """Centres of the voxels of a mask in the patient frame, (N, 3)."""
+    """Return the centres of the voxels of a mask in the patient frame, (N, 3)."""
     slices, rows, cols = np.nonzero(mask)
     row, col = np.array(acquisition.orientation).reshape(2, 3) * acquisition.pixel_spacing_mm
     return acquisition.positions()[slices] + cols[:, None] * row + rows[:, None] * col
 
 
 def to_patient(head: Head, points: np.ndarray) -> np.ndarray:
-    """Patient coordinates (N, 3), mm, of points (N, 3) in head coordinates."""
+    """Convert points (N, 3) from head coordinates to the patient frame, mm."""
     return (points * head.scale) @ head.rotation().T + head.offset_mm
 
 
@@ -53,10 +53,10 @@ def test_a_clot_has_the_volume_of_its_ellipsoid():
     assert set(np.unique(scan.mask)) == {0, 2}
 
 
-def test_an_epidural_lens_reaches_as_deep_as_its_cap_is_high():
+def test_depth_of_an_epidural_lens():
     surface = inner_table(make_head(4, average=True), (1, 0.2, 0.3))
     outwards = surface / np.linalg.norm(surface)
-    lens = Epidural(66.0, tuple(surface + 20 * outwards), 32.0)  # the cap is 32 - 20 mm high
+    lens = Epidural(66.0, tuple(surface + 20 * outwards), 32.0)  # The cap is 32 - 20 mm high.
     head = make_head(4, [lens], average=True)
     inside = np.arange(0.5, 25, 0.1)
     points = to_patient(head, surface - inside[:, None] * outwards)
@@ -66,24 +66,24 @@ def test_an_epidural_lens_reaches_as_deep_as_its_cap_is_high():
 
 
 @pytest.mark.parametrize(
-    ("place", "low", "high"),
+    ("position", "low", "high"),
     [
-        ((9, -12, 16), 4, 8),  # frontal horn
-        ((10, 8, 4), 33, 41),  # thalamus
-        ((24, 2, 40), 25, 33),  # centrum semiovale
-        ((0, -20, -42), -1001, -900),  # sphenoid sinus, off the septum
+        ((9, -12, 16), 4, 8),  # Frontal horn.
+        ((10, 8, 4), 33, 41),  # Thalamus.
+        ((24, 2, 40), 25, 33),  # Centrum semiovale.
+        ((0, -20, -42), -1001, -900),  # Sphenoid sinus, beside the septum.
         ((9, -20, -42), -1001, -900),
-        ((24, -62, -40), -100, 60),  # orbit
-        ((120, 0, 0), -1000, -1000),  # beside the head
+        ((24, -62, -40), -100, 60),  # Orbit.
+        ((120, 0, 0), -1000, -1000),  # Beside the head.
     ],
 )
-def test_tissues_have_their_hu(place, low, high):
+def test_tissues_have_their_hu(position, low, high):
     head = make_head(5, average=True)
-    value = float(sample_hu(head, to_patient(head, np.array([place], float)))[0])
+    value = float(sample_hu(head, to_patient(head, np.array([position], float)))[0])
     assert low <= value <= high
 
 
-def test_the_vault_is_scalp_then_dense_spongy_dense_bone():
+def test_the_vault_has_scalp_outer_table_diploe_and_inner_table():
     head = make_head(6, average=True)
     thickness, middles, tables = [], [], []
     rays = np.random.default_rng(0).normal(size=(40, 3)) * (1, 1, 0.3) + (0, 0, 0.7)
@@ -97,7 +97,7 @@ def test_the_vault_is_scalp_then_dense_spongy_dense_bone():
         assert values[-1] == -1000
     assert np.median(thickness) == pytest.approx(6.8, abs=1.2)
     assert np.mean(tables) == pytest.approx(1350, abs=120)
-    assert 400 < np.median(middles) < 900  # the diploe between the tables
+    assert 400 < np.median(middles) < 900  # The diploe between the tables.
 
 
 def test_blood_is_50_to_80_hu_and_brighter_than_the_same_brain_without_it():
@@ -111,7 +111,7 @@ def test_blood_is_50_to_80_hu_and_brighter_than_the_same_brain_without_it():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_type_lies_where_it_belongs(kind):
+def test_each_type_has_its_typical_position(kind):
     rng = np.random.default_rng(8)
     for seed in range(4):
         head = add_haemorrhages(rng, make_head(seed), [kind])
@@ -122,11 +122,11 @@ def test_each_type_lies_where_it_belongs(kind):
         assert set(np.unique(scan.mask)) <= {0, value}
         spots = head.to_head(voxel_points(scan.mask == value, how)).astype(np.float32)
         if not len(spots):
-            continue  # a small one can slip between slices 8 mm apart
+            continue  # A small haemorrhage can lie between slices 8 mm apart.
         assert scan.hu[scan.mask == value].mean() > head.calibration_hu + 42
         points = Points(*spots.T)
         inner = vault(head, points, *surface_depth(head, points)).inner
-        assert inner.min() > -1.0  # nothing outside the skull
+        assert inner.min() > -1.0  # Nothing outside the skull.
         if kind == "intraventricular":
             widest = max(x.widens_mm for x in head.lesions)
             assert ventricles(head, straighten(head, points), widest).min() > -0.6
@@ -134,7 +134,7 @@ def test_each_type_lies_where_it_belongs(kind):
             assert inner.max() < 26
 
 
-def test_ventricular_blood_sinks_to_the_back():
+def test_ventricular_blood_settles_at_the_back():
     blood = Intraventricular(64.0, (40.0, 40.0, 100.0), 3.0)
     head = make_head(9, [blood], average=True)
     how = Acquisition(tuple(np.arange(-10, 24, 4.0)), size_px=200, pixel_spacing_mm=1.0)
@@ -149,7 +149,7 @@ def test_subarachnoid_blood_fills_csf_and_spares_the_brain():
     how = Acquisition((-22.0, -16.0), size_px=200, pixel_spacing_mm=1.0)
     before, after = acquire(clean, how, noise_hu=0).hu, acquire(head, how, noise_hu=0)
     assert (after.mask == 4).sum() > 100
-    assert np.median(before[after.mask == 4]) < 22  # that was CSF, in part at the edges
+    assert np.median(before[after.mask == 4]) < 22  # CSF before, partially at the edges.
     assert np.abs(after.hu - before)[(after.mask == 0) & (before > 28)].max() < 20
 
 
@@ -167,14 +167,14 @@ def test_noise_is_at_least_5_hu_and_correlated():
     assert 0.15 < np.corrcoef(grain[..., 1:].ravel(), grain[..., :-1].ravel())[0, 1] < 0.8
 
 
-def test_the_same_seed_gives_the_same_person_and_another_seed_another():
-    places = np.random.default_rng(0).uniform(-60, 60, (200, 3))
-    first = sample_hu(make_head(12), places)
-    np.testing.assert_array_equal(first, sample_hu(make_head(12), places))
-    assert np.abs(first - sample_hu(make_head(13), places)).max() > 50
+def test_the_head_depends_only_on_the_seed():
+    points = np.random.default_rng(0).uniform(-60, 60, (200, 3))
+    first = sample_hu(make_head(12), points)
+    np.testing.assert_array_equal(first, sample_hu(make_head(12), points))
+    assert np.abs(first - sample_hu(make_head(13), points)).max() > 50
 
 
-def test_a_set_holds_every_type_and_enough_small_haemorrhages():
+def test_a_set_contains_every_type_and_enough_small_haemorrhages():
     what = PhantomSet(seed=5, train_studies=40, test_studies=0, slices=(12, 14))
     plans = plan_studies(what)
     assert sum(bool(plan.kinds) for plan in plans) == 20
@@ -187,7 +187,7 @@ def test_a_set_holds_every_type_and_enough_small_haemorrhages():
             areas += [[(s == k).sum() * 2.25 for k in range(1, 6)] for s in mask]
     area = np.array(areas)
     positive = area.sum(axis=1) > 0
-    slices = len(area) * 2  # the other half of the studies is healthy
+    slices = len(area) * 2  # The other half of the studies is normal.
     assert 0.2 < positive.sum() / slices < 0.4
     assert ((area > 0).sum(axis=0) / slices > 0.02).all()
     assert (area.sum(axis=1)[positive] < 100).mean() >= 0.25

@@ -83,10 +83,12 @@ def test_folds_hold_the_labelled_training_slices_of_prepared_volumes():
     labels = labels[labels["sop_instance_uid"] != "s2_0"]
     volumes = volumes[volumes["study_id"] != "s5"]
     folds, folds_test = split_patients(index, labels, volumes, PARAMS)
-    gone = {"s1_3", "s2_0", *(f"s5_{i}" for i in range(4))}
-    want = {uid for uid in index["sop_instance_uid"] if uid[:2] in ("s0", "s1", "s2", "s3", "s4")}
-    assert set(folds["sop_instance_uid"]) == want - gone
-    assert set(folds_test["sop_instance_uid"]) == (want - gone) | {"s6_0", "s6_1", "s6_2"}
+    removed = {"s1_3", "s2_0", *(f"s5_{i}" for i in range(4))}
+    expected = {
+        uid for uid in index["sop_instance_uid"] if uid[:2] in ("s0", "s1", "s2", "s3", "s4")
+    }
+    assert set(folds["sop_instance_uid"]) == expected - removed
+    assert set(folds_test["sop_instance_uid"]) == (expected - removed) | {"s6_0", "s6_1", "s6_2"}
     assert folds.columns.tolist() == [
         "sop_instance_uid", "study_id", "slice_num", "patient_id", "fold", *CLASSES,
     ]  # fmt: skip
@@ -119,8 +121,8 @@ def test_several_studies_of_a_patient_share_a_fold():
     assert balance(folds).loc[fold[0], ["patients", "studies", "slices"]].tolist() == [1, 15, 90]
 
 
-def test_ten_equal_patients_with_rare_classes_are_dealt_out_evenly():
-    # One epidural and one subdural patient a fold is possible, so it must be found.
+def test_equal_patients_with_rare_classes_are_distributed_evenly():
+    # One epidural and one subdural patient per fold is possible and therefore required.
     counts = pd.DataFrame(0, index=[f"p{i}" for i in range(15)], columns=["slices", *CLASSES])
     counts["slices"] = 30
     counts.loc[[f"p{i}" for i in range(5)], ["epidural", "any"]] = 3
@@ -142,7 +144,7 @@ def test_folds_of_many_patients_are_balanced_in_every_class():
     assert ((sums / sums.mean() - 1).abs().max() < 0.01).all()
 
 
-def test_another_seed_is_another_split():
+def test_another_seed_gives_another_split():
     counts = patient_counts(simple(30)[0].assign(**dict.fromkeys(CLASSES, 0)))
     assert not assign_folds(counts, 0).equals(assign_folds(counts, 1))
     assert assign_folds(counts, 0).equals(assign_folds(counts, 0))
@@ -159,11 +161,11 @@ def test_patient_counts_by_hand():
 
 @pytest.mark.parametrize("patients", [1, 4])
 def test_fewer_patients_than_folds(patients: int):
-    with pytest.raises(InputError, match=rf"{patients} patients .* 5 folds \(p0"):
+    with pytest.raises(InputError, match=rf"{patients} patients? .* 5 folds \(p0"):
         split_patients(*simple(patients), PARAMS)
 
 
-def test_no_labelled_slice_at_all():
+def test_no_labelled_slices():
     index, labels, volumes = simple()
     with pytest.raises(InputError, match="0 patients"):
         split_patients(index, labels.iloc[:0], volumes, PARAMS)
@@ -192,7 +194,7 @@ def masks(rows: dict[str, tuple[list[int], bool]]) -> pd.DataFrame:
     return table.assign(unclassified=np.array([flag for _, flag in rows.values()], dtype=bool))
 
 
-def test_masks_replace_labels_but_not_where_blood_is_unclassified():
+def test_masks_replace_labels_unless_blood_is_unclassified():
     folds, _ = split_patients(*simple(), PARAMS)
     before = folds.set_index("sop_instance_uid")
     new = [1, 0, 1, 0, 0, 1]

@@ -50,7 +50,7 @@ def test_todays_layout(today: Path):
     assert "tilted studies (more than 0.5 degrees): **1**. `b`" in report
 
 
-def test_a_stage_1_csv_makes_the_rest_test(today: Path):
+def test_slices_outside_the_stage_1_csv_become_test(today: Path):
     write_kaggle_csv(today / "stage_1_train.csv", dict.fromkeys(["a_000", "a_001", "a_002"], ()))
     index, labels, report = ingest(today)
     assert subsets(index) == {"train": ["a"], "test": ["b"], "test2": ["c"]}
@@ -80,21 +80,21 @@ def test_own_data(tmp_path: Path):
     index, labels, report = ingest(tmp_path, IngestionParameters(own_data=own))
     assert subsets(index) == {"train": ["a"], "test2": ["b"]}
     assert labels["sop_instance_uid"].tolist() == uids
-    assert "**a localizer**: 1 files. `clinic/p1/scout` a localizer" in report
+    assert "**a localizer**: 1 file. `clinic/p1/scout` a localizer" in report
 
 
 # docs/data_quirks.md#labels-without-files
 def test_labels_without_file_and_files_without_label(today: Path):
     labels = dict.fromkeys(["a_000", "a_001", "b_000", "ID_gone"], ())
     write_kaggle_csv(today / "stage_2_train.csv", labels)
-    index, found, report = ingest(today)
+    index, labelled, report = ingest(today)
     assert len(index) == 8
-    assert len(found) == 4
+    assert len(labelled) == 4
     assert "slices with labels but without a file: **1**. `ID_gone`" in report
     assert "training slices without labels (not in the folds): **3**. `a_002`, `b_001`" in report
 
 
-def test_the_report_names_everything_that_is_odd(today: Path):
+def test_the_report_lists_all_irregularities(today: Path):
     train = today / "stage_2_train"
     write_slice(train / "a_001.dcm", study="a", patient="a_patient", position=(-4, -4, 5),
                 pixel_bytes=10)  # fmt: skip
@@ -110,18 +110,18 @@ def test_the_report_names_everything_that_is_odd(today: Path):
     csv.write_text(text)
     _, _, report = ingest(today)
     for line in (
-        "**truncated pixel data**: 1 files (1 keep their place in the study)",
+        "**truncated pixel data**: 1 file (1 keeps its slice number)",
         "`stage_2_train/a_001.dcm` truncated pixel data: 10 of 512 bytes",
-        "**no pixel data**: 1 files. `stage_2_train/broken.dcm` no pixel data",
-        "**not DICOM**: 1 files. `stage_2_train/notes.txt` not DICOM",
+        "**no pixel data**: 1 file. `stage_2_train/broken.dcm` no pixel data",
+        "**not DICOM**: 1 file. `stage_2_train/notes.txt` not DICOM",
         "slices with labels whose file is not usable: **1**. `broken`",
-        "an equal row (1 rows dropped): **1**. `a_002`",
+        "repeated equal rows (rows dropped: 1): **1**. `a_002`",
         "the maximum of the five types (kept as it is): **1**. `a_000`",
         "studies that are not 512x512: **6**. 16x16: 5, 20x24: 1.",
-        "wrapped around 12 bits (repaired slice by slice by volume_prep): **1**. `wrapped`",
+        "wrapped around 12 bits (repaired per slice by volume_prep): **1**. `wrapped`",
         "studies with uneven slice distances: **1**. `wide`",
-        "(ordered by SOPInstanceUID): **1**. `wide_003`",
-        "a position or orientation missing (plain stack): **1**. `flat`",
+        "(sorted by SOPInstanceUID): **1**. `wide_003`",
+        "missing positions or orientations (plain stack): **1**. `flat`",
         "patients with several studies: **1**. `a_patient`",
     ):
         assert line in report, line
@@ -136,7 +136,7 @@ def test_the_report_counts_patients_of_train_and_test(tmp_path: Path):
     assert "patients of test who are also in train: **1**. `p`" in report
 
 
-def test_long_lists_are_cut(today: Path):
+def test_long_lists_are_shortened(today: Path):
     gone = [f"gone_{i:02d}" for i in range(33)]
     write_kaggle_csv(today / "stage_2_train.csv", dict.fromkeys(["a_000", *gone], ()))
     _, _, report = ingest(today)
@@ -144,7 +144,7 @@ def test_long_lists_are_cut(today: Path):
     assert "`gone_19` and 13 more" in report
 
 
-def test_a_download_without_csv_says_which_names_were_looked_for(today: Path):
+def test_message_for_a_missing_csv_lists_the_expected_names(today: Path):
     (today / "stage_2_train.csv").unlink()
     with pytest.raises(InputError, match=r"no CSV with labels.*stage_2_train\.csv.*stage_1_train"):
         ingest(today)
@@ -184,14 +184,14 @@ def test_worker_processes_and_chunks_change_nothing(today: Path, monkeypatch, ca
     assert "Invalid value" not in capfd.readouterr().err
 
 
-def test_phantoms_are_known_by_their_marker_wherever_their_folder_is_named(today: Path):
+def test_phantoms_are_recognised_by_their_marker_file(today: Path):
     assert index_slices(today, PARAMS)[0] == {"synthetic": False}
     (today / "phantoms.json").write_text("{}")
     assert index_slices(today, PARAMS)[0] == {"synthetic": True}
     own = IngestionParameters(own_data={"train": [str(today / "stage_2_train")]})
     (today / "elsewhere").mkdir()
     assert index_slices(today / "elsewhere", own)[0] == {"synthetic": True}
-    # Real slices to train on: phantoms that are only predicted do not matter.
+    # Training slices are real; phantoms that are only predicted do not matter.
     write_study(today / "clinic" / "ct", "d")
     own = IngestionParameters(own_data={"train": ["clinic/ct"], "test2": ["stage_2_test"]})
     assert index_slices(today, own)[0] == {"synthetic": False}

@@ -1,4 +1,4 @@
-"""The whole reporting pipeline on tables made by hand, through Kedro and its datasets."""
+"""The reporting pipeline on small synthetic tables, run by Kedro with its datasets."""
 
 import math
 import re
@@ -31,7 +31,7 @@ SLICES = 6
 
 
 class Store:
-    """Volumes whose every slice is flat: study number and slice number say how bright."""
+    """Volumes of constant slices; the HU value depends on study and slice number."""
 
     def read(self, study_id: str, start: int, stop: int) -> np.ndarray:
         first = int(study_id[1:]) + 6 * np.arange(start, stop)
@@ -39,7 +39,7 @@ class Store:
 
 
 def _slices() -> pd.DataFrame:
-    """Ten studies of six slices, two a fold; slice 3 of each bleeds (no epidurals at all)."""
+    """Ten studies of six slices, two per fold; slice 3 of each has a subdural haemorrhage."""
     rows = [
         {
             "sop_instance_uid": f"i{study}-{number}",
@@ -57,7 +57,7 @@ def _slices() -> pd.DataFrame:
 
 
 def _predictions(slices: pd.DataFrame) -> np.ndarray:
-    """A tenth, four fifths where it is true, but one miss (s4) and one false alarm (s7)."""
+    """0.1 for negative and 0.8 for positive labels, with one miss (s4) and one false alarm (s7)."""
     values = np.where(slices[list(CLASSES)].to_numpy() == 1, 0.8, 0.1)
     values[(slices["sop_instance_uid"] == "i4-3").to_numpy(), 5] = 0.02
     values[(slices["sop_instance_uid"] == "i7-1").to_numpy(), 5] = 0.97
@@ -66,8 +66,8 @@ def _predictions(slices: pd.DataFrame) -> np.ndarray:
 
 def _scores(names: tuple[str, ...]) -> pd.DataFrame:
     rows = []
-    for place, name in enumerate(names):
-        loss = 0.125 * (place + 1)
+    for index, name in enumerate(names):
+        loss = 0.125 * (index + 1)
         ends = {"loss_low": loss - 0.01, "loss_high": loss + 0.01}
         change = {"difference": -0.0125, "difference_low": -0.02, "difference_high": -0.005}
         rows.append({"candidate": name, "loss": loss, **ends, **change, "auc_any": 0.75})
@@ -130,7 +130,7 @@ def _history(model: str, fold: int) -> pd.DataFrame:
 
 
 def _origins() -> pd.DataFrame:
-    """As ``provenance.history.origins`` gives it; one result was accepted although out of date."""
+    """Output of ``provenance.history.origins``, with one accepted out-of-date result."""
     made = {"made": "2026-11-26T12:00:00+00:00", "seconds": 2.0, "machine": "m", "version": "1"}
     names = ["fold_scores", "a.fold_0.checkpoint", "a.fold_1.checkpoint"]
     rows = [{"dataset": name, "node": "n", "inputs": ["folds"], **made} for name in names]
@@ -162,7 +162,7 @@ def _run(
 
 
 class _Links(HTMLParser):
-    """Collects what a page asks a browser to load, where its links lead, and its text."""
+    """Collects the resources that a page loads, its links and its text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,8 +172,8 @@ class _Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = ("src", "href", "srcset", "poster", "data", "action")
-        found = self.links if tag == "a" else self.addresses
-        found += [value or "" for name, value in attrs if name in names]
+        addresses = self.links if tag == "a" else self.addresses
+        addresses += [value or "" for name, value in attrs if name in names]
         assert tag not in {"script", "iframe", "object", "embed", "base"}
 
     def handle_data(self, data: str) -> None:
@@ -206,14 +206,14 @@ def text(page: str) -> str:
     return " ".join(" ".join(_read(page).text).split())
 
 
-def test_page_loads_nothing(page: str) -> None:
+def test_page_loads_no_resources(page: str) -> None:
     parsed = _read(page)
     pictures = [address for address in parsed.addresses if address.startswith("data:image/")]
     assert len(pictures) >= 8
     assert all(address.startswith("data:") for address in parsed.addresses)
-    # Links stay on the page or beside it, in the folder of the reports.
-    beside = {link for link in parsed.links if not link.startswith("#")}
-    assert beside == {"ingestion_report.md", "model_card.md", "figures/", "tables/"}
+    # Links lead to the page itself or to its folder.
+    relative = {link for link in parsed.links if not link.startswith("#")}
+    assert relative == {"ingestion_report.md", "model_card.md", "figures/", "tables/"}
     style = page.split("<style>")[1].split("</style>", maxsplit=1)[0]
     assert "url(" not in style
     assert "@import" not in style
@@ -232,13 +232,13 @@ def test_summary_shows_the_numbers_of_the_tables(text: str) -> None:
     assert "For research only" in text
 
 
-def test_auc_on_the_page_is_that_worked_by_hand(text: str) -> None:
-    # Of 10 x 50 pairs, the miss loses to 50 and the false alarm beats the other 9.
+def test_auc_on_the_page_by_hand(text: str) -> None:
+    # Of 10 x 50 pairs, 50 are lost by the miss and 9 more by the false alarm.
     area = 1 - (50 + 9) / 500
     assert f"ROC AUC of any, second level {area:.3f}" in text
 
 
-def test_log_loss_of_a_model_is_that_worked_by_hand(text: str) -> None:
+def test_log_loss_of_a_model_by_hand(text: str) -> None:
     right = 50 * -math.log(0.9) + 10 * -math.log(0.8)
     subdural = right / 60
     wrong = -math.log(0.02) + math.log(0.8) - math.log(0.03) + math.log(0.9)
@@ -250,20 +250,22 @@ def test_log_loss_of_a_model_is_that_worked_by_hand(text: str) -> None:
     assert f"resnet18_ 400 {' '.join(['–'] * 4)} 1.000" in text.replace("—", "–")  # noqa: RUF001
 
 
-def test_validation_losses_and_fold_counts_are_there(text: str) -> None:
+def test_validation_losses_and_fold_counts_are_shown(text: str) -> None:
     assert "resnet18_ 400 0.3000 0.3100 0.3200 0.3300 0.3400 0.3200" in text
     assert "0 2 12 0 0.0" in text
     assert "all 10 60 0 0.0" in text
 
 
-def test_the_worst_slices_are_named_with_their_probabilities(text: str) -> None:
+def test_the_worst_slices_are_listed_with_their_probabilities(text: str) -> None:
     missed = text.split("Missed:")[1].split("False alarms:")
     assert "s4 , slice 3," in missed[0]
     assert "any 0.02" in missed[0]
     assert "s7 , slice 1," in missed[1].split("Highest loss")[0]
 
 
-def test_figures_are_pngs_that_kedro_viz_previews(outcome: Mapping[str, Any], folder: Path) -> None:
+def test_figures_are_pngs_with_a_kedro_viz_preview(
+    outcome: Mapping[str, Any], folder: Path
+) -> None:
     assert len(outcome["figures"]) == 8
     for name in outcome["figures"]:
         dataset = PngDataset(filepath=str(folder / f"{name}.png"))
@@ -272,36 +274,37 @@ def test_figures_are_pngs_that_kedro_viz_previews(outcome: Mapping[str, Any], fo
         assert dataset.preview().startswith("iVBOR")
 
 
-def test_one_synthetic_model_and_one_candidate_are_enough(tmp_path: Path) -> None:
-    made = _run(tmp_path, models=("resnet18_400",), candidates=("mean",), synthetic=True)
-    shown = " ".join(" ".join(_read(made["report"]).text).split())
+def test_report_of_one_synthetic_model_and_one_candidate(tmp_path: Path) -> None:
+    outputs = _run(tmp_path, models=("resnet18_400",), candidates=("mean",), synthetic=True)
+    shown = " ".join(" ".join(_read(outputs["report"]).text).split())
     assert f"{SYNTHETIC_ONLY}." in shown.split("For research only")[0]
-    assert f"**{SYNTHETIC_ONLY}.**" in made["model_card"].split("## What it is")[0]
-    assert "phantoms" in made["model_card"]
+    assert f"**{SYNTHETIC_ONLY}.**" in outputs["model_card"].split("## Model details")[0]
+    assert "phantoms" in outputs["model_card"]
     assert "1 model, 5 folds" in shown
     assert "logistic regression on HU histograms –" in shown  # noqa: RUF001
     assert "plain average (reported)" in shown
 
 
-def test_model_card_holds_the_numbers_of_the_tables(outcome: Mapping[str, Any]) -> None:
-    card = outcome["model_card"]
+def test_model_card_shows_the_numbers_of_the_tables(outcome: Mapping[str, Any]) -> None:
+    model_card = outcome["model_card"]
     assert (
-        "2 convolutional networks (resnet18_400, clf2Dc_resnet34_3c), each trained 5 times" in card
+        "2 convolutional networks (resnet18_400, clf2Dc_resnet34_3c), each trained 5 times"
+        in model_card
     )
-    assert "| weighted log loss, second level | 0.1250 | 0.1150 to 0.1350 |" in card
-    assert "60 slices of 10 studies and 10 patients, 10 slices with a haemorrhage" in card
-    assert "subdural 10" in card
+    assert "| weighted log loss, second level | 0.1250 | 0.1150 to 0.1350 |" in model_card
+    assert "60 slices of 10 studies and 10 patients, 10 slices with a haemorrhage" in model_card
+    assert "subdural 10" in model_card
     assert (
         "Each model was trained on real head CT of 8 patients (8 studies, 48 slices); "
-        "out-of-fold AUC of any: 0.882." in card
+        "out-of-fold AUC of any: 0.882." in model_card
     )
-    for text in (card, outcome["report"]):
+    for text in (model_card, outcome["report"]):
         assert "phantoms" not in text
         assert "synthetic heads" not in text
-    assert "Not a medical device" in card
-    # Every study bleeds: its AUC is not defined.
+    assert "Not a medical device" in model_card
+    # All studies are positive, so the AUC is undefined.
     dash = "\N{EN DASH}"
-    assert f"| any | 10 | {dash} ({dash}) |" in card
+    assert f"| any | 10 | {dash} ({dash}) |" in model_card
 
 
 def test_worst_studies_link_to_their_pictures(page: str) -> None:
@@ -318,14 +321,14 @@ def test_nodes_are_in_the_namespace_and_outputs_keep_their_names() -> None:
     assert "resnet18_400.fold_3.history" in pipeline.inputs()
 
 
-def test_what_is_no_png_is_refused(tmp_path: Path) -> None:
+def test_data_that_is_not_png_is_refused(tmp_path: Path) -> None:
     target = tmp_path / "x.png"
-    with pytest.raises(Exception, match="is no PNG") as caught:
+    with pytest.raises(Exception, match="not a PNG") as caught:
         PngDataset(filepath=str(target)).save(b"GIF89a")
     assert isinstance(caught.value, InputError) or isinstance(caught.value.__cause__, InputError)
     assert not target.exists()
 
 
-def test_a_misspelt_parameter_is_named() -> None:
+def test_a_misspelt_parameter_is_reported() -> None:
     with pytest.raises(ValidationError, match="worst_slice\n"):
         ReportingParameters(windows={"brain": (40, 80)}, submissions={}, worst_slice=3)

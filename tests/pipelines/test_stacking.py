@@ -36,7 +36,7 @@ def yaml_parameters():
 
 
 def catalog_entries(folder):
-    """The project's own entries, with their files under another folder."""
+    """The catalog entries of the project, with files in another folder."""
     entries = yaml.safe_load((CONF / "catalog" / "stacking.yml").read_text())
     for entry in entries.values():
         entry["filepath"] = str(folder / entry["filepath"])
@@ -93,7 +93,7 @@ def test_every_output_is_in_the_catalog_file():
     assert {node.namespace for node in pipeline.nodes} == {"stacking"}
 
 
-def test_scores_hold_candidates_and_what_they_are_compared_with(run):
+def test_scores_contain_candidates_and_references(run):
     _, results, _ = run
     scores = results["level2_scores"].set_index("candidate")
     rows = {"inner_choice", "prevalence", "hu_histogram"}
@@ -121,7 +121,7 @@ def test_the_choice_is_readable_json(run):
 
 
 def test_the_chosen_row_is_in_the_nested_predictions(run):
-    """Reports read it by the name in the choice."""
+    """The report reads it by the name in the choice."""
     simulation, results, _ = run
     table = results["level2_oof"]
     chosen = table[table["candidate"] == results["level2_choice"]["chosen"]]
@@ -130,7 +130,7 @@ def test_the_chosen_row_is_in_the_nested_predictions(run):
 
 @pytest.mark.parametrize("corrections", [[], [{"kind": "any", "a": [], "b": [], "c": []}]])
 @pytest.mark.parametrize("name", ["blend", "gaussian"])
-def test_whatever_is_chosen_is_fitted_saved_and_read_back(run, name, corrections, tmp_path):
+def test_any_chosen_candidate_is_fitted_saved_and_loaded(run, name, corrections, tmp_path):
     _, results, _ = run
     parameters = quick_parameters()
     members = blend_members(parameters.candidates)["blend"]
@@ -148,7 +148,7 @@ def test_whatever_is_chosen_is_fitted_saved_and_read_back(run, name, corrections
         assert (expected["pred_any"] >= types).all()
 
 
-def test_nested_predictions_hold_every_slice_once_a_candidate(run):
+def test_nested_predictions_hold_every_slice_once_per_candidate(run):
     simulation, results, _ = run
     table = results["level2_oof"]
     assert list(table.columns) == [*KEYS, "patient_id", "fold", "candidate", *PREDICTIONS]
@@ -172,7 +172,7 @@ def test_submissions_are_in_kaggles_format(run):
         assert max(values) <= 1 - low
 
 
-def test_the_average_is_over_models_folds_and_variants(run):
+def test_the_average_is_over_models_folds_and_augmentations(run):
     simulation, results, _ = run
     uid = simulation.test_slices["sop_instance_uid"].iloc[5]
     rows = pd.concat(list(simulation.test.values()))
@@ -181,7 +181,7 @@ def test_the_average_is_over_models_folds_and_variants(run):
     assert submitted[f"{uid}_subdural"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_weights_say_model_source_and_offset(run):
+def test_weights_have_model_source_and_offset(run):
     _, results, _ = run
     weights = results["level2_weights"]
     models = weights["model"].nunique()
@@ -192,17 +192,15 @@ def test_weights_say_model_source_and_offset(run):
 
 
 def test_no_test_slices_give_empty_submissions(tmp_path):
-    nothing = pd.DataFrame({"sop_instance_uid": ["a"], "study_id": ["s"], "slice_num": [0]}).iloc[
-        :0
-    ]
-    level1 = nodes.collect_test(nothing)
+    empty = pd.DataFrame({"sop_instance_uid": ["a"], "study_id": ["s"], "slice_num": [0]}).iloc[:0]
+    level1 = nodes.collect_test(empty)
     level2 = nodes.predict_test_stacked(MeanCandidate(models=("one",)), level1)
     parameters = quick_parameters()
     assert nodes.average_submission(level1, tmp_path, parameters).empty
     assert nodes.stacked_submission(level2, tmp_path, parameters).empty
 
 
-def test_saving_a_model_replaces_the_folder_as_a_whole(tmp_path):
+def test_saving_a_model_replaces_the_whole_folder(tmp_path):
     dataset = Level2ModelDataset(filepath=str(tmp_path / "level2"))
     assert not dataset.exists()
     (tmp_path / "level2").mkdir()
@@ -249,20 +247,20 @@ def _too_wide(content):
         (_misspelt, "radios"),
         (_unknown_kind, "median"),
         (_no_mean, "needs an entry 'mean'"),
-        (_taken_name, "'inner_choice' is the name of another row"),
-        (_unknown_member, "no candidate 'oracle'"),
-        (_corrected, "candidates.mine: see stacking.corrections"),
+        (_taken_name, "the name 'inner_choice' is reserved"),
+        (_unknown_member, "'oracle' is not a candidate"),
+        (_corrected, "candidates.mine: use stacking.corrections"),
         (_too_wide, "less than or equal to 9"),
     ],
 )
-def test_wrong_parameters_are_named(change, message):
+def test_invalid_parameters_are_reported(change, message):
     content = yaml_parameters()
     change(content)
     with pytest.raises(ValidationError, match=message):
         StackingParameters(**content)
 
 
-def test_settings_of_every_kind_are_read_without_what_is_slow_to_import():
+def test_settings_of_every_kind_are_read_without_slow_imports():
     code = (
         "import sys; from rsna19_kedro.pipelines.stacking import parameters; "
         "from rsna19_kedro.ensemble.registry import KINDS, read_settings; "

@@ -1,4 +1,4 @@
-"""What the node of the training writes into a checkpoint."""
+"""Metadata that the training node writes into a checkpoint."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from small_volumes import disk_volumes
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
-def test_checkpoint_says_what_it_was_trained_on(tmp_path, monkeypatch, synthetic: bool) -> None:
+def test_checkpoint_records_its_training_data(tmp_path, monkeypatch, synthetic: bool) -> None:
     store, folds, index = disk_volumes(tmp_path / "volumes")
     history = [{"val_loss": 0.5, "epoch": 1.0}]
     monkeypatch.setattr(fit, "train_model", lambda job: Trained({}, history))

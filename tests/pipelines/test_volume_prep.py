@@ -31,7 +31,7 @@ def raw(tmp_path: Path) -> Path:
     return write_three_studies(tmp_path)
 
 
-def test_manifest_has_one_row_a_study(raw: Path, tmp_path: Path) -> None:
+def test_manifest_has_one_row_per_study(raw: Path, tmp_path: Path) -> None:
     store, manifest, _ = prepare(raw)
     assert manifest["study_id"].tolist() == ["a", "b", "t"] == store.study_ids()
     assert manifest["slices"].tolist() == [4, 3, 3]
@@ -46,9 +46,9 @@ def test_manifest_has_one_row_a_study(raw: Path, tmp_path: Path) -> None:
     for study_id, expected in zip(manifest["study_id"], manifest["checksum"], strict=True):
         assert checksum(store.read(study_id)) == expected
     manifest.to_parquet(tmp_path / "manifest.parquet")
-    back = pd.read_parquet(tmp_path / "manifest.parquet")
-    assert list(back["repaired"].iloc[0]) == []
-    assert len(back["slice_checksums"].iloc[0]) == 4
+    loaded = pd.read_parquet(tmp_path / "manifest.parquet")
+    assert list(loaded["repaired"].iloc[0]) == []
+    assert len(loaded["slice_checksums"].iloc[0]) == 4
 
 
 def test_a_second_run_prepares_nothing_again(raw: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -61,7 +61,7 @@ def test_a_second_run_prepares_nothing_again(raw: Path, caplog: pytest.LogCaptur
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_only_what_has_changed_is_prepared_again(raw: Path) -> None:
+def test_only_changed_studies_are_prepared_again(raw: Path) -> None:
     store, first, _ = prepare(raw)
     before = written(store)
     write_slice(
@@ -73,13 +73,13 @@ def test_only_what_has_changed_is_prepared_again(raw: Path) -> None:
     assert first["checksum"].tolist()[::2] == second["checksum"].tolist()[::2]
 
 
-def test_another_crop_makes_all_volumes_anew(raw: Path) -> None:
+def test_another_crop_prepares_all_volumes_again(raw: Path) -> None:
     store, _, _ = prepare(raw)
     store, _, _ = prepare(raw, PARAMS.model_copy(update={"crop_size_px": 20}))
     assert {store.shape(study)[1:] for study in store.study_ids()} == {(20, 20)}
 
 
-def test_a_damaged_volume_and_left_over_parts_do_not_stay(raw: Path) -> None:
+def test_damaged_volumes_are_replaced_and_unfinished_files_removed(raw: Path) -> None:
     store, first, _ = prepare(raw)
     store.path("a").write_bytes(b"half a file")
     (store.folder / ".part-xyz.b2").write_bytes(b"half a file")
@@ -89,7 +89,7 @@ def test_a_damaged_volume_and_left_over_parts_do_not_stay(raw: Path) -> None:
     assert store.read("a").shape == (4, 32, 32)
 
 
-def test_a_study_that_left_the_raw_data_leaves_the_manifest(raw: Path) -> None:
+def test_a_study_removed_from_the_raw_data_leaves_the_manifest(raw: Path) -> None:
     prepare(raw)
     for path in raw.glob("a_*.dcm"):
         path.unlink()
@@ -97,7 +97,7 @@ def test_a_study_that_left_the_raw_data_leaves_the_manifest(raw: Path) -> None:
     assert manifest["study_id"].tolist() == ["b", "t"]
 
 
-def test_what_cannot_be_prepared_is_named_and_left_out(
+def test_unreadable_studies_are_logged_and_left_out(
     raw: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for path in raw.glob("b_*.dcm"):
@@ -109,7 +109,7 @@ def test_what_cannot_be_prepared_is_named_and_left_out(
     assert "Study b is left out: none of its slices can be read" in caplog.text
     assert manifest["repaired_slices"].tolist() == [1, 0]
     assert manifest["repaired"].iloc[0] == [2]
-    assert "Study a: slices [2] show their neighbour" in caplog.text
+    assert "Study a: unreadable slices [2] are replaced by their nearest" in caplog.text
 
 
 def test_no_study_at_all_is_an_error(raw: Path) -> None:
@@ -122,11 +122,11 @@ def test_no_study_at_all_is_an_error(raw: Path) -> None:
 def test_slices_must_be_numbered_without_gaps(raw: Path) -> None:
     index = index_of(raw)
     gap = index[~((index["study_id"] == "b") & (index["slice_num"] == 1))]
-    with pytest.raises(InputError, match=r"study b .*number 2 stands where 1 belongs"):
+    with pytest.raises(InputError, match=r"study b .*found 2 where 1 is expected"):
         study_slices(gap)
 
 
-def test_a_fingerprint_knows_the_files_geometry_and_crop(raw: Path) -> None:
+def test_a_fingerprint_depends_on_files_geometry_and_crop(raw: Path) -> None:
     a = study_slices(index_of(raw))[0]
     same = fingerprint(raw, a, 32)
     assert same == fingerprint(raw, study_slices(index_of(raw))[0], 32)
@@ -160,7 +160,7 @@ table.to_parquet(folder.parent / "volume_index.parquet")
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_without_redoing_what_is_finished(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_without_repeating_finished_studies(tmp_path: Path) -> None:
     raw, folder = tmp_path / "raw", tmp_path / "volumes"
     for number in range(60):
         write_study(raw, f"s{number:02d}", z_mm=(0, 5, 10), tilt_deg=-10)
@@ -169,8 +169,8 @@ def test_a_killed_run_goes_on_without_redoing_what_is_finished(tmp_path: Path) -
     folder.mkdir()
     arguments = [sys.executable, "-c", RUN, str(raw), str(folder), str(index)]
     run = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while len(list(folder.glob("s*.b2"))) < 5 and time.monotonic() < until:
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("s*.b2"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.001)
     run.send_signal(signal.SIGKILL)
     run.wait()
@@ -184,21 +184,21 @@ def test_a_killed_run_goes_on_without_redoing_what_is_finished(tmp_path: Path) -
     assert len(manifest) == 60
     after = written(store)
     assert {name: after[name] for name in finished} == finished
-    undisturbed = tmp_path / "again"
-    undisturbed.mkdir()
-    _, expected = prepare_volumes(pd.read_parquet(index), raw, undisturbed, PARAMS)
+    uninterrupted = tmp_path / "again"
+    uninterrupted.mkdir()
+    _, expected = prepare_volumes(pd.read_parquet(index), raw, uninterrupted, PARAMS)
     pd.testing.assert_frame_equal(manifest, expected)
 
 
 def test_identical_slices_of_other_patients_are_found(raw: Path) -> None:
     other = np.full((16, 16), 1100)
-    place = (-4, -4, 0)
-    write_slice(raw / "t_000.dcm", study="t", patient="t_patient", pixels=other, position=place)
+    position = (-4, -4, 0)
+    write_slice(raw / "t_000.dcm", study="t", patient="t_patient", pixels=other, position=position)
     _, manifest, _ = prepare(raw)
-    found = identical_slices(manifest)
-    assert found["slice_checksum"].nunique() == 1
-    assert len(found) == 4 + 3 + 2
-    pairs = list(zip(found["study_id"], found["slice_num"], strict=True))
+    identical = identical_slices(manifest)
+    assert identical["slice_checksum"].nunique() == 1
+    assert len(identical) == 4 + 3 + 2
+    pairs = list(zip(identical["study_id"], identical["slice_num"], strict=True))
     assert ("t", 0) not in pairs
     assert ("t", 1) in pairs
 

@@ -1,4 +1,4 @@
-"""Evidence maps as smooth pictures over a prepared slice."""
+"""Heatmaps: class activation maps enlarged to the prepared slice."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from rsna19_kedro.prediction.heat import HEAT_PX, heat_of, smooth_resize
 
 
-def test_heat_lies_on_the_whole_slice() -> None:
+def test_heatmap_covers_the_whole_slice() -> None:
     evidence = np.full((1, 6, 4, 4), -1, np.float32)
     evidence[0, 2, 0, 0] = 3
     heat = heat_of(evidence, share=0.8)
@@ -18,7 +18,7 @@ def test_heat_lies_on_the_whole_slice() -> None:
     assert heat[0, 2].max() == pytest.approx(1)
 
 
-def test_all_slices_share_the_strongest_of_their_class() -> None:
+def test_heatmaps_are_relative_to_the_maximum_of_their_class() -> None:
     evidence = np.zeros((2, 6, 8, 8), np.float32)
     evidence[0, 1, 2:6, 2:6], evidence[1, 1, 2:6, 2:6] = 1, 0.25
     evidence[1, 4, 3, 3] = 0.01
@@ -27,7 +27,7 @@ def test_all_slices_share_the_strongest_of_their_class() -> None:
     assert heat[1, 1].max() == pytest.approx(0.25)
 
 
-def test_enlarging_keeps_place_mean_and_range() -> None:
+def test_enlarging_keeps_position_mean_and_range() -> None:
     rng = np.random.default_rng(0)
     maps = np.pad(rng.random((3, 10, 6)), ((0, 0), (3, 3), (3, 3))).astype(np.float32)
     large = smooth_resize(maps, 96)
@@ -35,7 +35,7 @@ def test_enlarging_keeps_place_mean_and_range() -> None:
     assert large.min() >= -1e-6
     assert large.max() <= maps.max()
     assert large.mean() == pytest.approx(maps.mean(), rel=1e-3)
-    # The centre of mass lies at the same share of the side.
+    # The centre of mass is at the same share of the side.
     for axis in (1, 2):
         before, after = (
             np.average((np.arange(m.shape[axis]) + 0.5) / m.shape[axis], weights=_along(m, axis))
@@ -51,7 +51,7 @@ def _along(maps: np.ndarray, axis: int) -> np.ndarray:
 def test_the_widest_part_of_a_bright_region_is_highest() -> None:
     mask = np.zeros((1, 12, 12), np.float32)
     mask[0, 2:10, 5], mask[0, 6:9, 4:7] = 0.9, 0.9
-    mask[0, 2, 5] = 0.91  # Brightest by a hair, at the thin end.
+    mask[0, 2, 5] = 0.91  # Slightly brighter, at the thin end.
     row, col = np.unravel_index(smooth_resize(mask, 120)[0].argmax(), (120, 120))
     assert (row // 10, col // 10) == (7, 5)
 

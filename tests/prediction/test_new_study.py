@@ -1,4 +1,4 @@
-"""New studies: votes of the members, evidence, the function without Kedro."""
+"""New studies: members and their combination, heatmaps, and the function without Kedro."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ def _write_checkpoint(
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory):
-    """Two models with two folds each, at weights made on the spot."""
+    """Two models with two folds each and random weights."""
     folder = tmp_path_factory.mktemp("models")
     for model in MODELS:
         for fold in (0, 3):
@@ -75,7 +75,7 @@ def _head(slices: int = 4) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["resnet18_400", "clf2Dc_resnet34_3c", "clf2Dc_resnet34_3x3"])
-def test_evidence_and_bias_sum_to_the_logit(name: str) -> None:
+def test_class_activation_map_and_bias_sum_to_the_logit(name: str) -> None:
     network = build_network(ZOO[name]).eval()
     for module in network.modules():
         if isinstance(module, Combiner):
@@ -89,7 +89,7 @@ def test_evidence_and_bias_sum_to_the_logit(name: str) -> None:
     assert torch.allclose(total, output.logits, atol=1e-4)
 
 
-def test_evidence_of_a_decoder_is_its_masks() -> None:
+def test_class_activation_maps_of_a_decoder_are_its_masks() -> None:
     network = build_network(ZOO[DECODER]).eval()
     with torch.inference_mode():
         (maps,) = whole_study_maps(network, [torch.randn(1, 2, 64, 64)], -1.0)
@@ -100,15 +100,15 @@ def test_evidence_of_a_decoder_is_its_masks() -> None:
     assert torch.equal(evidence[:, :, 5], masks[:, :, 6])
 
 
-def test_members_are_found_and_narrowed(checkpoints) -> None:
+def test_members_are_found_and_selected(checkpoints) -> None:
     everyone = find_members(checkpoints)
     assert [(m.model, m.fold) for m in everyone] == [(m, f) for m in MODELS for f in (0, 3)]
     assert len(find_members(checkpoints, folds=(3,))) == 2
     assert len(find_members(checkpoints, models=("resnet18_400",))) == 2
     assert len(find_members(checkpoints, fast=True)) == 1
-    with pytest.raises(InputError, match=r"there is: clf2Dc_resnet34_3x3 fold 0.*kedro run"):
+    with pytest.raises(InputError, match=r"available: clf2Dc_resnet34_3x3 fold 0.*kedro run"):
         find_members(checkpoints, models=("airnet50_384",))
-    with pytest.raises(ModelError, match="none at all"):
+    with pytest.raises(ModelError, match="available: none"):
         find_members(checkpoints / "nowhere")
 
 
@@ -163,7 +163,7 @@ def test_second_level_gets_the_areas_that_it_was_fitted_with(tmp_path) -> None:
     assert method == "second level (mlp) over one model"
     assert np.allclose(values, candidate.predict(features), atol=1e-6)
     assert (
-        "bn_f8 alone (The second level is to know the areas"
+        "bn_f8 alone (The second level uses the areas"
         in (combine_models(votes, studies, numbers, tmp_path)[1])
     )
 
@@ -187,7 +187,7 @@ def test_masks_of_a_checkpoint_reach_the_second_level(tmp_path, monkeypatch) -> 
     assert ((both > 0) & (both < 1)).all()
 
 
-def test_array_in_result_out(checkpoints) -> None:
+def test_array_is_predicted(checkpoints) -> None:
     result = predict_study(_head(), checkpoints)
     assert result.members == tuple(f"{m} fold {f}" for m in MODELS for f in (0, 3))
     table = result.slices[list(PREDICTIONS)]
@@ -203,7 +203,7 @@ def test_array_in_result_out(checkpoints) -> None:
     assert np.count_nonzero(result.hu[2] == 75) == 30 * 30
 
 
-def test_fine_maps_count_for_more_than_coarse_ones(tmp_path) -> None:
+def test_fine_maps_are_weighted_more_than_coarse_ones(tmp_path) -> None:
     coarse, fine = "resnet18_400", DECODER
     for model in (coarse, fine):
         _write_checkpoint(tmp_path, model, 0, ["normal"])
@@ -215,7 +215,7 @@ def test_fine_maps_count_for_more_than_coarse_ones(tmp_path) -> None:
     assert not np.allclose(low, high, atol=0.1)
 
 
-def test_mean_is_over_variants_then_folds_then_models(checkpoints) -> None:
+def test_mean_is_over_augmentations_then_folds_then_models(checkpoints) -> None:
     whole = predict_study(_head(), checkpoints).slices
     alone = [
         predict_study(_head(), checkpoints, models=[model], folds=[fold]).slices
@@ -226,7 +226,7 @@ def test_mean_is_over_variants_then_folds_then_models(checkpoints) -> None:
     assert np.allclose(whole[list(PREDICTIONS)], mean, atol=1e-5)
 
 
-def test_half_precision_tells_where_the_evidence_lies_too(checkpoints) -> None:
+def test_half_precision_gives_heatmaps_too(checkpoints) -> None:
     half = PredictionSettings(precision="bf16-mixed")
     low = predict_study(_head(), checkpoints, fast=True, settings=half)
     single = predict_study(_head(), checkpoints, fast=True)
@@ -246,10 +246,10 @@ def test_fast_takes_one_member(checkpoints, tmp_path) -> None:
     assert result.method == "resnet18_400 alone"
 
 
-def test_one_name_is_a_model_and_one_number_a_fold(checkpoints) -> None:
+def test_a_single_name_is_a_model_and_a_single_number_a_fold(checkpoints) -> None:
     result = predict_study(_head(), checkpoints, models="clf2Dc_resnet34_3x3", folds=3)
     assert result.members == ("clf2Dc_resnet34_3x3 fold 3",)
-    with pytest.raises(InputError, match="there is"):
+    with pytest.raises(InputError, match="available"):
         predict_study(_head(), checkpoints, models="clf2Dc_resnet34_3x3_2")
 
 
@@ -262,10 +262,10 @@ def test_one_name_is_a_model_and_one_number_a_fold(checkpoints) -> None:
         ("real", REAL, REAL),
     ],
 )
-def test_new_study_says_what_its_models_were_trained_on(
+def test_new_study_states_the_training_data_of_its_models(
     tmp_path, caplog, trained_on: str, first: dict, second: dict | None
 ) -> None:
-    """In the log, the table, the summary, the page and what ``predict_study`` returns."""
+    """In the log, table, summary and page, and in the result of ``predict_study``."""
     for fold, data in enumerate((first, second)):
         recorded = {} if data is None else {TRAINING_DATA: data}
         _write_checkpoint(tmp_path, MODELS[0], fold, ["normal"], **recorded)
@@ -297,7 +297,7 @@ def test_new_study_says_what_its_models_were_trained_on(
     (logged,) = [record for record in caplog.records if record.message == summary["band"]]
     assert (logged.levelname == "INFO") == (trained_on == "real")
     assert as_json["summary"]["band"] == summary["band"]
-    assert [one["instance_number"] for one in as_json["studies"][0]["slices"]] == [1, 2, 3, None]
+    assert [row["instance_number"] for row in as_json["studies"][0]["slices"]] == [1, 2, 3, None]
     series = pd.DataFrame({"study_number": [], "reason": [], "picked": np.zeros(0, bool)})
     page = new_study_page(volumes, table, series, findings, summary, tmp_path / "heat")
     top, facts = page.split("Worklist")[0], page.split("How it was made")[1]
@@ -305,20 +305,20 @@ def test_new_study_says_what_its_models_were_trained_on(
         assert summary["band"].endswith("(5 studies, 60 slices); out-of-fold AUC of any: 0.900")
         assert summary["band"] in facts
         assert SYNTHETIC_ONLY not in page
-        assert top.count('class="warning"') == 1  # That it is for research.
+        assert top.count('class="warning"') == 1  # For research only.
     else:
         assert f"<strong>{summary['band']}.</strong>" in top
         assert summary["band"].startswith(SYNTHETIC_ONLY if summary["synthetic"] else NOT_RECORDED)
 
 
-def test_prepared_slices_are_taken_as_they_are(checkpoints) -> None:
+def test_prepared_slices_are_used_unchanged(checkpoints) -> None:
     once = predict_study(_head(), checkpoints, fast=True)
     again = predict_study(once.hu, checkpoints, fast=True)
     assert np.array_equal(once.hu, again.hu)
     assert once.study == again.study
 
 
-def test_a_gpu_that_is_not_there_is_a_message(checkpoints, monkeypatch) -> None:
+def test_missing_gpu_is_an_error(checkpoints, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ParameterError, match="finds no GPU"):
         predict_study(_head(), checkpoints, settings=PredictionSettings(accelerator="gpu"))
@@ -335,7 +335,7 @@ def test_a_gpu_that_is_not_there_is_a_message(checkpoints, monkeypatch) -> None:
         ([[1, 2]], "an array or a path, not a list"),
     ],
 )
-def test_arrays_that_are_no_study_are_refused(checkpoints, array, message: str) -> None:
+def test_arrays_that_are_not_a_study_are_refused(checkpoints, array, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         predict_study(array, checkpoints)
 

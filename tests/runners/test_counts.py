@@ -1,10 +1,10 @@
-"""A run counts the nodes that it runs, not those that are finished."""
+"""A run counts the nodes that it executes, not those that are finished."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kedro.framework.hooks.manager import _create_hook_manager  # A session makes it, too.
+from kedro.framework.hooks.manager import _create_hook_manager  # As a session does.
 from kedro.pipeline import Node, Pipeline
 from pluggy import PluginManager
 
@@ -15,7 +15,7 @@ from toy_graphs import toy, toy_catalog
 
 
 def _run(folder: Path, runner: GPURunner) -> None:
-    """Resume four nodes, of which one is finished and one is a finished ancestor."""
+    """Resume four nodes, of which one is finished and one is a finished ancestor model."""
     nodes = [
         Node(toy("parent").func, None, "parent", name="make_parent", tags={ANCESTOR_TAG}),
         toy("a", seconds=0),
@@ -28,7 +28,7 @@ def _run(folder: Path, runner: GPURunner) -> None:
         catalog.save(name, {})
     hooks: PluginManager = _create_hook_manager()
     hooks.register(NodeProgress())
-    # As a session does it, which knows nothing of what is finished.
+    # As a session does, which does not know what is finished.
     hooks.hook.before_pipeline_run(run_params={}, pipeline=pipeline, catalog=catalog)
     runner.run(pipeline, catalog, hooks, only_missing_outputs=True)
 
@@ -39,7 +39,7 @@ def _on_ray() -> GPURunner:
 
 
 @pytest.mark.parametrize("runner", [lambda: GPURunner(cpus=1), _on_ray])
-def test_a_resumed_run_counts_to_its_own_total(
+def test_a_resumed_run_counts_only_the_nodes_that_it_executes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, runner: Callable[[], GPURunner]
 ) -> None:
     caplog.set_level("INFO", logger="rsna19_kedro")

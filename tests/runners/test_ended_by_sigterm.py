@@ -1,4 +1,4 @@
-"""SIGTERM keeps its exit status, whatever the code that it interrupts makes of it."""
+"""SIGTERM keeps its exit status, whichever exception the interrupted code raises."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ def _stopped(raised_instead: type[BaseException] | None) -> None:
 
 
 @pytest.mark.parametrize("raised_instead", [None, KeyboardInterrupt])
-def test_sigterm_ends_the_block_by_its_own_exception(raised_instead) -> None:
+def test_sigterm_ends_the_block_with_terminated(raised_instead) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated) as ended, ended_by_sigterm():
         _stopped(raised_instead)

@@ -1,4 +1,4 @@
-"""When Ray is used, and what is said where it cannot be."""
+"""When Ray is used, and the messages if it cannot be."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from toy_graphs import toy, toy_catalog
 
 
 class Hooks:
-    """Hooks that take every call."""
+    """Hooks that accept every call."""
 
     def __getattr__(self, _: str) -> object:
         return lambda **__: None
@@ -29,32 +29,33 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
 
 
-def _cards(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def _set_gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(machine, "visible_gpus", lambda: number)
 
 
 @pytest.mark.parametrize("given", [{"gpus": 2}, {"cpus": 2}, {"address": "auto"}])
 @pytest.mark.usefixtures("without_ray")
-def test_asked_for_and_not_installed(given: dict[str, object]) -> None:
+def test_requested_but_not_installed(given: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"needs Ray, which is not installed.*\.\[cluster\]"):
         GPURunner(**given)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("without_ray")
-def test_several_cards_and_no_ray_run_in_order(
+def test_several_gpus_without_ray_run_in_sequence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _cards(monkeypatch, 4)
+    _set_gpus(monkeypatch, 4)
     pipeline = Pipeline([toy("a", seconds=0)])
 
     caplog.set_level("INFO")
     GPURunner().run(pipeline, toy_catalog(tmp_path, pipeline), Hooks())
-    assert "In order in this process: 4 GPUs here, but Ray is not installed" in caplog.text
+    message = "Running in sequence in this process (4 GPUs found, but Ray is not installed"
+    assert message in caplog.text
     assert (tmp_path / "a.json").is_file()
 
 
 @pytest.mark.usefixtures("without_ray")
-def test_a_failure_in_order_says_how_to_go_on(
+def test_a_failure_in_sequence_says_how_to_resume(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
@@ -65,13 +66,13 @@ def test_a_failure_in_order_says_how_to_go_on(
     catalog = toy_catalog(tmp_path, pipeline)
     with pytest.raises(InputError, match="the disk is full"):
         GPURunner().run(pipeline, catalog, Hooks())
-    assert "Failed: 1 of 3 nodes are done. Fix the error, then resume with" in caplog.text
+    assert "Failed: 1 of 3 nodes done. Fix the error, then resume with" in caplog.text
     assert "kedro run --env demo --only-missing-outputs" in caplog.text
     assert "--from-nodes" not in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("given", "cards", "ray"),
+    ("given", "gpus", "ray"),
     [
         ({}, 0, False),
         ({}, 1, False),
@@ -82,9 +83,9 @@ def test_a_failure_in_order_says_how_to_go_on(
     ],
 )
 def test_ray_is_for_several_devices(
-    monkeypatch: pytest.MonkeyPatch, given: dict[str, int], cards: int, ray: bool
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, int], gpus: int, ray: bool
 ) -> None:
-    _cards(monkeypatch, cards)
+    _set_gpus(monkeypatch, gpus)
     monkeypatch.setattr(machine, "ray_installed", lambda: True)
     assert choose_mode(RunnerOptions(**given))[0] is ray  # type: ignore[arg-type]
 
@@ -92,32 +93,32 @@ def test_ray_is_for_several_devices(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"cpus": 0}, "cpus=0: a whole number of at least 1"),
-        ({"gpus": 0.5}, "gpus=0.5: a whole number"),
+        ({"cpus": 0}, "cpus=0: expected an integer of at least 1"),
+        ({"gpus": 0.5}, "gpus=0.5: expected an integer"),
         ({"memory": {"tpu": 4}}, "memory: tpu=4"),
         ({"gpus": 0}, "add cpus=2"),
     ],
 )
-def test_options_that_make_no_sense(given: dict[str, object], message: str) -> None:
+def test_impossible_options(given: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         GPURunner(**given)  # type: ignore[arg-type]
 
 
 def test_slots_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "available_cores", lambda: 32)
-    _cards(monkeypatch, 4)
+    _set_gpus(monkeypatch, 4)
     slots = local_slots(RunnerOptions())
     assert (slots.gpus, slots.cpus, slots.threads, slots.logical) == (4, 4, 4, False)
-    with pytest.raises(InputError, match="gpus=8, but only 4 can be seen"):
+    with pytest.raises(InputError, match="gpus=8, but only 4 GPUs found"):
         local_slots(RunnerOptions(gpus=8))
-    _cards(monkeypatch, 0)
+    _set_gpus(monkeypatch, 0)
     assert local_slots(RunnerOptions(gpus=2)).logical
-    assert str(local_slots(RunnerOptions(cpus=2))) == "2 CPU slots, 16 threads a worker"
+    assert str(local_slots(RunnerOptions(cpus=2))) == "2 CPU slots, 16 threads per worker"
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:port"])
 def test_addresses_have_a_port(address: str) -> None:
-    with pytest.raises(InputError, match="host:port is wanted"):
+    with pytest.raises(InputError, match="expected host:port"):
         check_reachable(address)
 
 

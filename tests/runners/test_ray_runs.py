@@ -1,4 +1,4 @@
-"""Toy graphs on a Ray of this machine, with GPUs that are only counted."""
+"""Toy pipelines on a local Ray, with logical GPUs."""
 
 import logging
 import os
@@ -30,50 +30,53 @@ TESTS = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def _logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Take in the lines of the run; remove the logs that Ray keeps of workers that died."""
+    """Capture the log of the run; remove the logs that Ray keeps of workers that died."""
     caplog.set_level(logging.INFO, logger="rsna19_kedro")
     yield
     for folder in Path("/tmp").glob(f"rsna19-ray-{os.getpid()}-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_two_gpus_and_a_cpu_slot_are_shared_as_they_should(
+def test_two_gpus_and_a_cpu_slot_are_shared(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cards = [f"g{number}" for number in range(6)]
+    gpu_nodes = [f"g{number}" for number in range(6)]
     pipeline = Pipeline(
         [
             toy("root"),
-            *(toy(name, "root", seconds=0.5, gpu=True, act=meet(tmp_path, 3)) for name in cards),
+            *(
+                toy(name, "root", seconds=0.5, gpu=True, act=meet(tmp_path, 3))
+                for name in gpu_nodes
+            ),
             *(toy(f"c{n}", "root", seconds=1.3, act=meet(tmp_path, 3)) for n in range(3)),
-            toy("end", *cards),
+            toy("end", *gpu_nodes),
         ]
     )
     GPURunner(gpus=2, cpus=1).run(pipeline, toy_catalog(tmp_path, pipeline))
-    assert "On Ray (gpus=2): 2 logical GPUs, 1 CPU slot" in caplog.text
-    found = notes(tmp_path)
-    on_cards = [found[name] for name in cards]
-    on_cpu = [found[f"c{number}"] for number in range(3)]
-    assert most_at_once(on_cards) == 2
+    assert "on Ray (gpus=2): 2 logical GPUs, 1 CPU slot" in caplog.text
+    noted = notes(tmp_path)
+    on_gpu = [noted[name] for name in gpu_nodes]
+    on_cpu = [noted[f"c{number}"] for number in range(3)]
+    assert most_at_once(on_gpu) == 2
     assert most_at_once(on_cpu) == 1
-    assert most_at_once(on_cards + on_cpu) == 3, "CPU nodes run beside those on cards"
-    for card in ("0", "1"):
-        assert most_at_once([note for note in on_cards if note["cuda"] == card]) == 1
-        assert sum(note["cuda"] == card for note in on_cards) >= 2, "all cards have work"
-    assert {note["cuda"] for note in [*on_cpu, found["root"]]} == {""}
-    # CUDA would not find a card in a process that has once been told that there is none.
-    assert {note["pid"] for note in on_cards}.isdisjoint(note["pid"] for note in on_cpu)
-    assert all(note["start"] >= found["root"]["end"] for note in on_cards + on_cpu)
-    assert found["end"]["start"] >= max(note["end"] for note in on_cards)
+    assert most_at_once(on_gpu + on_cpu) == 3, "CPU nodes run in parallel with GPU nodes"
+    for gpu in ("0", "1"):
+        assert most_at_once([note for note in on_gpu if note["cuda"] == gpu]) == 1
+        assert sum(note["cuda"] == gpu for note in on_gpu) >= 2, "all GPUs are used"
+    assert {note["cuda"] for note in [*on_cpu, noted["root"]]} == {""}
+    # CUDA finds no GPU in a process that was started without one.
+    assert {note["pid"] for note in on_gpu}.isdisjoint(note["pid"] for note in on_cpu)
+    assert all(note["start"] >= noted["root"]["end"] for note in on_gpu + on_cpu)
+    assert noted["end"]["start"] >= max(note["end"] for note in on_gpu)
     table = pd.read_parquet(tmp_path / "schedule.parquet").set_index("node")
     assert len(table) == 11
     assert table["outcome"].eq("done").all()
-    assert set(table.loc[[f"make_{name}" for name in cards], "device"]) == {"gpu 0", "gpu 1"}
+    assert set(table.loc[[f"make_{name}" for name in gpu_nodes], "device"]) == {"gpu 0", "gpu 1"}
     assert table["peak_mb"].between(20, 2000).all()
     assert (tmp_path / "schedule.png").stat().st_size > 5000
 
 
-def test_small_nodes_share_a_card_and_a_node_that_dies_runs_again(
+def test_small_nodes_share_a_gpu_and_a_node_whose_worker_dies_runs_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     marker = tmp_path / "died"
@@ -97,16 +100,16 @@ def test_small_nodes_share_a_card_and_a_node_that_dies_runs_again(
     )
     catalog = toy_catalog(tmp_path, pipeline, {"gpus_per_node": {"make_half*": 0.5}})
     GPURunner(gpus=1, cpus=2, memory={"gpu": 0.1}).run(pipeline, catalog)
-    found = notes(tmp_path)
-    assert most_at_once([found[name] for name in halves]) == 2
-    assert most_at_once([found["whole"], *(found[name] for name in halves)]) == 2
+    noted = notes(tmp_path)
+    assert most_at_once([noted[name] for name in halves]) == 2
+    assert most_at_once([noted["whole"], *(noted[name] for name in halves)]) == 2
     assert all(
-        found["whole"]["end"] <= found[name]["start"]
-        or found["whole"]["start"] >= found[name]["end"]
+        noted["whole"]["end"] <= noted[name]["start"]
+        or noted["whole"]["start"] >= noted[name]["end"]
         for name in halves
     )
-    assert {found[name]["cuda"] for name in [*halves, "whole"]} == {"0"}
-    assert "make_mortal: its worker died" in caplog.text
+    assert {noted[name]["cuda"] for name in [*halves, "whole"]} == {"0"}
+    assert "make_mortal: worker died" in caplog.text
     assert "try 2 of 3" in caplog.text
     assert "make_whole | a line of the [node]" in caplog.text
     retries = pd.read_parquet(tmp_path / "schedule.parquet").set_index("node")["retries"]
@@ -114,7 +117,7 @@ def test_small_nodes_share_a_card_and_a_node_that_dies_runs_again(
     assert retries.sum() == 1
 
 
-def test_a_failure_stops_only_what_hangs_on_it(
+def test_a_failure_skips_only_its_downstream_nodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
@@ -137,16 +140,16 @@ def test_a_failure_stops_only_what_hangs_on_it(
     with pytest.raises(InputError) as caught:
         GPURunner(cpus=2, max_retries=1).run(pipeline, toy_catalog(tmp_path, pipeline))
     text = str(caught.value)
-    assert "2 of 6 nodes failed; 2 are done, 2 were not run" in text
+    assert "2 of 6 nodes failed, 2 done, 2 skipped" in text
     assert "make_bad: InputError: study 7 is odd\n    second line" in text
-    assert "make_mortal: its worker died 2 times" in text
-    assert "make_child, make_grandchild (need make_bad)" in text
+    assert "make_mortal: worker died 2 times" in text
+    assert "make_child, make_grandchild (downstream of make_bad)" in text
     assert "kedro run --params 'models:a,b c' --only-missing-outputs" in text
     assert set(notes(tmp_path)) == {"good", "better"}
     outcomes = pd.read_parquet(tmp_path / "schedule.parquet").set_index("node")["outcome"]
     assert outcomes["make_bad"] == "failed"
     assert outcomes["make_mortal"] == "killed"
-    assert "Traceback" not in caplog.text, "the user's errors need none"
+    assert "Traceback" not in caplog.text, "errors that the user can fix have none"
 
 
 def _start(folder: Path) -> tuple[subprocess.Popen[str], str]:
@@ -163,7 +166,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[str], str]:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(0.3)  # The next two nodes run by now.
+    time.sleep(0.3)  # Now the next two nodes run.
     return process, mark
 
 
@@ -172,15 +175,15 @@ def notes_written(folder: Path) -> list[Path]:
 
 
 def _alive(mark: str, but: str) -> list[str]:
-    """Processes that inherited the mark."""
-    found = []
+    """Command lines of the processes that inherited the mark."""
+    commands = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             if mark.encode() in path.read_bytes():
-                found.append((path.parent / "cmdline").read_text().strip("\0"))
+                commands.append((path.parent / "cmdline").read_text().strip("\0"))
         except OSError:
             continue
-    return [line for line in found if line and not (but and but in line)]
+    return [line for line in commands if line and not (but and but in line)]
 
 
 def _wait_until_gone(mark: str, seconds: float, but: str = "") -> None:
@@ -205,11 +208,11 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
-def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+def test_a_killed_run_is_resumed(tmp_path: Path) -> None:
     process, mark = _start(tmp_path)
     process.kill()
     process.wait()
-    # Two idle helpers of Ray look for their killed parent for a while longer.
+    # Two idle helper processes of Ray notice only later that their parent is gone.
     _wait_until_gone(mark, 10, but="Agent")
     before = {path: path.stat().st_mtime_ns for path in notes_written(tmp_path)}
     again = subprocess.run(
@@ -224,7 +227,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())
 
 
-def test_what_is_kept_in_memory_is_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_datasets_in_memory_are_refused_before_anything_runs(tmp_path: Path) -> None:
     pipeline = Pipeline([toy("first"), toy("second", "first"), toy("third", "second")])
     catalog = toy_catalog(tmp_path, pipeline)
     catalog["second"] = MemoryDataset()
@@ -233,7 +236,7 @@ def test_what_is_kept_in_memory_is_refused_before_anything_runs(tmp_path: Path) 
     assert not notes(tmp_path)
 
 
-def test_what_could_never_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_that_could_never_start_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
     from rsna19_kedro.runners.machine import Slots
@@ -249,15 +252,15 @@ def test_what_could_never_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     _check_slots(needs, box, RunnerOptions(memory=8))
     with pytest.raises(InputError, match=r"9 GB for a gpu node, but this machine has 8\.0 GB"):
         _check_slots(needs, box, RunnerOptions(memory={"gpu": 9}))
-    with pytest.raises(InputError, match=r"a\.train asks for 2 GPUs.*more than 1 for it"):
+    with pytest.raises(InputError, match=r"a\.train needs 2 GPUs.*more than 1 for it"):
         _check_slots(needs, Slots(4, 1, 1, machines=2), RunnerOptions(address="a:1"))
     growing = RunnerOptions(address="a:1", gpus=4)
     _check_slots(needs, Slots(4, 1, 0, machines=2), growing)
 
 
-def test_address_that_nobody_answers_is_told_in_seconds(tmp_path: Path) -> None:
+def test_an_address_without_an_answer_fails_within_seconds(tmp_path: Path) -> None:
     pipeline = Pipeline([toy("first")])
     started = time.monotonic()
-    with pytest.raises(InputError, match=r"address=127\.0\.0\.1:9: nothing answers"):
+    with pytest.raises(InputError, match=r"address=127\.0\.0\.1:9: no answer"):
         GPURunner(address="127.0.0.1:9").run(pipeline, toy_catalog(tmp_path, pipeline))
     assert time.monotonic() - started < 8

@@ -1,4 +1,4 @@
-"""The order of nodes, the summary of failures, and what each node asks for."""
+"""The order of nodes, the summary of failures, and the devices that each node needs."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rsna19_kedro.errors import InputError
 from rsna19_kedro.runners.needs import needs_of
 from rsna19_kedro.runners.reuse import Reuse
 from rsna19_kedro.runners.schedule import Schedule
-from rsna19_kedro.runners.summary import failure_text, how_to_go_on, resume_command
+from rsna19_kedro.runners.summary import failure_text, how_to_resume, resume_command
 from rsna19_kedro.runners.work import Work
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 from toy_graphs import toy, toy_catalog
@@ -20,7 +20,7 @@ from toy_graphs import toy, toy_catalog
 
 @pytest.fixture
 def schedule() -> Schedule:
-    """Short: a, b. Long: c (3) before d (1) before e (5)."""
+    """A schedule with a short path, a-b, and a long one, c-d-e with costs 3, 1 and 5."""
     pipeline = Pipeline([toy("a"), toy("b", "a"), toy("c"), toy("d", "c"), toy("e", "d")])
     costs = {"make_a": 1, "make_b": 1, "make_c": 3, "make_d": 1, "make_e": 5}
     return Schedule(pipeline, costs)
@@ -36,7 +36,7 @@ def test_the_longest_path_goes_first(schedule: Schedule) -> None:
     assert schedule.waiting == 4
 
 
-def test_failures_take_their_descendants_along_and_nothing_else(schedule: Schedule) -> None:
+def test_a_failure_skips_its_downstream_nodes_only(schedule: Schedule) -> None:
     schedule.start("make_c")
     schedule.fail("make_c", "boom")
     assert schedule.not_run == {"make_d": "make_c", "make_e": "make_c"}
@@ -45,10 +45,10 @@ def test_failures_take_their_descendants_along_and_nothing_else(schedule: Schedu
         schedule.finish(name)
     assert not schedule.active
     assert schedule.waiting == 0
-    assert "1 of 5 nodes failed; 2 are done, 2 were not run" in failure_text(schedule, "kedro run")
+    assert "1 of 5 nodes failed, 2 done, 2 skipped" in failure_text(schedule, "kedro run")
 
 
-def test_a_big_node_is_not_overtaken_for_ever() -> None:
+def test_smaller_nodes_do_not_delay_a_big_one_forever() -> None:
     pipeline = Pipeline([toy("big"), toy("small"), toy("other")])
     schedule = Schedule(pipeline, {"make_big": 9, "make_small": 1, "make_other": 1})
     kinds = {"make_big": "gpu", "make_small": "gpu", "make_other": "cpu"}
@@ -71,7 +71,7 @@ def test_the_command_that_resumes(words: list[str], expected: str) -> None:
     assert resume_command(words) == expected
 
 
-def test_where_old_outputs_stand_the_command_names_the_nodes_to_start_from(
+def test_resume_command_names_the_first_nodes_if_old_outputs_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["/x/kedro", "run", "--env", "demo"])
@@ -80,19 +80,19 @@ def test_where_old_outputs_stand_the_command_names_the_nodes_to_start_from(
     left = {"make_b", "make_c", "make_d"}
     work = Work(pipeline, Reuse(catalog))
     catalog.save("d", {"made": "by an earlier run"})  # Downstream of what is missing.
-    assert how_to_go_on(work, left) == "kedro run --env demo --only-missing-outputs"
+    assert how_to_resume(work, left) == "kedro run --env demo --only-missing-outputs"
     for name in ("b", "c"):
         catalog.save(name, {"made": "by an earlier run"})
-    command = how_to_go_on(work, left)
+    command = how_to_resume(work, left)
     assert command.startswith("kedro run --env demo --from-nodes ")
     assert set(command.split()[-1].split(",")) == {"make_b", "make_c"}
 
 
-def test_where_only_a_check_is_left_nothing_is_to_be_done_again(tmp_path: Path) -> None:
+def test_no_resume_command_if_only_a_check_is_left(tmp_path: Path) -> None:
     check = Node(len, "a", None, name="check")
     pipeline = Pipeline([toy("a"), check])
     work = Work(pipeline, Reuse(toy_catalog(tmp_path, pipeline)))
-    assert how_to_go_on(work, ["check"]) == ""
+    assert how_to_resume(work, ["check"]) == ""
 
 
 def _training(name: str, tags: set[str]) -> Node:
@@ -117,7 +117,7 @@ def _catalog(devices: int = 1, runner: dict | None = None) -> DataCatalog:
     return DataCatalog(datasets={name: MemoryDataset(value) for name, value in values.items()})
 
 
-def test_trainings_cost_their_epochs_and_take_their_devices() -> None:
+def test_cost_of_a_training_grows_with_epochs_and_it_takes_its_devices() -> None:
     nodes = [_training("short", {"gpu"}), _training("long", {"gpu"}), toy("rest")]
     needs = needs_of(nodes, _catalog(devices=2), gpus=True)
     assert needs["long.train"].cost > 2 * needs["short.train"].cost > needs["make_rest"].cost
@@ -126,7 +126,7 @@ def test_trainings_cost_their_epochs_and_take_their_devices() -> None:
     assert {need.gpus for need in needs_of(nodes, _catalog(), gpus=False).values()} == {0}
 
 
-def test_patterns_give_shares_of_a_card() -> None:
+def test_patterns_give_shares_of_a_gpu() -> None:
     nodes = [_training("short", {"gpu"}), _training("long", {"gpu"})]
     runner = {"gpus_per_node": {"short.*": 0.25}}
     needs = needs_of(nodes, _catalog(runner=runner), gpus=True)

@@ -1,4 +1,4 @@
-"""The fused resampling against the same steps done one after the other by torchvision."""
+"""The fused resampling against separate steps by torchvision."""
 
 import math
 
@@ -19,7 +19,7 @@ SIDE = 64
 def augmented_input(
     hu: torch.Tensor, lut: torch.Tensor, draws: Draws, border: str, size: InputSize
 ) -> torch.Tensor:
-    """Network input with random changes, as a training step makes it."""
+    """Augmented network input as in a training step."""
     return resample(look_up(hu, lut, size), float(lut[0]), draws, border, size)
 
 
@@ -40,14 +40,14 @@ def test_lut_clips_at_both_ends() -> None:
     assert apply_lut(hu, LUT).tolist() == pytest.approx([-1, -1, LUT[400].item(), 1, 1])
 
 
-def test_nothing_drawn_is_the_plain_input() -> None:
+def test_without_changes_the_input_is_unaugmented() -> None:
     hu = _smooth_hu()
     size = InputSize(crop_px=48)
     plain = network_input(hu, LUT, 48, 48)
     assert torch.allclose(augmented_input(hu, LUT, _draws(), "edge", size), plain, atol=1e-5)
 
 
-def test_nothing_drawn_with_a_reduction_is_the_plain_input() -> None:
+def test_without_changes_the_reduced_input_is_unaugmented() -> None:
     hu = _smooth_hu()
     size = InputSize(crop_px=48, resize_px=12)
     plain = network_input(hu, LUT, 48, 12)
@@ -69,7 +69,7 @@ def test_quarter_turns_are_exact(turns: int) -> None:
     assert torch.allclose(got, apply_lut(hu, LUT).rot90(turns, (-2, -1)), atol=1e-4)
 
 
-def test_all_at_once_equals_torchvision_step_by_step() -> None:
+def test_fused_steps_equal_torchvision_step_by_step() -> None:
     hu = _smooth_hu()
     draws = _draws(angle=20.0, scale=1.1, shift=(4 / SIDE, -2 / SIDE), flip=(-1.0, 1.0))
     got = augmented_input(hu, LUT, draws, "edge", InputSize(crop_px=40))
@@ -95,15 +95,15 @@ def test_borders_are_edge_or_air() -> None:
     assert edge.min() == pytest.approx(LUT[900].item())
 
 
-def test_draws_stay_in_their_ranges_and_repeat_under_a_seed() -> None:
+def test_draws_stay_in_their_ranges_and_repeat_with_the_same_seed() -> None:
     recipe = Augmentation(
         flip_horizontal=0.5, quarter_turns=0.5, affine=0.8, shift=0.0625, scale=0.05, rotate_deg=30
     )
     size = InputSize(crop_px=384, random_crop=True)
     a, b = (draw(4000, recipe, size, 400, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(a.angle_deg, b.angle_deg)
-    rest = torch.remainder(a.angle_deg + 45, 90) - 45
-    assert rest.abs().max() <= 30
+    rotation = torch.remainder(a.angle_deg + 45, 90) - 45
+    assert rotation.abs().max() <= 30
     assert 0.94 < a.scale.min() < a.scale.max() < 1.06
     assert a.shift.abs().max() <= 0.0625 + 8 / 400
     assert (a.flip[:, 1] == 1).all()
@@ -129,10 +129,10 @@ def test_masks_follow_their_slice(resize: int | None) -> None:
     bright = torch.nn.functional.max_pool2d(image[:, 0], 4)[0] > 0
     differ = (bright != (targets[0, 6] > 0)).sum()
     assert targets[0, 6].sum() >= (4 if resize else 9)
-    assert differ <= (2 if resize else 6)  # Pixels at the rim, cut by interpolation.
+    assert differ <= (2 if resize else 6)  # Interpolated pixels at the edge.
 
 
-def test_unclassified_blood_is_any_and_a_missing_mask_is_empty() -> None:
+def test_unclassified_blood_counts_as_any_and_a_missing_mask_is_empty() -> None:
     mask = torch.zeros(2, SIDE, SIDE, dtype=torch.int8)
     mask[0, 30:34, 30:34] = 6
     mask[1] = -1

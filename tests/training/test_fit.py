@@ -1,4 +1,4 @@
-"""Training end to end on tiny volumes: it learns, and a killed run ends with the same weights."""
+"""Training end to end on tiny volumes: it learns, and resuming gives the same weights."""
 
 import functools
 import json
@@ -34,7 +34,7 @@ RUNS = "dpn68_384_5_planes_combine_last"
 
 
 def _recipe(model: str, **changes) -> Recipe:
-    """Two short phases with all that a recipe knows."""
+    """Two short phases that use all keys of a recipe."""
     base = {
         "model": model,
         "input": {"crop_px": SIDE_PX},
@@ -103,18 +103,18 @@ def _train(recipe: Recipe, folder: Path, **settings) -> Trained:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Callable[[str, str], Trained]:
-    """Trainings that nothing stops, one for all the kills that are compared with it."""
+def uninterrupted(tmp_path_factory) -> Callable[[str, str], Trained]:
+    """Uninterrupted trainings, each compared with several interrupted ones."""
 
     @functools.cache
     def train(model: str, keep: str) -> Trained:
-        return _train(_recipe(model, keep=keep), tmp_path_factory.mktemp("undisturbed"))
+        return _train(_recipe(model, keep=keep), tmp_path_factory.mktemp("uninterrupted"))
 
     return train
 
 
 @pytest.mark.parametrize(
-    ("model", "keep", "killed_in"),
+    ("model", "keep", "interrupted_in"),
     [
         ("resnet18_400", "last", (0, 0)),
         ("resnet18_400", "last", (1, 0)),
@@ -125,20 +125,20 @@ def undisturbed(tmp_path_factory) -> Callable[[str, str], Trained]:
         (RUNS, "last", (1, 2)),
     ],
 )
-def test_killed_and_resumed_gives_the_same_weights(
-    tmp_path, monkeypatch, undisturbed, model: str, keep: str, killed_in: tuple[int, int]
+def test_interrupted_and_resumed_training_gives_the_same_weights(
+    tmp_path, monkeypatch, uninterrupted, model: str, keep: str, interrupted_in: tuple[int, int]
 ) -> None:
     recipe = _recipe(model, keep=keep)
-    expected = undisturbed(model, keep)
+    expected = uninterrupted(model, keep)
     with monkeypatch.context() as patch:
         train_unit = PhaseLoop._train_unit
 
-        def killed(self: PhaseLoop, unit, *rest):
-            if (self.seed[2], unit.index) == killed_in:
+        def interrupted(self: PhaseLoop, unit, *rest):
+            if (self.seed[2], unit.index) == interrupted_in:
                 raise KeyboardInterrupt
             return train_unit(self, unit, *rest)
 
-        patch.setattr(PhaseLoop, "_train_unit", killed)
+        patch.setattr(PhaseLoop, "_train_unit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             _train(recipe, tmp_path)
     resumed = _train(recipe, tmp_path)
@@ -153,19 +153,19 @@ def test_killed_and_resumed_gives_the_same_weights(
 def test_state_of_another_recipe_is_refused(tmp_path, monkeypatch) -> None:
     train_unit = PhaseLoop._train_unit
 
-    def killed(self: PhaseLoop, *rest):
+    def interrupted(self: PhaseLoop, *rest):
         if self.seed[2] == 1:
             raise KeyboardInterrupt
         return train_unit(self, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PhaseLoop, "_train_unit", killed)
+        patch.setattr(PhaseLoop, "_train_unit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             _train(_recipe("resnet18_400"), tmp_path)
     assert (tmp_path / "resume" / "phase_0.ckpt").is_file()
-    with pytest.raises(ModelError, match=r"another one: seed 0 -> 1.*clean --resume"):
+    with pytest.raises(ModelError, match=r"differs from this: seed 0 -> 1.*clean --resume"):
         _train(_recipe("resnet18_400", seed=1), tmp_path)
-    # Other test-time augmentations do not change what is learnt.
+    # Other test-time augmentations do not change the training.
     _train(_recipe("resnet18_400", variants=["normal"]), tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_it_learns_bright_disks(tmp_path) -> None:
     assert history[-1]["train_loss"] < 0.8 * math.log(2)
 
 
-def test_decoder_learns_where_the_disks_are(tmp_path) -> None:
+def test_decoder_learns_to_locate_the_disks(tmp_path) -> None:
     job = _job(_recipe(SEGMENTATION, **BRIGHT), tmp_path)
     trained = train_model(job)
     assert trained.history[-1]["val_auc_any"] > 0.9
@@ -192,37 +192,37 @@ def test_decoder_learns_where_the_disks_are(tmp_path) -> None:
             torch.from_numpy(store.read(study)), (0, 0, 0, 0, 2, 2), value=-1000
         )
         with torch.inference_mode():
-            found = network.outputs(LUT[window.clamp(-400, 1000).int() + 400][None]).masks
+            predicted = network.outputs(LUT[window.clamp(-400, 1000).int() + 400][None]).masks
         truth = torch.from_numpy(masks.read(study)).clamp(min=0).float()
         blood = torch.nn.functional.max_pool2d(truth, 4) > 0
-        hottest = found[0, :, 6].flatten(1).argmax(1)
+        hottest = predicted[0, :, 6].flatten(1).argmax(1)
         for number in torch.nonzero(blood.flatten(1).any(1))[:, 0]:
             inside += int(blood[number].flatten()[hottest[number]])
             total += 1
     assert inside >= 0.8 * total > 0
 
 
-def test_frozen_encoder_keeps_its_weights_and_its_batch_norm(tmp_path) -> None:
+def test_frozen_encoder_keeps_its_weights_and_batch_norms(tmp_path) -> None:
     phase = _only(optimizer="adam", frozen_steps="all", single_slice_epochs="all")
     recipe = _recipe("resnet18_400", **phase)
     torch.manual_seed(recipe.seed + 1000)
     before = build_network(ZOO["resnet18_400"]).state_dict()
     after = _train(recipe, tmp_path).weights
-    moved = {name for name in after if not torch.equal(after[name], before[name])}
-    assert {"encoder.conv1.weight", "head.weight", "combiner.conv.weight"} <= moved
-    assert "encoder.bn1.running_mean" in moved
-    assert not any("layer" in name for name in moved)
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert {"encoder.conv1.weight", "head.weight", "combiner.conv.weight"} <= changed
+    assert "encoder.bn1.running_mean" in changed
+    assert not any("layer" in name for name in changed)
 
 
-def test_norms_of_a_frozen_encoder_move_if_they_train(tmp_path) -> None:
+def test_batch_norms_of_a_frozen_encoder_change_in_training_mode(tmp_path) -> None:
     phase = _only(optimizer="adam", frozen_steps="all", train_frozen_norms=True)
     recipe = _recipe("clf2Dc_resnet34_3c", initial_weights=None, **phase)
     torch.manual_seed(recipe.seed + 1000)
     before = build_network(ZOO[recipe.model]).state_dict()
     after = _train(recipe, tmp_path).weights
-    moved = {name for name in after if not torch.equal(after[name], before[name])}
-    assert sum(name.endswith("running_mean") for name in moved) == 36
-    learned = {name for name in moved if "running" not in name and "tracked" not in name}
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert sum(name.endswith("running_mean") for name in changed) == 36
+    learned = {name for name in changed if "running" not in name and "tracked" not in name}
     assert learned == {"head.weight", "head.bias"}
 
 
@@ -240,14 +240,14 @@ def test_batches_of_an_update_are_accumulated(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("encoder_model", ["airnet50_384", "se_preresnext26b_400", RUNS])
-def test_new_stems_inside_a_frozen_encoder_learn(encoder_model: str) -> None:
+def test_new_stem_of_a_frozen_encoder_is_trained(encoder_model: str) -> None:
     from rsna19_kedro.networks.encoders import ENCODERS
 
     network = build_network(ZOO[encoder_model])
     freeze_encoder(network, True)
-    learning = {name for name, w in network.encoder.named_parameters() if w.requires_grad}
+    trainable = {name for name, w in network.encoder.named_parameters() if w.requires_grad}
     stem = ENCODERS[ZOO[encoder_model].encoder].stem
-    assert learning == {
+    assert trainable == {
         name for name, _ in network.encoder.named_parameters() if name.startswith(stem)
     }
     training = {name for name, m in network.encoder.named_modules() if m.training}
@@ -270,11 +270,11 @@ def test_parent_of_another_model_or_resolution_is_refused(tmp_path) -> None:
 
     recipe = _recipe("clf2Dc_resnet34_3x3", **_only())
     job = _job(recipe, tmp_path)
-    with pytest.raises(InputError, match="reduced 2 times"):
+    with pytest.raises(InputError, match="reduction factor 2"):
         train_model(replace(job, parent=_parent(recipe, reduction=2)))
-    stranger = replace(_parent(recipe), spec=ZOO["resnet18_400"])
+    other = replace(_parent(recipe), spec=ZOO["resnet18_400"])
     with pytest.raises(InputError, match="checkpoint of resnet18_400"):
-        train_model(replace(job, parent=stranger))
+        train_model(replace(job, parent=other))
     with pytest.raises(InputError, match="starts from clf2Dc_resnet34_3c"):
         train_model(replace(job, parent=None))
 
@@ -283,18 +283,18 @@ def test_parent_of_another_model_or_resolution_is_refused(tmp_path) -> None:
     ("precision", "kinds"),
     [("bf16-mixed", {torch.bfloat16}), ("32-true", {torch.float32})],
 )
-def test_networks_compute_in_the_precision_that_was_asked_for(
+def test_networks_compute_in_the_requested_precision(
     tmp_path, monkeypatch, precision: str, kinds: set[torch.dtype]
 ) -> None:
     seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
     forward = torch.nn.Conv2d.forward
 
-    def noted(self: torch.nn.Conv2d, slices: torch.Tensor) -> torch.Tensor:
+    def recorded(self: torch.nn.Conv2d, slices: torch.Tensor) -> torch.Tensor:
         output = forward(self, slices)
         seen[self.training].add(output.dtype)
         return output
 
-    monkeypatch.setattr(torch.nn.Conv2d, "forward", noted)
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", recorded)
     _train(_recipe("resnet18_400", **_only(steps=2, epochs=None)), tmp_path, precision=precision)
     assert seen == {True: kinds, False: kinds}  # Training and validation.
 
@@ -309,7 +309,7 @@ def test_loss_that_is_not_finite_stops_the_training_and_lists_its_slices(tmp_pat
     assert (note["phase"], note["fold"]) == ("main", 1)
 
 
-def test_out_of_memory_names_what_to_lower(tmp_path, monkeypatch) -> None:
+def test_out_of_memory_names_the_keys_to_change(tmp_path, monkeypatch) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -341,7 +341,7 @@ def test_tensorboard_holds_the_curves(tmp_path) -> None:
     ],
 )
 def test_two_devices_share_batches_and_studies(tmp_path, model: str, phase: dict) -> None:
-    """With a frozen encoder (no batch norm in training mode) two devices equal one."""
+    """With a frozen encoder (no batch norm in training mode), two devices equal one."""
     phase = _only(frozen_steps="all", epochs=2, **phase)
     recipe = _recipe(model, dropout=0.0, initial_weights=None, **phase)
     (tmp_path / "one").mkdir()
@@ -354,15 +354,15 @@ def test_two_devices_share_batches_and_studies(tmp_path, model: str, phase: dict
         assert torch.allclose(value.float(), two.weights[name].float(), rtol=0, atol=1e-6), name
 
 
-def test_failure_in_a_devices_own_process_is_explained_as_well(tmp_path) -> None:
+def test_failure_in_the_process_of_a_device_is_explained(tmp_path) -> None:
     recipe = _recipe("resnet18_400", **_only(optimizer="adam", learning_rate=1e30, epochs=4))
     with pytest.raises(InputError, match=r"loss became.*loss_not_finite\.json.*learning_rate"):
         _train(recipe, tmp_path, accelerator="cpu", devices=2)
     note = json.loads((tmp_path / "resume" / "loss_not_finite.json").read_text())
-    assert len(note["slices"]) == 2  # Half of the batch is one device's.
+    assert len(note["slices"]) == 2  # One device has half of the batch.
 
 
-def test_error_of_a_devices_process_is_read_from_the_text_that_it_left() -> None:
+def test_error_of_another_process_is_rebuilt_from_its_text() -> None:
     text = "Traceback ...\nrsna19_kedro.errors.DamagedFileError: File a is damaged.\nRemove it.\n"
     error = fit._error_of_process(text)
     assert isinstance(error, DamagedFileError)
@@ -370,12 +370,12 @@ def test_error_of_a_devices_process_is_read_from_the_text_that_it_left() -> None
     assert fit._error_of_process("Traceback ...\nKeyError: 3") is None
 
 
-def test_devices_that_hold_different_numbers_of_samples_are_weighted() -> None:
-    """Gradients are averaged over devices: together they must be the mean over all samples."""
+def test_devices_are_weighted_by_their_number_of_samples() -> None:
+    """Gradients are averaged over devices; the result must be the mean over all samples."""
     one, other = torch.tensor([1.0, 2.0]), torch.tensor([6.0, 7.0, 8.0])
 
-    def weighted(mean: torch.Tensor, count: int, everyone: int) -> torch.Tensor:
-        average = torch.tensor(everyone / 2)
+    def weighted(mean: torch.Tensor, count: int, total: int) -> torch.Tensor:
+        average = torch.tensor(total / 2)
         loop = SimpleNamespace(
             fabric=SimpleNamespace(world_size=2), _mean_over_devices=lambda _: average
         )
@@ -383,7 +383,7 @@ def test_devices_that_hold_different_numbers_of_samples_are_weighted() -> None:
 
     parts = [weighted(part.mean(), len(part), 5) for part in (one, other)]
     assert float(sum(parts) / 2) == pytest.approx(float(torch.cat([one, other]).mean()))
-    assert float(weighted(torch.tensor(0.0), 0, 0)) == 0  # No device has one.
+    assert float(weighted(torch.tensor(0.0), 0, 0)) == 0  # No device has a sample.
 
 
 def test_fold_without_slices_or_positives_is_refused(tmp_path) -> None:
@@ -394,7 +394,7 @@ def test_fold_without_slices_or_positives_is_refused(tmp_path) -> None:
         split_fold(folds.assign(any=0), index, 1)
 
 
-def test_a_model_may_be_judged_by_another_table(tmp_path) -> None:
+def test_validation_may_use_another_table(tmp_path) -> None:
     _, folds, index = disk_volumes(tmp_path)
     relabelled = folds.assign(epidural=1 - folds["epidural"])
     train, validation = split_fold(relabelled, index, 1, folds)
@@ -406,7 +406,7 @@ def test_a_model_may_be_judged_by_another_table(tmp_path) -> None:
 def test_class_without_positives_is_a_warning(tmp_path, caplog) -> None:
     _, folds, index = disk_volumes(tmp_path)
     split_fold(folds.assign(epidural=0), index, 1)
-    assert "no training slice of class epidural" in caplog.text
+    assert "no positive training slice for epidural" in caplog.text
 
 
 @pytest.mark.parametrize("readers", [0, 5])

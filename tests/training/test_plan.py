@@ -1,4 +1,4 @@
-"""Plans, rates and frozen states against tables worked out by hand."""
+"""Plans, learning rates and encoder freezing against tables computed by hand."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,14 @@ def test_curriculum_doubles_the_batch_of_single_slices() -> None:
     assert [u.epoch_end for u in units] == [1, 2, 3]
 
 
-def test_four_validations_share_an_epoch() -> None:
+def test_four_validations_divide_an_epoch() -> None:
     phase = Phase(learning_rate=1, epochs=2, batch=2, validations_per_epoch=4)
     units = plan_phase(phase, samples=21)
     assert [u.batches for u in units] == [2, 3, 3, 2] * 2
     assert [u.epoch_end for u in units[:4]] == [0.2, 0.5, 0.8, 1.0]
 
 
-def test_validations_within_an_epoch_come_between_updates() -> None:
+def test_validations_within_an_epoch_follow_complete_updates() -> None:
     phase = Phase(learning_rate=1, epochs=1, batch=1, accumulate=2, validations_per_epoch=4)
     assert [u.batches for u in plan_phase(phase, samples=21)] == [6, 4, 6, 5]
 
@@ -38,7 +38,7 @@ def test_steps_end_a_phase_within_an_epoch() -> None:
     assert [(u.epoch, u.batches) for u in units] == [(0, 5), (1, 2)]
 
 
-def test_an_epoch_shows_every_sample_once_in_an_order_of_its_own() -> None:
+def test_each_epoch_has_every_sample_once_in_a_new_order() -> None:
     phase = Phase(learning_rate=1, epochs=2, batch=5, validations_per_epoch=2)
     units = plan_phase(phase, samples=30)
     seen = [unit_samples(u, (1, 2)) for u in units]
@@ -54,7 +54,7 @@ def test_batch_larger_than_the_fold_is_refused() -> None:
 
 
 def test_step_decay_of_the_planes_family() -> None:
-    # docs/reference.md#schedules: full rate in epochs 0 to 5, a fifth from 6, again from 11 and 17.
+    # docs/reference.md#schedules: full rate in epochs 0 to 5, times 0.2 from 6, 11 and 17.
     decay = {"from_epochs": (6, 11, 17), "factor": 0.2}
     phase = Phase(learning_rate=1e-4, step_decay=decay, epochs=20, batch=1)
     rates = [learning_rate(phase, 0, epoch, 0) for epoch in (0, 5, 6, 10, 11, 16, 17, 19)]
@@ -85,13 +85,13 @@ def test_an_eighth_of_an_epoch() -> None:
     assert [(u.batches, u.validates) for u in plan_phase(phase, samples=16)] == [(2, True)]
 
 
-def test_every_second_epoch_and_the_last_are_judged() -> None:
+def test_every_second_epoch_and_the_last_are_validated() -> None:
     phase = Phase(learning_rate=1, epochs=5, batch=1, epochs_per_validation=2)
     units = plan_phase(phase, samples=3)
     assert [u.validates for u in units] == [False, True, False, True, True]
 
 
-def test_masked_samples_come_again_in_the_first_epochs() -> None:
+def test_masked_samples_are_repeated_in_the_first_epochs() -> None:
     repeats = {"times": 16, "epochs": 1}
     phase = Phase(learning_rate=1, epochs=2, batch=10, mask_repeats=repeats)
     units = plan_phase(phase, samples=100, masked=4)
@@ -99,13 +99,13 @@ def test_masked_samples_come_again_in_the_first_epochs() -> None:
     assert sorted(unit_samples(units[0], (1,))) == list(range(160))
 
 
-def test_masked_samples_may_come_again_in_every_epoch() -> None:
+def test_masked_samples_can_be_repeated_in_every_epoch() -> None:
     repeats = {"times": 3, "epochs": "all"}
     phase = Phase(learning_rate=1, epochs=3, batch=1, mask_repeats=repeats)
     assert [u.samples for u in plan_phase(phase, samples=10, masked=1)] == [12, 12, 12]
 
 
-def test_runs_start_anywhere_in_their_study() -> None:
+def test_runs_start_at_random_slices_of_their_study() -> None:
     phase = Phase(learning_rate=1, epochs=1, batch=1)
     (unit,) = plan_phase(phase, samples=1)
     slices = np.repeat([2, 4, 10], 500)

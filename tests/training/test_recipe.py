@@ -1,4 +1,4 @@
-"""The recipes in the configuration, and what a wrong one says."""
+"""The recipes in the configuration, and messages for invalid ones."""
 
 import pytest
 from pydantic import ValidationError
@@ -31,7 +31,7 @@ def test_every_model_has_a_recipe_of_its_name(name: str) -> None:
         ({"initial_weights": "clf2Dc_resnet34_3c"}, "does not start from"),
     ],
 )
-def test_what_is_wrong_is_named(changes: dict[str, object], message: str) -> None:
+def test_invalid_key_or_value_is_named(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         base_recipe("resnet18_400", **changes)
 
@@ -41,20 +41,20 @@ def test_what_is_wrong_is_named(changes: dict[str, object], message: str) -> Non
     [
         ({}, "needs epochs, steps or both"),
         ({"epochs": 1, "one_cycle": {}, "step_decay": {"from_epochs": [1], "factor": 0.5}}, "one"),
-        ({"epochs": 1, "validations_per_epoch": 4, "epochs_per_validation": 2}, "not both"),
+        ({"epochs": 1, "validations_per_epoch": 4, "epochs_per_validation": 2}, "only one of"),
         ({"epochs": 1, "schedule": {}}, "schedule"),
     ],
 )
-def test_a_phase_that_makes_no_sense_is_refused(changes: dict[str, object], message: str) -> None:
+def test_a_contradictory_phase_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Phase.model_validate({"learning_rate": 1, "batch": 1, **changes})
 
 
-def test_reduction_is_by_a_whole_factor() -> None:
+def test_reduction_factor_is_an_integer() -> None:
     with pytest.raises(ValidationError, match="does not divide"):
         InputSize(crop_px=384, resize_px=50)
 
 
-def test_machine_settings_refuse_what_they_do_not_know() -> None:
+def test_unknown_machine_settings_are_refused() -> None:
     with pytest.raises(ValidationError, match="gpus"):
         TrainingSettings.model_validate({"gpus": 4})

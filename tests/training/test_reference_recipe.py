@@ -1,4 +1,4 @@
-"""The reference's numbers where the recipes once differed from it (docs/reference.md)."""
+"""The reference's numbers where earlier recipes differed from it (docs/reference.md)."""
 
 import math
 
@@ -19,7 +19,7 @@ from rsna19_kedro.training.plan import plan_phase, unit_samples
 
 SEGMENTATION = "resnet18_384_5_planes_bn_f8"
 VOLUME = "dpn68_384_5_planes_combine_last"
-SLICES = 540_000  # Near four folds of stage 1.
+SLICES = 540_000  # About four folds of stage 1.
 STUDIES = 15_624  # 4/5 of its 19,530.
 CHANNELS = [name for name in ZOO if name.startswith("clf2Dc")]
 PLANES = [name for name in ZOO if name not in CHANNELS]
@@ -46,10 +46,10 @@ def test_class_loss_is_the_mean_over_six_columns() -> None:
     assert validation_metrics([logits], [labels])["val_loss"] == pytest.approx(math.log(2))
 
 
-# Norms of the encoder, and those of them that move while its weights are frozen.
+# Batch norms of the encoder, and how many of them change while its weights are frozen.
 NORMS = {
     **{name: (36, 36) for name in CHANNELS if "resnet34" in name},
-    "resnet18_400": (20, 1),  # That of the new stem.
+    "resnet18_400": (20, 1),  # In the new stem.
     "resnet34_400_5_planes_combine_last_var_dr0": (36, 1),
     SEGMENTATION: (20, 1),
 }
@@ -64,11 +64,11 @@ def test_norms_while_the_encoder_is_frozen(name: str) -> None:
     before = [norm.running_mean.clone() for norm in norms]
     module.network(torch.randn(2, ZOO[name].window, 64, 64))
     pairs = zip(norms, before, strict=True)
-    moved = sum(not torch.equal(norm.running_mean, old) for norm, old in pairs)
-    assert (len(norms), moved) == NORMS[name]
-    learning = {n for n, w in module.network.encoder.named_parameters() if w.requires_grad}
-    assert all(n.startswith(("conv1", "bn1")) for n in learning)
-    assert bool(learning) == (name in PLANES)
+    changed = sum(not torch.equal(norm.running_mean, old) for norm, old in pairs)
+    assert (len(norms), changed) == NORMS[name]
+    trainable = {n for n, w in module.network.encoder.named_parameters() if w.requires_grad}
+    assert all(n.startswith(("conv1", "bn1")) for n in trainable)
+    assert bool(trainable) == (name in PLANES)
 
 
 def test_norms_of_the_other_planes_models_are_in_evaluation_mode_while_frozen() -> None:
@@ -145,7 +145,7 @@ def test_affine_changes_drawn_for_the_segmentation_model(
 
 
 def test_stem_norm_of_dpn68() -> None:
-    """Epsilon 0.001 and momentum 0.02; PyTorch's defaults in the new stems of the ResNets."""
+    """Epsilon 0.001 and momentum 0.02; the ResNets' new stems have PyTorch's defaults."""
     norms = {
         name: encoder.get_submodule(source.new_norm)
         for name, source in ENCODERS.items()

@@ -1,7 +1,7 @@
 """One training step per family: loss and gradient norm against plain formulas, in float64.
 
-The formulas take the library's encoder as it is; combiner, pooling, head, losses and targets are
-written out. Nothing random happens in the step, so that its input is the batch.
+The formulas use the library's encoder; combiner, pooling, head, losses and targets are written
+out. The step has no augmentation, so that its input is the batch.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def _float64():
 
 
 def _network(name: str) -> SliceNetwork:
-    """The model at random weights; side taps that start at 0 would hide a wrong one."""
+    """The model with random weights, also of the side taps: zeros would hide a wrong tap."""
     network = build_network(ZOO[name])
     for module in network.modules():
         if isinstance(module, Combiner):
@@ -82,7 +82,7 @@ def _pooled(maps: Tensor) -> Tensor:
 
 
 def _class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the slices of the mean over six columns of weighted cross-entropies."""
+    """Mean over slices and six columns of the weighted cross-entropies."""
     entropy = softplus(logits) - labels * logits  # -y log p - (1 - y) log(1 - p)
     columns = [weight * entropy[..., c].mean() for c, weight in enumerate(WEIGHTS)]
     return sum(columns) / 6
@@ -113,7 +113,7 @@ def test_channels() -> None:
 
 
 def test_volume() -> None:
-    """Eight slices give four rows of logits; a slice without labels does not count."""
+    """Eight slices give four rows of logits; a slice without labels is ignored."""
     name = "dpn68_384_5_planes_combine_last"
     network, batch = _network(name), _batch(slices=8, predicted=4)
     batch.labels[1, 3] = torch.nan
@@ -143,7 +143,7 @@ def _decoded(network: SliceNetwork, levels: list[Tensor]) -> Tensor:
 
 
 def test_segmentation() -> None:
-    """Class loss and 10 x that of the masks, of the two samples that have one."""
+    """Class loss plus 10 x the mask loss of the two samples with masks."""
     name = "resnet18_384_5_planes_bn_f8"
     network, batch = _network(name), _batch(slices=5, predicted=1, mask_px=SIDE_PX)
     batch.masks[0, 10:27, 5:40], batch.masks[0, 30:33, 50:60], batch.masks[1] = 2, 6, -1

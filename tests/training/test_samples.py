@@ -1,4 +1,4 @@
-"""What a batch holds: windows, runs, masks, repeated samples; and batches read ahead."""
+"""Content of batches (windows, runs, masks, repeated samples), and reading ahead."""
 
 import subprocess
 import sys
@@ -38,21 +38,21 @@ def _reader(fold: FoldSlices, run_slices: int | None = None) -> SampleReader:
 def _read(
     fold: FoldSlices, *samples: tuple[int, int], predicted: int = 1, margin: int = 2
 ) -> Batch:
-    """A batch of samples, each a study's index and its first predicted slice."""
+    """A batch of samples, given as pairs of study index and first predicted slice."""
     studies, first = np.array(samples).T
     chosen = Samples(studies, first, predicted, margin)
     return _reader(fold).read(chosen, np.arange(len(samples)))
 
 
-def test_a_batch_is_its_samples_one_after_the_other(fold: FoldSlices) -> None:
-    places = [(0, 7), (2, 0), (1, 3)]
-    batch = _read(fold, *places)
-    for row, place in enumerate(places):
-        for whole, single in zip(batch, _read(fold, place), strict=True):
+def test_a_batch_holds_its_samples_in_order(fold: FoldSlices) -> None:
+    samples = [(0, 7), (2, 0), (1, 3)]
+    batch = _read(fold, *samples)
+    for row, sample in enumerate(samples):
+        for whole, single in zip(batch, _read(fold, sample), strict=True):
             assert np.array_equal(whole[row], single[0])
 
 
-def test_study_shorter_than_the_window_is_air_on_both_sides(tmp_path) -> None:
+def test_study_shorter_than_the_window_is_padded_with_air_on_both_sides(tmp_path) -> None:
     store, folds, index = disk_volumes(tmp_path, studies=1, slices=2)
     table = SliceTable.from_frame(folds, index)
     fold = FoldSlices(store, table, table)
@@ -62,7 +62,7 @@ def test_study_shorter_than_the_window_is_air_on_both_sides(tmp_path) -> None:
     assert (_read(fold, (0, 5), margin=1).slices == -1000).all()
 
 
-def test_window_is_the_slice_and_its_neighbours_with_air_beyond(fold: FoldSlices) -> None:
+def test_window_is_the_slice_and_its_neighbours_padded_with_air(fold: FoldSlices) -> None:
     volume = torch.from_numpy(fold.store.read("ID_s0"))
     batch = _read(fold, (0, 0), (0, 6))
     first, last = batch.slices
@@ -78,7 +78,7 @@ def test_a_network_without_a_decoder_gets_no_masks(fold: FoldSlices) -> None:
     assert _read(without, (0, 0)).masks.numel() == 0
 
 
-def test_run_predicts_its_inner_slices_and_knows_no_label_beyond_the_study(
+def test_run_predicts_its_inner_slices_and_has_no_labels_outside_the_study(
     fold: FoldSlices,
 ) -> None:
     batch = _read(fold, (1, 6), predicted=4)
@@ -88,7 +88,7 @@ def test_run_predicts_its_inner_slices_and_knows_no_label_beyond_the_study(
     assert torch.isnan(batch.labels[0, 2:]).all()
 
 
-def test_slice_without_a_label_is_unknown_to_the_loss() -> None:
+def test_slice_without_labels_is_ignored_by_the_loss() -> None:
     one_study = np.zeros(2, dtype=int)
     table = SliceTable(["s"], np.array([3]), one_study, np.array([0, 2]), np.eye(2, 6, dtype="f4"))
     (labels,) = table.labels_by_study()
@@ -98,7 +98,7 @@ def test_slice_without_a_label_is_unknown_to_the_loss() -> None:
     assert weighted_bce(logits, torch.from_numpy(labels[None]), class_weights()) == known
 
 
-def test_masks_come_with_their_slice(fold: FoldSlices) -> None:
+def test_masks_belong_to_their_slice(fold: FoldSlices) -> None:
     assert fold.train.study_ids == ["ID_s0", "ID_s2", "ID_s4"]  # The last study, s5, has no mask.
     assert fold.train.has_mask(fold.masks).all()
     batch = _read(fold, (1, 3), margin=0)
@@ -120,7 +120,7 @@ def test_repeated_samples_are_those_with_masks(fold: FoldSlices, monkeypatch) ->
     assert counts.tolist() == [3 * 8, 8, 8]
 
 
-def test_mask_loss_counts_only_samples_that_have_one() -> None:
+def test_mask_loss_counts_only_samples_with_masks() -> None:
     recipe = base_recipe("resnet18_384_5_planes_bn_f8", input={"crop_px": 32}, initial_weights=None)
     fabric = SimpleNamespace(world_size=1)
     loop = SimpleNamespace(recipe=recipe, fabric=fabric, _over_devices=lambda mean, _: mean)
@@ -152,7 +152,7 @@ def test_devices_read_their_part_of_every_batch(fold: FoldSlices, threads: int) 
 
 
 def test_pinned_batches_are_the_same(fold: FoldSlices, monkeypatch) -> None:
-    """Page-locked memory needs a GPU: here the copy is faked, and counted."""
+    """Page-locked memory needs a GPU; the copy is replaced by a mock and counted."""
     copies = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: copies.append(t) or t.clone())
     batch = _read(fold, (0, 3))
@@ -161,7 +161,7 @@ def test_pinned_batches_are_the_same(fold: FoldSlices, monkeypatch) -> None:
     assert len(copies) == 3
 
 
-def test_results_are_made_ahead_and_come_in_order() -> None:
+def test_results_are_computed_ahead_and_yielded_in_order() -> None:
     made: list[int] = []
 
     def make(number: int) -> int:
@@ -172,11 +172,11 @@ def test_results_are_made_ahead_and_come_in_order() -> None:
     results = prefetch(make, range(20), 3)
     assert next(results) == 0
     time.sleep(0.1)
-    assert 2 <= len(made) <= 8  # Two per thread wait at most, and the one that was taken.
+    assert 2 <= len(made) <= 8  # At most two per thread in advance, and the first result.
     assert list(results) == list(range(1, 20))
 
 
-def test_an_error_of_a_reader_is_raised_where_its_result_is_wanted() -> None:
+def test_an_error_of_a_reader_is_raised_in_place_of_its_result() -> None:
     def make(number: int) -> int:
         if number == 2:
             raise InputError("The volume is damaged.")
@@ -208,7 +208,7 @@ def test_masks_of_another_crop_are_refused(tmp_path) -> None:
         FoldSlices(store, train, validation, masks)
 
 
-def test_a_process_ends_well_while_readers_are_inside_torch() -> None:
+def test_a_process_exits_cleanly_while_readers_are_inside_torch() -> None:
     script = (
         "import torch; from rsna19_kedro.parallel import prefetch\n"
         "batches = prefetch(lambda _: torch.rand(400, 400).sort(), range(10_000), 12)\n"

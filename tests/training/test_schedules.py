@@ -1,4 +1,4 @@
-"""Every recipe over all of its steps, against tables worked out by hand from the reference."""
+"""Every recipe over all of its steps, against tables computed by hand from the reference."""
 
 from itertools import groupby
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.plan import plan_phase
 from rsna19_kedro.training.schedules import is_frozen, learning_rate
 
-SLICES = 540_000  # Round numbers near those of four folds of stage 1.
+SLICES = 540_000  # Rounded size of four folds of stage 1.
 STUDIES = 15_624
 MASKED = 6_000
 
 
 class Stretch(NamedTuple):
-    """Batches in a row that are alike."""
+    """Consecutive batches with the same settings."""
 
     phase: str
     optimizer: str
@@ -28,7 +28,7 @@ class Stretch(NamedTuple):
 
 
 def _stretches(name: str) -> list[Stretch]:
-    """All steps of a recipe; equal neighbours are counted together."""
+    """All steps of a recipe; equal neighbours are merged."""
     recipe, spec = base_recipe(name), ZOO[name]
     samples = STUDIES if recipe.run_slices else SLICES
     steps = []
@@ -48,7 +48,7 @@ def _stretches(name: str) -> list[Stretch]:
 
 
 # Frozen prefit; 540,000 / (2 x batch) batches of single slices in the first epochs at the full
-# rate; then windows of 5; a fifth of the rate from epoch 6 on. One row an epoch or more.
+# rate; then windows of 5; a fifth of the rate from epoch 6 on. One row per range of epochs.
 PLANES = {
     "resnet18_400": [
         ("prefit", "adam", 2_500, 32, 1, True, 1e-4),
@@ -79,14 +79,14 @@ PLANES = {
         ("main", "radam", 67_500, 8, 5, False, 2.5e-5),
         ("main", "radam", 67_500, 8, 5, False, 5e-6),
     ],
-    # Epochs 0 to 3 show 15 x 6,000 slices with masks again: 630,000 / 32 batches.
+    # Epochs 0 to 3 repeat 6,000 slices with masks 15 times: 630,000 / 32 batches.
     "resnet18_384_5_planes_bn_f8": [
         ("prefit", "radam", 3_125, 32, 1, True, 1e-4),
         ("main", "radam", 4 * 19_687 + 16_875, 32, 1, False, 5e-5),
         ("main", "radam", 33_750, 16, 5, False, 5e-5),
         ("main", "radam", 33_750, 16, 5, False, 1e-5),
     ],
-    # One run of 8 slices a study and epoch: 15,624 / 4 batches.
+    # One run of 8 slices per study and epoch: 15,624 / 4 batches.
     "dpn68_384_5_planes_combine_last": [
         ("prefit", "adam", 488, 4, 8, True, 2e-5),
         ("main", "radam", 33 * 3_906, 4, 8, False, 5e-5),
@@ -102,7 +102,7 @@ def test_planes_family_over_all_steps(name: str) -> None:
     assert _stretches(name) == [Stretch(*row) for row in PLANES[name]]
 
 
-# batch, slices, frozen batches, flat batches, cosine batches, lowest rate, updates
+# batch, slices, frozen batches, flat batches, cosine batches, lowest rate, accumulate
 CHANNELS = {
     "clf2Dc_resnet34_3c": (64, 3, 2_000, 8_000, 12_000, 1e-7, 1),
     "clf2Dc_resnet50_3c_384": (26, 3, 0, 8_000, 17_000, 1e-7, 1),
@@ -142,7 +142,7 @@ def test_validations(name: str) -> None:
     assert main is not None
     units = plan_phase(main, STUDIES if recipe.run_slices else SLICES)
     ends = [unit.epoch_end for unit in units if unit.validates]
-    if name.startswith("clf2Dc"):  # Four times an epoch, the best is kept.
+    if name.startswith("clf2Dc"):  # Four times per epoch, the best is kept.
         assert len([end for end in ends if end <= 1]) == 4
         assert recipe.keep == "best"
     elif spec.encoder == "dpn68b":  # Every second epoch, and at the end.

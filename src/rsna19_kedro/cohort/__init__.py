@@ -1,1 +1,1 @@
-"""Which studies there are: layout of a download, labels, folds by patient. No torch, no Kedro."""
+"""Composition of the data set: layout of a download, labels, folds. No torch, no Kedro."""

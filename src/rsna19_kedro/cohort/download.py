@@ -1,4 +1,4 @@
-"""What lies in a raw data folder: today's download, that of 2019, or the user's own data."""
+"""Contents of a raw data folder: Kaggle's current download, that of 2019, or other data."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,17 +28,17 @@ Layout = Literal["today", "2019", "own"]
 
 @dataclass(frozen=True)
 class Download:
-    """Where the files of a download are.
+    """Locations of the files of a download.
 
     Attributes:
         raw_dir: Folder that the paths of the slice index are relative to.
         layout: ``today`` (stage_2_train and stage_2_test), ``2019`` (stage_1_train,
             stage_1_test, stage_2_test) or ``own``.
-        folders: Subset and folder, one pair a folder, each searched with its subfolders.
-        label_csv: CSV with the labels; None when there is none.
-        stage_1_csv: In today's layout a ``stage_1_train.csv`` that lies there too: it says
-            which slices were stage-1 train; the rest of ``stage_2_train`` is ``test``.
-        looked_for: Label CSVs that were looked for, for error messages.
+        folders: Pairs of subset and folder; folders are searched with their subfolders.
+        label_csv: CSV with the labels, if any.
+        stage_1_csv: In the layout ``today``, ``stage_1_train.csv`` if present: it lists the
+            slices of stage-1 train; the rest of ``stage_2_train`` is ``test``.
+        looked_for: Candidate paths of label CSVs, for error messages.
         ignored: Stage folders that do not belong to this layout.
     """
 
@@ -52,42 +52,44 @@ class Download:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether a labelled folder holds phantoms: their marker file is in it or beside it."""
+        """Whether a labelled folder or its parent contains the marker file of phantoms."""
         labelled = [folder for subset, folder in self.folders if subset != "test2"]
-        places = (place for folder in labelled for place in (folder, folder.parent))
-        return any((place / PHANTOM_MARKER).is_file() for place in places)
+        marked = (parent for folder in labelled for parent in (folder, folder.parent))
+        return any((parent / PHANTOM_MARKER).is_file() for parent in marked)
 
 
 def find_download(raw_dir: Path) -> Download:
-    """Tell the layout of Kaggle's download from what is there.
+    """Detect the layout of Kaggle's download.
 
-    Stage folders may have the ending ``_images``, may lie up to two folders below
-    ``raw_dir`` and may be nested once more in themselves.
+    Stage folders may have the suffix ``_images``, may be up to two folders below ``raw_dir``
+    and may be nested once in a folder of the same name.
 
     Raises:
-        SourceError: No such folder, an empty one, or none of the known stage folders.
+        SourceError: The folder does not exist, is empty, or contains no known stage folder.
     """
     _check_folder(raw_dir)
-    found: dict[str, list[Path]] = {}
+    stages: dict[str, list[Path]] = {}
     for folder in _stage_folders(raw_dir, _DEPTH):
-        found.setdefault(_STAGES[folder.name], []).append(folder)
-    today = "stage_2_train" in found
-    if not today and "stage_1_train" not in found:
-        there = sorted(f"{p.name}/" if p.is_dir() else p.name for p in raw_dir.iterdir())
-        listed = ", ".join(there[:_LISTED]) + (
-            f" and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
+        stages.setdefault(_STAGES[folder.name], []).append(folder)
+    today = "stage_2_train" in stages
+    if not today and "stage_1_train" not in stages:
+        names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in raw_dir.iterdir())
+        listed = ", ".join(names[:_LISTED]) + (
+            f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
         )
         raise SourceError(
-            f"{raw_dir} is in no layout that is known. It holds {listed}. Looked for, up "
-            f"to {_DEPTH} folders deep: stage_2_train/ (today's download) or stage_1_train/ (that "
-            "of 2019), with or without '_images' at the end. For other data name its folders "
-            "in the parameters under ingestion: own_data."
+            f"The layout of {raw_dir} is unknown. It contains {listed}. Expected, up to {_DEPTH} "
+            "folders deep: stage_2_train/ (Kaggle's current download) or stage_1_train/ (that of "
+            "2019), with or without the suffix '_images'. For other data, list the folders in "
+            "the parameters under ingestion: own_data."
         )
     subsets = _TODAY if today else _OF_2019
-    folders = [(subset, path) for stage, subset in subsets.items() for path in found.get(stage, ())]
-    ignored = [path for stage, paths in found.items() if stage not in subsets for path in paths]
-    places = list(dict.fromkeys([*(path.parent for _, path in folders), raw_dir]))
-    looked_for = [[place / name for place in places] for name in LABEL_CSVS]
+    folders = [
+        (subset, path) for stage, subset in subsets.items() for path in stages.get(stage, ())
+    ]
+    ignored = [path for stage, paths in stages.items() if stage not in subsets for path in paths]
+    parents = list(dict.fromkeys([*(path.parent for _, path in folders), raw_dir]))
+    looked_for = [[parent / name for parent in parents] for name in LABEL_CSVS]
     csvs = [next((path for path in paths if path.is_file()), None) for paths in looked_for]
     return Download(
         raw_dir=raw_dir,
@@ -103,16 +105,16 @@ def find_download(raw_dir: Path) -> Download:
 def own_download(
     raw_dir: Path, folders: Mapping[str, Iterable[str]], labels_csv: str | None
 ) -> Download:
-    """Take folders of DICOM that the user names instead of Kaggle's layout.
+    """Describe user-specified folders of DICOM instead of Kaggle's layout.
 
     Args:
-        raw_dir: Folder that relative names start from.
+        raw_dir: Folder that relative paths start from.
         folders: Folders by subset; they are searched with all subfolders.
-        labels_csv: CSV with labels, ``ID,Label`` or one row a slice.
+        labels_csv: CSV with labels, ``ID,Label`` or one row per slice.
 
     Raises:
         SourceError: A folder is missing or empty.
-        ParameterError: No folder is named, or the CSV does not exist.
+        ParameterError: No folder is specified, or the CSV does not exist.
     """
     pairs = [(subset, raw_dir / name) for subset, names in folders.items() for name in names]
     if not pairs:
@@ -123,27 +125,27 @@ def own_download(
     if csv is not None and not csv.is_file():
         raise ParameterError(
             f"The label CSV {csv} (ingestion: own_data: labels_csv) does not exist. "
-            f"A relative name starts from {raw_dir}."
+            f"Relative paths start from {raw_dir}."
         )
     return Download(raw_dir, "own", tuple(pairs), csv, looked_for=(csv,) if csv else ())
 
 
 def list_files(download: Download) -> dict[str, list[str]]:
-    """Every file of a download by subset, sorted.
+    """List the files of a download by subset, sorted.
 
     Hidden files are left out. Paths are relative to ``raw_dir`` with ``/`` between folders;
-    own data elsewhere keep their absolute path.
+    files outside ``raw_dir`` keep their absolute paths.
 
     Raises:
-        SourceError: A folder without any file.
+        SourceError: A folder contains no files.
     """
     files: dict[str, list[str]] = {}
     for subset, folder in download.folders:
         names = sorted(walk_files(folder))
         if not names:
             raise SourceError(
-                f"{folder} holds no file, but DICOM files of the subset {subset!r} are expected "
-                "there. Is the download unpacked?"
+                f"{folder} contains no files; expected DICOM files of the subset {subset!r}. "
+                "Is the download unpacked?"
             )
         files.setdefault(subset, []).extend(_relative(name, download.raw_dir) for name in names)
     return {subset: sorted(set(names)) for subset, names in files.items()}
@@ -157,14 +159,14 @@ def _check_folder(folder: Path) -> None:
         )
     if not folder.is_dir():
         raise SourceError(
-            f"{folder} is a file, but a folder of DICOM files is expected: unpack it."
+            f"{folder} is a file; expected a folder of DICOM files. If it is an archive, unpack it."
         )
     if not any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise SourceError(f"The folder {folder} is empty, but DICOM files are expected in it.")
+        raise SourceError(f"The folder {folder} is empty; expected DICOM files.")
 
 
 def _stage_folders(folder: Path, depth: int) -> Iterator[Path]:
-    # Stage folders are not entered, so their hundreds of thousands of files are never listed.
+    # Stage folders are not entered, so that hundreds of thousands of files are not listed.
     for path in sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()):
         if path.name in _STAGES:
             yield path

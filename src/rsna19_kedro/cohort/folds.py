@@ -1,8 +1,8 @@
-"""Which patient goes into which fold, and the tables of the folds.
+"""Folds by patient, and their tables.
 
-A patient counts with seven numbers: slices, and positive slices of each of the six classes.
-Patients are dealt out one by one, the largest first, each to the fold that lacks most of what
-the patient has. scikit-learn's StratifiedGroupKFold stratifies by one label a slice;
+A patient is described by seven numbers: slices, and positive slices of each of the six classes.
+Patients are assigned one by one, the largest first, each to the fold that has least of what the
+patient has. scikit-learn's StratifiedGroupKFold stratifies by one label per slice;
 ``benchmarks/fold_balance.py`` compares the two.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rsna19_kedro.cohort.given_folds import GivenFolds, describe
 from rsna19_kedro.contracts import CLASSES, KEYS, N_FOLDS
-from rsna19_kedro.errors import SourceError
+from rsna19_kedro.errors import SourceError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,10 @@ class FoldTables(NamedTuple):
 
     Attributes:
         folds: Labelled slices of the subset train: keys, ``patient_id``, ``fold``, six labels.
-        folds_test: The same rows and the labelled slices of the subset test.
-        revised_labels: ``sop_instance_uid`` and six labels of given files whose labels were
-            revised; empty if there are none.
-        notes: Where the folds come from and what does not agree, for reports.
+        folds_test: The rows of ``folds`` and the labelled slices of the subset test.
+        revised_labels: ``sop_instance_uid`` and six labels of given files with revised labels;
+            may be empty.
+        notes: Origin of the folds and disagreements with the data set, for reports.
     """
 
     folds: pd.DataFrame
@@ -41,7 +41,7 @@ class FoldTables(NamedTuple):
 
 
 def split_patients(labelled: pd.DataFrame, seed: int) -> FoldTables:
-    """Put every labelled slice into a fold, by patient.
+    """Assign every labelled slice to a fold, by patient.
 
     Args:
         labelled: See ``labelled_slices``.
@@ -51,11 +51,11 @@ def split_patients(labelled: pd.DataFrame, seed: int) -> FoldTables:
         The folds; a patient of both subsets has the same fold in both tables.
 
     Raises:
-        SourceError: Fewer patients than folds.
+        SourceError: There are fewer patients than folds.
     """
     train = labelled[labelled["subset"] == "train"]
     known = assign_folds(patient_counts(train), seed)
-    # The test patients are dealt out to what the folds lack after train; none is moved.
+    # Test patients are added to balance the folds; train patients keep their folds.
     extended = assign_folds(patient_counts(labelled), seed, fixed=known)
     folds, folds_test = (
         _columns(table.assign(fold=table["patient_id"].map(fold)))
@@ -66,20 +66,20 @@ def split_patients(labelled: pd.DataFrame, seed: int) -> FoldTables:
 
 
 def take_given_folds(labelled: pd.DataFrame, given: GivenFolds) -> FoldTables:
-    """Put every labelled slice into the fold that was given for it.
+    """Assign every labelled slice to its given fold.
 
-    A patient in several folds, where that was accepted, counts as one patient per fold: its
+    A patient in several folds (if that was accepted) counts as one patient per fold: its
     ``patient_id`` then ends with ``@`` and the fold.
 
     Args:
         labelled: See ``labelled_slices``.
-        given: Folds by SOPInstanceUID; slices without one are left out.
+        given: Folds by SOPInstanceUID; slices without a fold are left out.
     """
     table = labelled.assign(fold=labelled["sop_instance_uid"].map(given.folds))
     table = table[table["fold"].notna()]
     leaks = table.groupby("patient_id")["fold"].transform("nunique") > 1
-    ends = "@" + table["fold"].astype(int).astype(str)
-    table = table.assign(patient_id=table["patient_id"].where(~leaks, table["patient_id"] + ends))
+    suffix = "@" + table["fold"].astype(int).astype(str)
+    table = table.assign(patient_id=table["patient_id"].where(~leaks, table["patient_id"] + suffix))
     train = table[table["subset"] == "train"]
     notes = describe(given.findings)
     for note in notes:
@@ -90,18 +90,18 @@ def take_given_folds(labelled: pd.DataFrame, given: GivenFolds) -> FoldTables:
 def labelled_slices(
     slice_index: pd.DataFrame, labels: pd.DataFrame, volume_index: pd.DataFrame
 ) -> pd.DataFrame:
-    """Labelled slices of the subsets train and test that have a prepared volume.
+    """Return the labelled slices of the subsets train and test that have a prepared volume.
 
     Args:
         slice_index: Table of all files.
         labels: Six labels per slice.
-        volume_index: Table of the prepared volumes; only their studies count.
+        volume_index: Table of the prepared volumes; only their studies are used.
 
     Returns:
-        Keys, ``patient_id``, ``subset`` and six labels, by study and slice number.
+        Keys, ``patient_id``, ``subset`` and six labels, sorted by study and slice number.
 
     Raises:
-        SourceError: Volumes that are older than the slice index.
+        SourceError: Volumes are older than the slice index.
     """
     slices = _prepared_slices(slice_index, volume_index)
     slices = slices[slices["subset"].isin(("train", "test"))]
@@ -116,63 +116,64 @@ def _logged(tables: FoldTables) -> FoldTables:
             logger.warning("No training slice is positive for %s: it cannot be learnt", name)
         elif filled < folds["fold"].nunique():
             logger.warning(
-                "Positive slices of %s are in %d of %d folds only: too few patients have it",
+                "Positive slices of %s are in only %d of %d folds: too few positive patients",
                 *(name, filled, folds["fold"].nunique()),
             )
-    logger.info("Folds of %d slices:\n%s", len(folds), balance(folds).T.to_string())
+    logger.info("Folds of %s:\n%s", counted(len(folds), "slice"), balance(folds).T.to_string())
     return tables
 
 
 def patient_counts(slices: pd.DataFrame) -> pd.DataFrame:
-    """Slices and positive slices of each class, one row a patient, ordered by patient_id.
+    """Count slices and positive slices of each class per patient, sorted by patient_id.
 
     Args:
-        slices: Table with ``patient_id`` and six label columns, one row a slice.
+        slices: Table with ``patient_id`` and six label columns, one row per slice.
     """
-    counted = slices[["patient_id", *CLASSES]].assign(**{SLICES: 1})
-    return counted.groupby("patient_id", sort=True)[[SLICES, *CLASSES]].sum().astype(np.int64)
+    table = slices[["patient_id", *CLASSES]].assign(**{SLICES: 1})
+    return table.groupby("patient_id", sort=True)[[SLICES, *CLASSES]].sum().astype(np.int64)
 
 
 def assign_folds(
     counts: pd.DataFrame, seed: int, fixed: "pd.Series[int] | None" = None
 ) -> "pd.Series[int]":
-    """Deal patients out to five folds that are alike in slices and in every class.
+    """Assign patients to five folds, balanced in slices and in every class.
 
     Args:
         counts: Table of ``patient_counts``; its row order does not matter.
-        seed: Decides between patients that count the same, and between equal folds.
-        fixed: Folds of patients that have one already; they keep it.
+        seed: Random seed; breaks ties between patients and between folds.
+        fixed: Folds of patients that are already assigned; they are kept.
 
     Returns:
-        Fold 0..4 of every patient in ``counts``, ordered by patient_id.
+        Fold 0..4 of every patient in ``counts``, sorted by patient_id.
 
     Raises:
-        SourceError: Fewer patients than folds.
+        SourceError: There are fewer patients than folds.
     """
     counts = counts.sort_index()
     if len(counts) < N_FOLDS:
         raise SourceError(
-            f"{len(counts)} patients with labelled slices cannot be split into {N_FOLDS} folds "
+            f"{counted(len(counts), 'patient')} with labelled slices cannot be split into "
+            f"{N_FOLDS} folds "
             f"({', '.join(map(str, counts.index)) or 'none'}). Folds are by patient, so at least "
             f"{N_FOLDS} patients are needed: add data, or check PatientID in the DICOM files."
         )
     amounts = counts[[SLICES, *CLASSES]].to_numpy(dtype=float)
-    # Every column weighs the same, however rare its class; a class that never occurs has no say.
+    # All columns have equal weight, however rare the class; a class without positives has none.
     shares = amounts / np.maximum(amounts.sum(axis=0), 1.0)
     known = pd.Series(-1, index=counts.index, dtype=np.int64)
     if fixed is not None:
         known.update(fixed.astype(np.int64))
     return pd.Series(
-        _deal(shares, known.to_numpy(copy=True), np.random.default_rng(seed)),
+        _assign(shares, known.to_numpy(copy=True), np.random.default_rng(seed)),
         index=counts.index,
         name="fold",
     )
 
 
-def _deal(
+def _assign(
     shares: NDArray[np.float64], folds: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Fill in the folds that are -1, patients with the largest shares first."""
+    """Assign patients whose fold is -1, those with the largest shares first."""
     load = np.zeros((N_FOLDS, shares.shape[1]))
     np.add.at(load, folds[folds >= 0], shares[folds >= 0])
     names = rng.permutation(N_FOLDS)
@@ -180,7 +181,7 @@ def _deal(
     waiting = shuffled[folds[shuffled] < 0]
     size = np.square(shares[waiting]).sum(axis=1)
     for patient in waiting[np.argsort(-size, kind="stable")]:
-        # The sum of squared loads grows least where load and shares have least in common.
+        # The smallest dot product of load and shares gives the smallest sum of squared loads.
         best = names[np.argmin((load @ shares[patient])[names])]
         folds[patient] = best
         load[best] += shares[patient]
@@ -188,7 +189,7 @@ def _deal(
 
 
 def balance(slices: pd.DataFrame) -> pd.DataFrame:
-    """Slices, positive slices of each class, studies and patients in each fold.
+    """Count slices, positive slices of each class, studies and patients per fold.
 
     Args:
         slices: Table with ``fold``, ``study_id``, ``patient_id`` and six label columns.
@@ -208,28 +209,31 @@ def with_mask_labels(
 
     Args:
         folds: Table with a fold and labels per slice.
-        mask_labels: ``sop_instance_uid``, six labels taken from the masks, and whether the
-            slice holds ``unclassified`` blood: such a slice keeps its old labels.
+        mask_labels: ``sop_instance_uid``, six labels from the masks, and whether the slice
+            contains ``unclassified`` blood: such a slice keeps its old labels.
         revised_labels: ``sop_instance_uid`` and six labels that were given with the folds; if
-            there are any, masks do not count.
+            not empty, masks are ignored.
 
     Returns:
         A table like ``folds``.
     """
     certain = mask_labels[~mask_labels["unclassified"].astype(bool)]
-    source, what = (revised_labels, "Given files") if len(revised_labels) else (certain, "Masks")
+    source, name = (revised_labels, "Given files") if len(revised_labels) else (certain, "Masks")
     new = source.set_index("sop_instance_uid")[list(CLASSES)]
     masked = folds["sop_instance_uid"].isin(new.index)
     result = folds.copy()
     replaced = new.loc[folds.loc[masked, "sop_instance_uid"]].to_numpy(dtype="uint8")
     result.loc[masked, list(CLASSES)] = replaced
     changed = (result[list(CLASSES)] != folds[list(CLASSES)]).any(axis=1)
-    logger.info("%s relabel %d slices, %d of them differently", what, masked.sum(), changed.sum())
+    logger.info(
+        "%s give the labels of %s; %d differ from the label CSV",
+        *(name, counted(int(masked.sum()), "slice"), changed.sum()),
+    )
     return result
 
 
 def summarise_studies(folds: pd.DataFrame) -> pd.DataFrame:
-    """One row per study: patient, fold, number of labelled slices, and maximum of each label."""
+    """Return patient, fold, number of labelled slices and maximum of each label per study."""
     by_study = folds.groupby("study_id", sort=True)
     table = by_study[["patient_id", "fold"]].first()
     table[SLICES] = by_study.size()
@@ -238,7 +242,7 @@ def summarise_studies(folds: pd.DataFrame) -> pd.DataFrame:
 
 
 def list_test_slices(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> pd.DataFrame:
-    """Slices of the subset test2 (stage-2 test): those that a submission holds."""
+    """Return the slices of the subset test2 (stage-2 test), which a submission contains."""
     slices = _prepared_slices(slice_index, volume_index)
     test = slices.loc[slices["subset"] == "test2", _TEST_COLUMNS]
     if test.empty:
@@ -247,21 +251,22 @@ def list_test_slices(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> p
 
 
 def _prepared_slices(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> pd.DataFrame:
-    placed = slice_index[slice_index["slice_num"].notna()]
-    slices = placed[placed["study_id"].isin(volume_index["study_id"])]
+    numbered = slice_index[slice_index["slice_num"].notna()]
+    slices = numbered[numbered["study_id"].isin(volume_index["study_id"])]
     indexed = slices.groupby("study_id").size()
     volumes = volume_index.set_index("study_id")[SLICES].reindex(indexed.index)
     wrong = indexed[indexed != volumes]
     if len(wrong):
         study = wrong.index[0]
         raise SourceError(
-            f"{len(wrong)} prepared volumes do not fit the slice index: study {study} has "
-            f"{volumes[study]} slices in its volume and {wrong[study]} in slice_index. The raw "
-            "data have changed since: run the pipeline volume_prep again."
+            f"{counted(len(wrong), 'prepared volume')} and the slice index do not match: study "
+            f"{study} has {volumes[study]} slices in its volume and {wrong[study]} in "
+            "slice_index. The raw data have changed since: run the pipeline volume_prep again."
         )
-    lost = placed["study_id"].nunique() - slices["study_id"].nunique()
+    lost = numbered["study_id"].nunique() - slices["study_id"].nunique()
     if lost:
-        logger.warning("%d studies have no prepared volume and are left out of the folds", lost)
+        studies = counted(lost, "study", "studies")
+        logger.warning("%s without a prepared volume left out of the folds", studies)
     slices = slices.sort_values(["study_id", "slice_num"], ignore_index=True)
     return slices[[*_TEST_COLUMNS, "subset"]].astype({"slice_num": "int64"})
 

@@ -1,8 +1,8 @@
-"""Folds that somebody else made: those of the reference, or of another team.
+"""Predefined folds: those of the reference, or of another team.
 
-A table is matched to the slices of this data set by whatever it names: the SOPInstanceUID; a path
-that ends in ``<study>/<any folder>/<slice number>.<suffix>``, as in the reference's ``5fold.csv``
-(docs/reference.md#dataset-files); the study; or the patient.
+A table is matched to the slices of this data set by the first available key: the SOPInstanceUID;
+a path that ends in ``<study>/<any folder>/<slice number>.<suffix>``, as in the reference's
+``5fold.csv`` (docs/reference.md#dataset-files); the study; or the patient.
 """
 
 import re
@@ -23,21 +23,20 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "patient_id": ("patientid", "patient", "pid"),
     **{name: (name,) for name in CLASSES},
 }
-"""Names of columns, in lower case and without punctuation."""
+"""Accepted column names, in lower case and without punctuation."""
 
 KEYS: Final = ("sop_instance_uid", "path", "study_id", "patient_id")
 _SHOWN: Final = 5
 
 
 class GivenFolds(NamedTuple):
-    """Folds as they were given.
+    """Predefined folds of a data set.
 
     Attributes:
-        folds: Fold of each slice that has one, by SOPInstanceUID.
-        revised: ``sop_instance_uid`` and six labels of files with ``rev`` in their name; empty if
-            there are none.
-        findings: What does not agree with this data set, with counts and examples, see
-            ``compare``.
+        folds: Fold by SOPInstanceUID.
+        revised: ``sop_instance_uid`` and six labels of files with ``rev`` in their name; may be
+            empty.
+        findings: Disagreements with this data set, with counts and examples, see ``compare``.
     """
 
     folds: "pd.Series[int]"
@@ -51,31 +50,31 @@ def read_given_folds(
     """Read folds and compare them with this data set.
 
     Args:
-        path: A CSV, or a folder whose CSVs with a fold per row are all read.
+        path: A CSV, or a folder: all its CSVs with a fold column are read.
         slices: Labelled slices: keys, ``patient_id`` and six labels.
         columns: Names of columns that are not detected, by the name used here
             (``{"fold": "cv"}``).
         accept_leaks: Whether patients may be in several folds.
 
     Raises:
-        SourceError: No such file, or no CSV with folds.
-        ParameterError: Columns that cannot be told, contradicting folds, folds other than 0 to 4
-            (or 1 to 5), nothing that matches, or patients in several folds.
+        SourceError: The file does not exist, or no CSV has folds.
+        ParameterError: Unknown columns, contradicting folds, folds other than 0 to 4 (or 1 to 5),
+            no matching key, or patients in several folds.
     """
     tables = {file.name: _renamed(file, columns) for file in _files(path)}
     tables = {name: table for name, table in tables.items() if "fold" in table.columns}
     if not tables:
         raise SourceError(
-            f"No CSV in {path} has a column of folds. Name it: --params folds.columns.fold=COLUMN."
+            f"No CSV in {path} has a fold column. Specify it: --params folds.columns.fold=COLUMN."
         )
     matched = {name: _matched(name, table, slices) for name, table in tables.items()}
     rows = pd.concat([part[["sop_instance_uid", "fold"]] for part, _ in matched.values()])
     rows = rows.drop_duplicates()
-    twice = rows.loc[rows["sop_instance_uid"].duplicated(), "sop_instance_uid"]
-    if len(twice):
+    repeated = rows.loc[rows["sop_instance_uid"].duplicated(), "sop_instance_uid"]
+    if len(repeated):
         raise ParameterError(
-            f"{path} gives several folds to {counted(twice.nunique(), 'slice')}, such as "
-            f"{twice.iloc[0]}. Name one file, or remove the contradicting rows."
+            f"{path} assigns several folds to {counted(repeated.nunique(), 'slice')}, such as "
+            f"{repeated.iloc[0]}. Specify one file, or remove the contradicting rows."
         )
     folds = _numbered(rows.set_index("sop_instance_uid")["fold"], path)
     findings = {
@@ -90,8 +89,8 @@ def read_given_folds(
         raise ParameterError(
             f"{path} puts {counted(leaks['count'], 'patient')} in several folds, such as "
             f"{leaks['examples'][0]}: models would be scored on patients they were trained on. "
-            "For a comparison with results on these very folds: --params "
-            "folds.accept_leaks=true; every report then says so."
+            "To compare with results on the same folds, use --params "
+            "folds.accept_leaks=true; every report then states it."
         )
     revised = [part for name, (part, _) in matched.items() if _is_revised(name)]
     return GivenFolds(folds, _revised_labels(revised, folds), findings)
@@ -100,11 +99,11 @@ def read_given_folds(
 def compare(
     folds: "pd.Series[int]", tables: list[pd.DataFrame], slices: pd.DataFrame
 ) -> dict[str, Any]:
-    """Count and name what does not agree.
+    """Count the disagreements between folds and data set, with examples.
 
     Args:
-        folds: Fold by SOPInstanceUID; may name slices that are not in ``slices``.
-        tables: Matched tables with their labels, where they have any.
+        folds: Fold by SOPInstanceUID; may contain slices that are not in ``slices``.
+        tables: Matched tables, with labels if available.
         slices: Labelled slices of this data set.
 
     Returns:
@@ -118,9 +117,9 @@ def compare(
     for table in tables:
         names = [name for name in CLASSES if name in table.columns]
         both = table[table["sop_instance_uid"].isin(known.index)]
-        ours = known.loc[both["sop_instance_uid"], names].to_numpy(dtype=float)
-        other = (both[names].to_numpy(dtype=float) != ours).any(axis=1)
-        differ |= set(both.loc[other, "sop_instance_uid"])
+        expected = known.loc[both["sop_instance_uid"], names].to_numpy(dtype=float)
+        differs = (both[names].to_numpy(dtype=float) != expected).any(axis=1)
+        differ |= set(both.loc[differs, "sop_instance_uid"])
     return {
         "slices_without_file": _named(folds.index.difference(known.index)),
         "files_without_fold": _named(known.index.difference(folds.index)),
@@ -130,24 +129,25 @@ def compare(
 
 
 def describe(findings: Mapping[str, Any]) -> list[str]:
-    """Say in words where the folds come from and what does not agree; for log and reports."""
+    """Describe the origin of the folds and disagreements, for log and reports."""
     texts = {
-        "slices_without_file": "{} of the files of folds not in this data set",
+        "slices_without_file": "{} of the fold files not in this data set",
         "files_without_fold": "{} of this data set without a fold: left out",
         "labels_differ": "{} with labels that differ from the label CSV, which is used",
         "patients_in_several_folds": "{} in several folds (accepted for comparison only)",
     }
     lines = [f"Given folds: {', '.join(findings['files'])}"]
     for name, text in texts.items():
-        found = findings[name]
-        if found["count"]:
-            what = counted(found["count"], "patient" if name.startswith("patients") else "slice")
-            lines.append(f"{text.format(what)}, such as {found['examples'][0]}")
+        finding = findings[name]
+        if finding["count"]:
+            noun = "patient" if name.startswith("patients") else "slice"
+            count = counted(finding["count"], noun)
+            lines.append(f"{text.format(count)}, such as {finding['examples'][0]}")
     return lines
 
 
 def _is_revised(name: str) -> bool:
-    """Whether a file holds labels that were revised by masks, such as ``5fold-rev3.csv``."""
+    """Return whether a file has labels revised by masks, such as ``5fold-rev3.csv``."""
     return "rev" in name.lower()
 
 
@@ -161,30 +161,30 @@ def _files(path: Path) -> list[Path]:
         return [path]
     files = sorted(path.glob("*.csv")) if path.is_dir() else []
     if not files:
-        raise SourceError(f"folds.given: {path} is neither a CSV nor a folder that holds one.")
+        raise SourceError(f"folds.given: {path} is neither a CSV nor a folder that contains one.")
     return files
 
 
 def _renamed(file: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Columns by the names used here, each found by its mapping or by one of its usual names."""
+    """Rename columns to the names used here, by ``columns`` or by an accepted name."""
     table = pd.read_csv(file, dtype=str)
     short = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in table.columns}
-    found: dict[str, str] = {}
+    renames: dict[str, str] = {}
     for name, usual in _NAMES.items():
         given = columns.get(name)
         if given is not None and given not in table.columns:
             raise ParameterError(
-                f"folds.columns.{name}: {file.name} has no column {given!r}, but "
+                f"folds.columns.{name}: {file.name} has no column {given!r}, only "
                 f"{', '.join(table.columns)}."
             )
         known = [short[word] for word in usual if word in short]
         if given or known:
-            found[given or known[0]] = name
-    return table[list(found)].rename(columns=found)
+            renames[given or known[0]] = name
+    return table[list(renames)].rename(columns=renames)
 
 
 def _matched(name: str, table: pd.DataFrame, slices: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """A row per slice, by the first key of the table that fits this data set, and that key."""
+    """Return one row per slice, matched by the first key that fits this data set, and the key."""
     for key in KEYS:
         if key not in table.columns:
             continue
@@ -193,8 +193,8 @@ def _matched(name: str, table: pd.DataFrame, slices: pd.DataFrame) -> tuple[pd.D
             return rows, key
     keys = ", ".join(key for key in KEYS if key in table.columns) or "none"
     raise ParameterError(
-        f"{name} names no slice, study or patient of this data set (keys found: {keys}). Are the "
-        f"folds those of other data? Keys may be mapped by folds.columns: {', '.join(KEYS)}."
+        f"{name} contains no slice, study or patient of this data set (keys: {keys}). Do the "
+        f"folds belong to other data? Map keys with folds.columns: {', '.join(KEYS)}."
     )
 
 
@@ -206,15 +206,15 @@ def _by_uid(table: pd.DataFrame, slices: pd.DataFrame) -> pd.DataFrame:
 
 def _by_path(table: pd.DataFrame, slices: pd.DataFrame) -> pd.DataFrame:
     parts = table["path"].str.extract(r"([^/]+)/[^/]+/0*(\d+)\.\w+$")
-    place = parts[0] + "/" + parts[1]
-    ours = slices["study_id"] + "/" + slices["slice_num"].astype(int).astype(str)
-    uid = place.map(pd.Series(slices["sop_instance_uid"].to_numpy(), index=ours))
+    position = parts[0] + "/" + parts[1]
+    known = slices["study_id"] + "/" + slices["slice_num"].astype(int).astype(str)
+    uid = position.map(pd.Series(slices["sop_instance_uid"].to_numpy(), index=known))
     return table.assign(sop_instance_uid=uid.fillna(table["path"]))
 
 
 def _by_group(key: str) -> Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]:
     def match(table: pd.DataFrame, slices: pd.DataFrame) -> pd.DataFrame:
-        # Labels of a study or a patient say nothing of a single slice.
+        # Labels of a study or a patient do not apply to single slices.
         folds = table[[key, "fold"]].drop_duplicates()
         return slices[["sop_instance_uid", key]].merge(folds, on=key)
 
@@ -230,7 +230,7 @@ _MATCH: Final = {
 
 
 def _numbered(folds: "pd.Series[str]", path: Path) -> "pd.Series[int]":
-    """Folds as 0 to 4; those of 1 to 5 are counted from 0."""
+    """Convert folds to 0 to 4; folds 1 to 5 are renumbered."""
     numbers = pd.to_numeric(folds, errors="coerce")
     values = set(numbers)
     if values == {fold + 1 for fold in FOLDS}:

@@ -1,4 +1,4 @@
-"""From a download to the table of its slices."""
+"""Slice index of a download."""
 
 import logging
 from functools import partial
@@ -16,23 +16,23 @@ from rsna19_kedro.parallel import map_in_processes
 logger = logging.getLogger(__name__)
 
 _WORTH_PROCESSES = 4096
-"""Fewer files than this are read sooner by this process than others could be started."""
+"""With fewer files, starting worker processes takes longer than reading the files."""
 
 
 def index_download(download: Download, chunk_files: int, workers: int | None) -> pd.DataFrame:
     """Read the headers of all files of a download, and number the slices of each study.
 
     Args:
-        download: Where the files are.
-        chunk_files: Files per job of a process.
-        workers: Processes; ``None`` takes all cores.
+        download: Locations of the files.
+        chunk_files: Files per job.
+        workers: Number of processes; ``None`` for one per core.
 
     Returns:
         ``slice_index``: one row per file, see ``number_slices``.
 
     Raises:
-        SourceError: A folder without any file, no usable slice for training, or UIDs that
-            several patients share.
+        SourceError: A folder contains no files, no slice is usable for training, or several
+            patients share a UID.
     """
     logger.info("Reading %s: layout %s", download.raw_dir, download.layout)
     jobs = [
@@ -67,9 +67,7 @@ def _check_usable(index: pd.DataFrame, download: Download) -> None:
     used = index["slice_num"].notna()
     skipped = index[~used]
     if len(skipped):
-        logger.warning(
-            "%d of %d files are not used; ingestion_report says why", len(skipped), len(index)
-        )
+        logger.warning("%d of %d files not used; see ingestion_report", len(skipped), len(index))
     if not (used & (index["subset"] == "train")).any():
         reasons = skipped["problem"].value_counts().head(3)
         shown = "; ".join(f"{text} ({count})" for text, count in reasons.items()) or "no files"

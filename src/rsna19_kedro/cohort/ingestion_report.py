@@ -1,4 +1,4 @@
-"""The ingestion report: what was read, what was skipped and why, what is odd."""
+"""The ingestion report: files read, files skipped with reasons, and irregularities."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from rsna19_kedro.ct.geometry import SAME_POSITION_MM
 from rsna19_kedro.dicom.slice_index import SUBSETS
 
 SHOWN = 20
-"""Names that a list in the report shows at most."""
+"""Greatest number of names that a list in the report shows."""
 
 _LAYOUTS = {
-    "today": "today's download (stage_2_train, stage_2_test)",
-    "2019": "the download of 2019 (stage_1_train, stage_1_test, stage_2_test)",
+    "today": "current Kaggle download (stage_2_train, stage_2_test)",
+    "2019": "Kaggle download of 2019 (stage_1_train, stage_1_test, stage_2_test)",
     "own": "own data (parameters, ingestion: own_data)",
 }
 _GAP = 1.25
@@ -32,7 +32,7 @@ def ingestion_text(
     """Write the report as Markdown.
 
     Args:
-        download: Where the files were found.
+        download: Locations of the files.
         slice_index: Table of all files.
         labels: Table of all labels.
         label_findings: Fields of ``LabelFindings``.
@@ -41,7 +41,7 @@ def ingestion_text(
     sections = [
         "# Ingestion report",
         _source(download, label_findings),
-        "## What is there",
+        "## Files, studies and patients",
         _table(_counts(slice_index, used), "subset"),
         "## Skipped and repaired files",
         _problems(slice_index),
@@ -95,23 +95,25 @@ def _problems(index: pd.DataFrame) -> str:
     odd = index[index["problem"].notna()]
     if odd.empty:
         return "None: every file is a usable slice."
-    # The text up to a number, a colon or a path is the kind of problem.
+    # The kind of a problem is its text up to a number, a colon or a path.
     kind = odd["problem"].str.extract(r"^(.*?)(?:: | of )", expand=False).fillna(odd["problem"])
     lines = []
     for name, rows in odd.groupby(kind):
         kept = int(rows["slice_num"].notna().sum())
-        place = f" ({kept} keep their place in the study)" if kept else ""
+        keep = "keeps its slice number" if kept == 1 else "keep their slice numbers"
+        numbered = f" ({kept} {keep})" if kept else ""
         shown = (
             f"`{path}` {text}" for path, text in zip(rows["path"], rows["problem"], strict=True)
         )
-        lines.append(f"**{name}**: {len(rows):,} files{place}. {_names(list(shown))}")
+        files = "file" if len(rows) == 1 else "files"
+        lines.append(f"**{name}**: {len(rows):,} {files}{numbered}. {_names(list(shown))}")
     return _bullets(lines)
 
 
 def _labels(
     index: pd.DataFrame, used: pd.DataFrame, labels: pd.DataFrame, findings: Mapping[str, Any]
 ) -> str:
-    # As objects: pandas looks up Arrow strings many times slower, and there are 750,000.
+    # Lookups of 750,000 Arrow strings are many times slower in pandas than those of objects.
     known = labels["sop_instance_uid"].astype(object)
     has_file = known.isin(index["sop_instance_uid"].dropna().astype(object))
     has_use = known.isin(used["sop_instance_uid"].astype(object))
@@ -123,8 +125,7 @@ def _labels(
         _line("slices with labels whose file is not usable", no_use),
         _line("training slices without labels (not in the folds)", no_label),
         _line(
-            f"slices in rows that repeat an equal row ({findings['equal_duplicates']:,} rows "
-            "dropped)",
+            f"slices with repeated equal rows (rows dropped: {findings['equal_duplicates']:,})",
             findings["duplicated_slices"],
         ),
         _line(
@@ -132,12 +133,13 @@ def _labels(
             findings["any_mismatch"],
         ),
     ]
-    there = labels[has_use]
+    used_labels = labels[has_use]
     share = pd.DataFrame(
         {
-            "positive slices": [int(there[name].sum()) for name in CLASSES],
+            "positive slices": [int(used_labels[name].sum()) for name in CLASSES],
             "%": [
-                round(100 * float(there[name].mean()), 2) if len(there) else 0 for name in CLASSES
+                round(100 * float(used_labels[name].mean()), 2) if len(used_labels) else 0
+                for name in CLASSES
             ],
         },
         index=list(CLASSES),
@@ -161,7 +163,7 @@ def _headers(used: pd.DataFrame) -> str:
             ", ".join(f"{name}: {count}" for name, count in shape.items()),
         ),
         _line(
-            "studies that may hold padding wrapped around 12 bits (repaired slice by slice by "
+            "studies that may have padding wrapped around 12 bits (repaired per slice by "
             "volume_prep)",
             wrapped["study_id"].unique(),
         ),
@@ -183,19 +185,19 @@ def _geometry(used: pd.DataFrame) -> str:
     same = used["position_mm"].groupby(used["study_id"]).diff() < SAME_POSITION_MM
     missing = used["row_offset_mm"].isna().groupby(used["study_id"]).any()
     not_axial = tilt.index[tilt.isna() & ~missing]
-    small = by_study.size()
+    sizes = by_study.size()
     lines = [
         _line("tilted studies (more than 0.5 degrees)", tilt.index[tilt.abs() > 0.5]),
         _line("studies with uneven slice distances", uneven),
         _line(
-            "slices at the same position as the one before (ordered by SOPInstanceUID)",
+            "slices at the same position as the previous one (sorted by SOPInstanceUID)",
             used.loc[same, "sop_instance_uid"],
         ),
         _line(
-            "studies with a position or orientation missing (plain stack)", missing.index[missing]
+            "studies with missing positions or orientations (plain stack)", missing.index[missing]
         ),
         _line("studies that are not axial (plain stack)", not_axial),
-        _line("studies of fewer than 5 slices", small.index[small < 5]),
+        _line("studies with fewer than 5 slices", sizes.index[sizes < 5]),
     ]
     return _bullets(lines) + "\n\n" + _tilt_histogram(tilt.dropna())
 
@@ -216,14 +218,14 @@ def _tilt_histogram(tilt: "pd.Series[float]") -> str:
 def _patients(used: pd.DataFrame) -> str:
     studies = used.drop_duplicates("study_id")
     several = studies.groupby("patient_id").size()
-    nameless = studies["patient_id"] == "study:" + studies["study_id"]
+    anonymous = studies["patient_id"] == "study:" + studies["study_id"]
     patients = {name: pd.unique(rows["patient_id"]) for name, rows in used.groupby("subset")}
     train = set(patients.get("train", ()))
     lines = [
         _line("patients with several studies", several.index[several > 1]),
         _line(
-            "studies without a PatientID (each is taken as a patient of its own)",
-            studies.loc[nameless, "study_id"],
+            "studies without a PatientID (each counts as a separate patient)",
+            studies.loc[anonymous, "study_id"],
         ),
     ]
     for subset in SUBSETS[1:]:

@@ -1,4 +1,4 @@
-"""Label CSVs of millions of rows, read and checked in seconds."""
+"""Fast reading and checking of label CSVs with millions of rows."""
 
 import logging
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from pyarrow import csv
 
 from rsna19_kedro.cohort.download import Download
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.errors import DamagedFileError, SourceError
+from rsna19_kedro.errors import DamagedFileError, SourceError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +24,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class LabelFindings:
-    """What was odd in a label CSV.
+    """Irregularities of a label CSV.
 
     Attributes:
-        file: Its name.
-        rows: Data rows.
+        file: Name of the CSV.
+        rows: Number of data rows.
         equal_duplicates: Rows that repeat an earlier one with the same label; dropped.
-        duplicated_slices: Slices that such rows belong to.
-        any_mismatch: Slices whose ``any`` is not the maximum of the five types; kept as is.
+        duplicated_slices: Slices of these rows.
+        any_mismatch: Slices whose ``any`` is not the maximum of the five types; unchanged.
     """
 
     file: str
@@ -42,20 +42,20 @@ class LabelFindings:
 
 
 def read_label_csv(path: Path) -> tuple[pd.DataFrame, LabelFindings]:
-    """Read labels, in Kaggle's form or with one row a slice.
+    """Read labels, in Kaggle's form or with one row per slice.
 
     Args:
-        path: CSV with the columns ``ID,Label`` where ID is ``<SOPInstanceUID>_<class>`` and
-            every slice has a row for each class, or ``sop_instance_uid`` and a column for
-            each class.
+        path: CSV with the columns ``ID,Label``, where ID is ``<SOPInstanceUID>_<class>`` and
+            every slice has one row per class, or with ``sop_instance_uid`` and one column per
+            class.
 
     Returns:
-        ``sop_instance_uid`` and six uint8 columns, one row a slice in the order of their
-        first appearance, and what was odd.
+        ``sop_instance_uid`` and six uint8 columns, one row per slice in the order of first
+        appearance, and the irregularities.
 
     Raises:
-        DamagedFileError: Other columns, no rows, an unknown class, a class missing for a slice, a
-            label that is not 0 or 1, or rows that contradict each other.
+        DamagedFileError: Unexpected columns, no rows, an unknown class, a missing class of a
+            slice, a label that is not 0 or 1, or contradicting rows.
     """
     table = _read(path)
     names = set(table.column_names)
@@ -81,12 +81,12 @@ def read_label_csv(path: Path) -> tuple[pd.DataFrame, LabelFindings]:
     labels = pd.DataFrame({"sop_instance_uid": uids})
     labels[list(CLASSES)] = matrix
     mismatch = matrix[:, :-1].max(axis=1) != matrix[:, -1]
-    twice = np.bincount(slices[repeated], minlength=len(uids)) > 0
+    duplicated = np.bincount(slices[repeated], minlength=len(uids)) > 0
     return labels, LabelFindings(
         file=path.name,
         rows=table.num_rows,
         equal_duplicates=int(repeated.sum()) if kaggle else table.num_rows - len(uids),
-        duplicated_slices=uids[twice].tolist(),
+        duplicated_slices=uids[duplicated].tolist(),
         any_mismatch=uids[mismatch].tolist(),
     )
 
@@ -97,14 +97,14 @@ def read_download_labels(
     """Read the label CSV of a download.
 
     Args:
-        download: Where the CSV is.
-        slice_index: Slices that the labels should belong to.
+        download: Download that contains the CSV.
+        slice_index: Slices that the labels belong to.
 
     Returns:
         The table of ``read_label_csv``, and the fields of ``LabelFindings``.
 
     Raises:
-        SourceError: No CSV, or one that does not name a single training slice.
+        SourceError: There is no CSV, or it contains no training slice.
         DamagedFileError: See ``read_label_csv``.
     """
     if download.label_csv is None:
@@ -114,19 +114,19 @@ def read_download_labels(
     train = slice_index.loc[slice_index["subset"] == "train", "sop_instance_uid"].dropna()
     if not train.astype(object).isin(labels["sop_instance_uid"].astype(object)).any():
         raise SourceError(
-            f"{download.label_csv} names {len(labels)} slices, such as "
+            f"{download.label_csv} contains {counted(len(labels), 'slice')}, such as "
             f"{labels['sop_instance_uid'].iloc[0]}, but none of the {len(train)} training files, "
             f"such as {train.iloc[0]}. Does the CSV belong to these files?"
         )
-    logger.info("%d slices have labels in %s", len(labels), findings.file)
+    logger.info("Labels of %s in %s", counted(len(labels), "slice"), findings.file)
     return labels, asdict(findings)
 
 
 def read_label_uids(path: Path) -> set[str]:
-    """SOPInstanceUIDs that a label CSV names, without looking at its labels.
+    """Return the SOPInstanceUIDs of a label CSV without reading its labels.
 
     Raises:
-        DamagedFileError: As ``read_label_csv`` for the columns and class names.
+        DamagedFileError: Unexpected columns or class names, see ``read_label_csv``.
     """
     table = _read(path)
     if "ID" not in table.column_names:
@@ -137,7 +137,7 @@ def read_label_uids(path: Path) -> set[str]:
 
 
 def _read(path: Path) -> pa.Table:
-    text = {"ID": pa.string(), "sop_instance_uid": pa.string()}  # 1.20 is a UID, not a number
+    text = {"ID": pa.string(), "sop_instance_uid": pa.string()}  # 1.20 is a UID, not a number.
     options = csv.ConvertOptions(column_types=text, strings_can_be_null=True)
     try:
         table = csv.read_csv(path, convert_options=options)
@@ -147,7 +147,7 @@ def _read(path: Path) -> pa.Table:
         ) from error
     table = table.rename_columns([name.strip("\ufeff ") for name in table.column_names])
     if table.num_rows == 0:
-        raise DamagedFileError(f"{path} has no rows, but six labels a slice are expected.")
+        raise DamagedFileError(f"{path} has no rows; expected six labels per slice.")
     return table
 
 
@@ -158,7 +158,7 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _split_ids(
     ids: pa.ChunkedArray, path: Path
 ) -> tuple["pd.Series[str]", NDArray[np.intp], NDArray[np.intp]]:
-    """Unique SOPInstanceUIDs, and for each row the number of its slice and class."""
+    """Return the unique SOPInstanceUIDs, and the slice and class number of each row."""
     text = _text(ids)
     classes = np.full(len(text), -1, dtype=np.intp)
     for number, name in enumerate(CLASSES):
@@ -201,20 +201,20 @@ def _fill(
     values: NDArray[np.uint8],
     path: Path,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Labels as (slices, 6), and which rows repeat an earlier one."""
+    """Return the labels as (slices, 6), and which rows repeat an earlier one."""
     cells = slices.astype(np.int64) * _N + classes
     rows = np.bincount(cells, minlength=len(uids) * _N)
     positive = np.bincount(cells, weights=values, minlength=len(uids) * _N)
     conflict = (positive > 0) & (positive < rows)
     if conflict.any():
         raise DamagedFileError(
-            f"{path}: {conflict.sum()} labels are given both as 0 and as 1: "
-            f"{_cells(uids, conflict)}. Correct the file: each slice and class has one label."
+            f"{path}: {conflict.sum()} labels are both 0 and 1: {_cells(uids, conflict)}. "
+            "Correct the file: each slice and class has one label."
         )
     if (rows == 0).any():
         raise DamagedFileError(
             f"{path}: {(rows == 0).sum()} labels are missing: {_cells(uids, rows == 0)}. Every "
-            "slice needs a row for each of the six classes. Is the file cut off?"
+            "slice needs one row for each of the six classes. Is the file truncated?"
         )
     repeated = np.ones(len(cells), dtype=bool)
     repeated[np.unique(cells, return_index=True)[1]] = False

@@ -11,7 +11,7 @@ from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ct.masks import UNCLASSIFIED, StudyMask, align_mask, read_mask
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.studies import study_slices
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +24,13 @@ def store_masks(
     min_voxels: int,
     crop_size_px: int,
 ) -> pd.DataFrame:
-    """Turn segmentation masks into labels, and store them aligned with their volumes.
+    """Derive labels from segmentation masks, and store the masks aligned with their volumes.
 
-    A mask that cannot be used is named in the log and left out: its slices keep the labels
-    of the CSV.
+    Unusable masks are logged and left out: their slices keep the labels of the CSV.
 
     Args:
-        folder: Holds ``<study_id>.nii.gz``.
-        store: Where the aligned masks go.
+        folder: Folder of the files ``<study_id>.nii.gz``.
+        store: Store of the aligned masks.
         slice_index: One row per DICOM file.
         volume_index: Manifest of the volumes.
         min_voxels: See ``labels_of_mask``.
@@ -42,11 +41,11 @@ def store_masks(
     """
     files = {path.name.split(".nii")[0]: path for path in sorted(folder.glob("*.nii*"))}
     records = volume_index.set_index("study_id")
-    strangers = sorted(set(files) - set(records.index))
-    if strangers:
+    unmatched = sorted(set(files) - set(records.index))
+    if unmatched:
         logger.warning(
-            "%d of %d masks in %s belong to no prepared study, such as %s",
-            *(len(strangers), len(files), folder, strangers[0]),
+            "%d of %s in %s without a prepared study, such as %s",
+            *(len(unmatched), counted(len(files), "mask"), folder, unmatched[0]),
         )
     tables = [labels_of_mask(StudyMask([], 0), [], min_voxels)]
     kept: set[str] = set()
@@ -60,29 +59,28 @@ def store_masks(
             continue
         if mask.lost_voxels:
             logger.warning(
-                "%d voxels of the mask of study %s lie where it has no slice",
-                *(mask.lost_voxels, study_id),
+                "%s of the mask of study %s outside the slices of the study",
+                *(counted(mask.lost_voxels, "voxel"), study_id),
             )
         tables.append(labels_of_mask(mask, slices["sop_instance_uid"].tolist(), min_voxels))
         store.write(study_id, align_mask(mask, slices, records.loc[study_id], crop_size_px), {})
         kept.add(study_id)
     for study_id in set(store.study_ids()) - kept:
         store.path(study_id).unlink()
-        logger.info("Removed the stored mask of study %s: there is none in %s", study_id, folder)
-    logger.info("Masks of %d studies became labels", len(tables) - 1)
+        logger.info("Removed the stored mask of study %s: no usable mask in %s", study_id, folder)
+    logger.info("Read the masks of %s", counted(len(tables) - 1, "study", "studies"))
     return pd.concat(tables, ignore_index=True)
 
 
 def labels_of_mask(
     mask: StudyMask, sop_instance_uids: Sequence[str], min_voxels: int
 ) -> pd.DataFrame:
-    """Labels of the slices that a mask covers, counted before anything is shifted or cropped.
+    """Derive the labels of the slices that a mask covers, before alignment and crop.
 
     Args:
         mask: Mask of a study.
         sop_instance_uids: (S,) keys of its slices.
-        min_voxels: A class is present when at least so many voxels carry it (reference: more
-            than 3).
+        min_voxels: Least number of voxels of a class that is present (reference: more than 3).
 
     Returns:
         ``sop_instance_uid``, six uint8 labels (``any`` is the maximum of the types) and

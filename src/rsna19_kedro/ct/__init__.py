@@ -1,1 +1,1 @@
-"""CT physics and geometry in numpy; knows neither torch nor Kedro."""
+"""CT physics and geometry in NumPy; imports neither torch nor Kedro."""

@@ -1,10 +1,10 @@
-"""Slices put where they lie in the patient, by a shift in their plane.
+"""Alignment of slices to their position in the patient, by a shift in their plane.
 
-A tilted gantry cuts parallel slices whose first pixels do not lie on one normal. Each slice's
-ImagePositionPatient (0020,0032), projected on its rows and columns, says by how much: a
-constant shift a slice, right for any tilt and for uneven slice distances. Shifts are in
-pixels against the middle slice; the whole part is done by placement, the rest by cubic
-interpolation along one axis at a time.
+With a tilted gantry, slices are parallel but their first pixels do not lie on one normal. The
+projection of ImagePositionPatient (0020,0032) on the rows and columns gives one constant shift
+per slice, exact for any tilt and for uneven slice distances. Shifts are in pixels relative to
+the middle slice; the integer part is applied by placement, the rest by cubic interpolation
+along one axis at a time.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FLOOR_HU: Final = -1024
-"""Padding outside the scanner's circle (-2000, -3024) counts as this: a step of 2,000 HU that
-nothing in the patient makes would ring into the neighbouring pixels."""
+"""Padding outside the scanner's field of view (-2000, -3024) is raised to this value: an
+artificial step of 2,000 HU would cause ringing in the neighbouring pixels."""
 
 NEGLIGIBLE_PX: Final = 1e-3
 _EDGE = 2
-"""Pixels that the four taps reach beyond either side of a window."""
+"""Pixels that the four taps need on either side of a window."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a slice lies in the aligned grid.
+    """Position of a slice in the aligned grid.
 
     Attributes:
-        row: Row of the grid that the slice's first row is placed at.
+        row: Row of the grid of the slice's first row.
         col: The same for columns.
-        row_fraction: What is left of the shift, in -0.5..0.5 rows.
+        row_fraction: Fractional part of the shift, in -0.5..0.5 rows.
         col_fraction: The same in columns.
     """
 
@@ -42,12 +42,12 @@ class Placement:
 
 @dataclass(frozen=True)
 class AlignedGrid:
-    """The smallest grid that holds every slice whole.
+    """The smallest grid that contains all slices completely.
 
     Attributes:
         rows: Height of the grid in pixels.
         cols: Width of the grid in pixels.
-        placements: One a slice; row 0 and column 0 are the grid's first.
+        placements: One per slice; row 0 and column 0 are the grid's first.
     """
 
     rows: int
@@ -61,7 +61,7 @@ def slice_shifts(
     row_spacing_mm: float,
     col_spacing_mm: float,
 ) -> NDArray[np.float64]:
-    """Shift of each slice against the middle one.
+    """Compute the shift of each slice relative to the middle one.
 
     Args:
         row_offset_mm: (S,) position of each slice's first pixel along the row direction, so
@@ -85,15 +85,15 @@ def slice_shifts(
 
 
 def aligned_grid(shifts: ArrayLike, sizes: Sequence[tuple[int, int]]) -> AlignedGrid:
-    """Grow the grid of the middle slice so that nothing of any slice is cut off.
+    """Extend the grid of the middle slice to contain all slices.
 
     Args:
-        shifts: (S, 2) of ``slice_shifts``.
+        shifts: (S, 2) shifts, see ``slice_shifts``.
         sizes: Rows and columns of each slice.
 
     Returns:
-        The grid and each slice's place in it. A slice covers as many pixels as it has: those
-        whose centre lies within it.
+        The grid with the placement of each slice. A slice covers as many grid pixels as it has:
+        those whose centre lies within it.
     """
     shift = np.asarray(shifts, dtype=float).reshape(-1, 2)
     whole = np.floor(shift + 0.5).astype(int)
@@ -102,20 +102,20 @@ def aligned_grid(shifts: ArrayLike, sizes: Sequence[tuple[int, int]]) -> Aligned
     first = whole.min(axis=0)
     last = (whole + np.asarray(sizes)).max(axis=0)
     placements = tuple(
-        Placement(int(place[0]), int(place[1]), float(part[0]), float(part[1]))
-        for place, part in zip(whole - first, rest, strict=True)
+        Placement(int(offset[0]), int(offset[1]), float(part[0]), float(part[1]))
+        for offset, part in zip(whole - first, rest, strict=True)
     )
     return AlignedGrid(int(last[0] - first[0]), int(last[1] - first[1]), placements)
 
 
 def cubic_weights(fraction: float) -> NDArray[np.float32]:
-    """Weights of the four pixels around a point (Keys 1981, a = -1/2: Catmull-Rom).
+    """Return the weights of the four pixels around a point (Keys 1981, a = -1/2: Catmull-Rom).
 
     Args:
-        fraction: Place of the point between the second and the third pixel, 0..1.
+        fraction: Position of the point between the second and the third pixel, 0..1.
 
     Returns:
-        (4,) weights that add up to 1 and reproduce polynomials up to the second degree.
+        (4,) weights that sum to 1 and reproduce polynomials up to the second degree.
     """
     t = fraction
     weights = (
@@ -130,16 +130,16 @@ def cubic_weights(fraction: float) -> NDArray[np.float32]:
 def place_slice(
     hu: np.ndarray, placement: Placement, window: np.ndarray, corner: tuple[int, int]
 ) -> None:
-    """Fill a window of the aligned grid with what a slice holds there.
+    """Fill a window of the aligned grid with the pixels of a slice.
 
-    Only the window's pixels are computed. What lies within the slice is at least -1024 HU;
-    what does not keeps its value, so start from a window of ``PADDING_HU``.
+    Only the window's pixels are computed. Pixels within the slice become at least -1024 HU; the
+    others keep their value, so initialise the window with ``PADDING_HU``.
 
     Args:
         hu: (H, W) int16 HU.
-        placement: Where the slice lies in the grid.
+        placement: Position of the slice in the grid.
         window: (h, w) int16, filled in place.
-        corner: Row and column of the grid that are the window's first; may be negative.
+        corner: Row and column of the grid of the window's first pixel; may be negative.
     """
     overlap = _overlap(hu.shape, placement, window.shape, corner)
     if overlap is None:
@@ -161,7 +161,7 @@ def place_slice(
 def place_labels(
     labels: np.ndarray, placement: Placement, window: np.ndarray, corner: tuple[int, int]
 ) -> None:
-    """Fill a window with a slice of labels: as ``place_slice``, by the nearest neighbour."""
+    """Fill a window with a slice of labels like ``place_slice``, by the nearest neighbour."""
     overlap = _overlap(labels.shape, placement, window.shape, corner)
     if overlap is not None:
         source, target = overlap
@@ -174,10 +174,10 @@ def _overlap(
     window: tuple[int, ...],
     corner: tuple[int, int],
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """Part of the slice that lies in the window, and where in the window."""
+    """Return the part of the slice that lies in the window, and its position in the window."""
     source, target = [], []
-    for axis, place in enumerate((placement.row, placement.col)):
-        offset = place - corner[axis]
+    for axis, first in enumerate((placement.row, placement.col)):
+        offset = first - corner[axis]
         start, stop = max(offset, 0), min(offset + size[axis], window[axis])
         if start >= stop:
             return None
@@ -187,7 +187,7 @@ def _overlap(
 
 
 def _gather(hu: np.ndarray, rows: slice, cols: slice, placement: Placement) -> np.ndarray:
-    """The needed pixels and, along the axes to interpolate, two more on either side."""
+    """Return the needed pixels, with a margin of two pixels along interpolated axes."""
     needed = []
     for part, fraction, size in (
         (rows, placement.row_fraction, hu.shape[0]),
@@ -198,16 +198,16 @@ def _gather(hu: np.ndarray, rows: slice, cols: slice, placement: Placement) -> n
     (top, bottom, height), (left, right, width) = needed
     inside = hu[max(top, 0) : bottom, max(left, 0) : right]
     block = np.maximum(inside, FLOOR_HU, dtype=np.int16).astype(np.float32)
-    beyond = (
+    outside = (
         (max(-top, 0), max(bottom - height, 0)),
         (max(-left, 0), max(right - width, 0)),
     )
-    # Beyond the slice its outermost pixels go on: air goes on as air.
-    return np.pad(block, beyond, mode="edge") if any(map(any, beyond)) else block
+    # Outside the slice its edge pixels are repeated, so that air stays air.
+    return np.pad(block, outside, mode="edge") if any(map(any, outside)) else block
 
 
 def _interpolate(block: np.ndarray, fraction: float) -> np.ndarray:
-    """Values at ``index - fraction`` along the first axis, two pixels less at either end."""
+    """Interpolate at ``index - fraction`` along the first axis; removes the margin."""
     between = -fraction if fraction < 0 else 1.0 - fraction
     first = 1 if fraction < 0 else 0
     weights = cubic_weights(between)

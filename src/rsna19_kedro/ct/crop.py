@@ -1,4 +1,4 @@
-"""The square window round the head that is kept of every slice of a study."""
+"""Square crop around the head, the same for every slice of a study."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,21 @@ from rsna19_kedro.ct.alignment import AlignedGrid, Placement, place_slice
 def centre_of_mass(
     slices: Sequence[np.ndarray | None] | np.ndarray, grid: AlignedGrid
 ) -> tuple[int, int]:
-    """Centre of all that is above 0 HU in a study (docs/reference.md#conversion-to-volumes).
+    """Return the centre of all pixels above 0 HU (docs/reference.md#conversion-to-volumes).
 
-    It is worked out from the slices as they are, each moved by its shift, so that no pixel
-    of the aligned volume has to be computed for it.
+    It is computed from the original slices and their shifts, without computing any pixel of the
+    aligned volume.
 
     Args:
-        slices: (H, W) HU of each slice; ``None`` for one that could not be read.
-        grid: Where the slices lie.
+        slices: (H, W) HU of each slice; ``None`` for an unreadable slice.
+        grid: Aligned grid of the slices.
 
     Returns:
-        Row and column of the grid; the middle of the grid where nothing is above 0 HU.
+        Row and column of the grid; the middle of the grid if nothing is above 0 HU.
     """
     total = 0
     row_sum = col_sum = 0.0
-    for hu, place in zip(slices, grid.placements, strict=True):
+    for hu, at in zip(slices, grid.placements, strict=True):
         if hu is None:
             continue
         above = (hu > 0).view(np.uint8)
@@ -33,15 +33,15 @@ def centre_of_mass(
         by_col = above.sum(axis=0, dtype=np.uint32)
         count = int(by_row.sum())
         total += count
-        row_sum += float(by_row @ np.arange(len(by_row))) + count * (place.row + place.row_fraction)
-        col_sum += float(by_col @ np.arange(len(by_col))) + count * (place.col + place.col_fraction)
+        row_sum += float(by_row @ np.arange(len(by_row))) + count * (at.row + at.row_fraction)
+        col_sum += float(by_col @ np.arange(len(by_col))) + count * (at.col + at.col_fraction)
     if total == 0:
         return grid.rows // 2, grid.cols // 2
     return int(np.floor(row_sum / total + 0.5)), int(np.floor(col_sum / total + 0.5))
 
 
 def crop_corner(centre: tuple[int, int], size_px: int) -> tuple[int, int]:
-    """First row and column of a square window round a centre; may be negative."""
+    """Return the first row and column of a square crop around a centre; may be negative."""
     return centre[0] - size_px // 2, centre[1] - size_px // 2
 
 
@@ -51,13 +51,13 @@ def assemble(
     centre: tuple[int, int],
     size_px: int,
 ) -> np.ndarray:
-    """Put slices into one aligned and cropped volume.
+    """Assemble slices into one aligned and cropped volume.
 
     Args:
-        slices: (H, W) int16 HU of each slice; for ``None`` the nearest other one is copied,
-            of two equally near ones that towards the feet.
-        grid: Where the slices lie.
-        centre: Row and column of the grid to crop round.
+        slices: (H, W) int16 HU of each slice; ``None`` is replaced by the nearest slice, of two
+            equally near ones by that closer to the feet.
+        grid: Aligned grid of the slices.
+        centre: Row and column of the grid at the centre of the crop.
         size_px: Side of the crop.
 
     Returns:
@@ -76,6 +76,6 @@ def assemble(
 
 
 def crop_head(hu: np.ndarray, size_px: int) -> np.ndarray:
-    """Crop ``(S, H, W)`` int16 HU of slices that need no alignment round the centre of mass."""
+    """Crop already aligned slices, ``(S, H, W)`` int16 HU, around the centre of mass."""
     grid = AlignedGrid(hu.shape[1], hu.shape[2], (Placement(0, 0),) * len(hu))
     return assemble(hu, grid, centre_of_mass(hu, grid), size_px)

@@ -1,12 +1,12 @@
-"""Where the slices of a study lie in the patient.
+"""Geometry of the slices of a study in the patient.
 
 Everything comes from ImagePositionPatient (0020,0032) and ImageOrientationPatient (0020,0037),
 in DICOM's patient frame LPS: x to the patient's left, y to the back, z to the head; unit mm.
 
-Two names that are easily mixed up: the *row direction* is the first triple of the orientation,
-the way along a row, so across the columns; its pixel size is the **column** spacing,
-``PixelSpacing[1]``. The *column direction* is the second triple, down the rows; its pixel size
-is the **row** spacing, ``PixelSpacing[0]``.
+Two names are easily confused. The *row direction* is the first triple of the orientation: along
+a row, so across the columns; its pixel size is the **column** spacing, ``PixelSpacing[1]``. The
+*column direction* is the second triple: down a column, so across the rows; its pixel size is
+the **row** spacing, ``PixelSpacing[0]``.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SAME_POSITION_MM: Final = 1e-3
-"""Slices closer than this along the normal count as lying at the same position."""
+"""Slices closer than this along the normal have the same position."""
 
 _AXIAL_LIMIT: Final = np.cos(np.deg2rad(45.0))
 _UNIT_TOLERANCE: Final = 0.01
@@ -32,13 +32,13 @@ class StudyGeometry:
     Attributes:
         row_direction: Unit vector along the rows (across the columns), (3,).
         col_direction: Unit vector down the columns (across the rows), (3,).
-        normal: Unit vector across the slices, towards the head where it can be, (3,).
+        normal: Unit vector across the slices, towards the head (see ``slice_normal``), (3,).
         position_mm: Position of each slice along the normal, (S,).
         row_offset_mm: Position of each slice's first pixel along the row direction, (S,);
-            divide a difference by the column spacing to have it in columns.
+            divide a difference by the column spacing to obtain columns.
         col_offset_mm: The same along the column direction, (S,); divide by the row spacing
-            to have it in rows.
-        tilt_deg: Gantry tilt, see ``tilt_deg``; NaN where the slices are not axial.
+            to obtain rows.
+        tilt_deg: Gantry tilt, see ``tilt_deg``; NaN if the slices are not axial.
         axial: Whether the normal is within 45 degrees of the body's long axis.
         parallel: Whether all slices have the same orientation (within about half a degree).
     """
@@ -55,7 +55,7 @@ class StudyGeometry:
 
 
 def valid_orientation(orientation: ArrayLike) -> NDArray[np.bool_]:
-    """Tell which orientations are two perpendicular unit vectors.
+    """Return which orientations are two perpendicular unit vectors.
 
     Args:
         orientation: (N, 6) values of ImageOrientationPatient; NaN for a missing one.
@@ -72,14 +72,14 @@ def valid_orientation(orientation: ArrayLike) -> NDArray[np.bool_]:
 
 
 def slice_normal(orientation: ArrayLike) -> FloatArray:
-    """Unit normal of slices, turned so that it points from the feet to the head.
+    """Return the unit normal of slices, pointing from the feet to the head.
 
     Args:
         orientation: (..., 6) values of ImageOrientationPatient.
 
     Returns:
-        (..., 3). A normal without a part along z (a sagittal or coronal slice) is turned so
-        that its largest part is positive.
+        (..., 3). If the z component is zero (a sagittal or coronal slice), the largest
+        component is positive.
     """
     values = np.asarray(orientation, dtype=float)
     normal = np.cross(values[..., :3], values[..., 3:])
@@ -90,7 +90,7 @@ def slice_normal(orientation: ArrayLike) -> FloatArray:
 
 
 def is_axial(orientation: ArrayLike) -> NDArray[np.bool_]:
-    """Tell which slices cut across the body: normal within 45 degrees of z.
+    """Return which slices are axial: normal within 45 degrees of z.
 
     Args:
         orientation: (..., 6) values of ImageOrientationPatient.
@@ -107,16 +107,17 @@ def is_axial(orientation: ArrayLike) -> NDArray[np.bool_]:
 
 
 def tilt_deg(orientation: ArrayLike) -> FloatArray:
-    """Gantry tilt in degrees, positive where the column direction rises to the head.
+    """Return the gantry tilt in degrees, positive if the column direction rises to the head.
 
-    It is atan(z2 / y2) of an orientation (x1, y1, z1, x2, y2, z2), computed from the normal so that
-    images turned in their plane give the same number (docs/reference.md#conversion-to-volumes).
+    The tilt is atan(z2 / y2) of an orientation (x1, y1, z1, x2, y2, z2). It is computed from the
+    normal and so does not depend on rotation in the plane
+    (docs/reference.md#conversion-to-volumes).
 
     Args:
         orientation: (..., 6) values of ImageOrientationPatient.
 
     Returns:
-        (...) degrees, NaN where the slice is not axial.
+        (...) degrees, NaN if the slice is not axial.
     """
     normal = slice_normal(orientation)
     angle = np.rad2deg(np.arctan2(-normal[..., 1], normal[..., 2])) + 0.0  # -0.0 becomes 0.0
@@ -124,7 +125,7 @@ def tilt_deg(orientation: ArrayLike) -> FloatArray:
 
 
 def study_geometry(position: ArrayLike, orientation: ArrayLike) -> StudyGeometry:
-    """Geometry of one study in the frame of its most common orientation.
+    """Compute the geometry of a study in the frame of its most common orientation.
 
     Args:
         position: (S, 3) ImagePositionPatient in mm, finite.
@@ -155,29 +156,29 @@ def study_geometry(position: ArrayLike, orientation: ArrayLike) -> StudyGeometry
 def order_slices(
     position_mm: ArrayLike, names: Sequence[str] | NDArray[np.object_]
 ) -> NDArray[np.intp]:
-    """Order of slices along the normal, feet to head.
+    """Return the order of slices along the normal, from feet to head.
 
     Args:
         position_mm: (S,) positions along the normal; NaN for a missing one.
-        names: SOPInstanceUIDs, which order slices at the same position, and those without.
+        names: SOPInstanceUIDs, which order slices with the same or no position.
 
     Returns:
         (S,) indices that sort the slices; slices without a position come last.
     """
     position = np.asarray(position_mm, dtype=float)
     tie = np.argsort(np.argsort(np.asarray(names, dtype=object), kind="stable"))
-    order = np.lexsort((tie, position))  # NaN sorts last
+    order = np.lexsort((tie, position))  # NaN sorts last.
     group = np.zeros(len(order), dtype=np.intp)
-    # Rounding in the projection must not decide between slices at the same position.
-    apart = ~(np.diff(position[order]) < SAME_POSITION_MM)
+    # Rounding errors of the projection must not order slices at the same position.
+    differs = ~(np.diff(position[order]) < SAME_POSITION_MM)
     missing = np.isnan(position[order])
-    apart &= ~(missing[1:] & missing[:-1])
-    group[1:] = np.cumsum(apart)
+    differs &= ~(missing[1:] & missing[:-1])
+    group[1:] = np.cumsum(differs)
     return np.asarray(order[np.lexsort((tie[order], group))])
 
 
 def most_common(rows: FloatArray, decimals: int | None = None) -> FloatArray:
-    """The most common row of ``(N, K)``; rows that are equal after rounding count as one."""
+    """Return the most common row of ``(N, K)``; rows that are equal after rounding are pooled."""
     keys = rows if decimals is None else rows.round(decimals) + 0.0
     _, first, counts = np.unique(keys, axis=0, return_index=True, return_counts=True)
     return np.asarray(rows[first[counts.argmax()]])

@@ -1,4 +1,4 @@
-"""The look-up table that turns HU -400..1000 into the network's input in [-1, 1]."""
+"""The look-up table (LUT) from HU -400..1000 to the network's input in [-1, 1]."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -26,57 +26,57 @@ REFERENCE_KNOTS: Final = (
     (199, 0.962831),
     (1000, 1.0),
 )
-"""The hand-drawn curve of the reference (section 2, point 5)."""
+"""The hand-drawn curve of the reference solution (docs/reference.md#network-input)."""
 
 
 def lut_from_knots(knots: Sequence[tuple[float, float]] = REFERENCE_KNOTS) -> np.ndarray:
-    """Table that is linear between knots.
+    """Build a table that is linear between knots.
 
     Args:
-        knots: Pairs (HU, value) by rising HU, from -400 to 1000; values in -1..1. They may
-            fall again, as in a table that shows blood bright and bone dark.
+        knots: Pairs (HU, value) with increasing HU from -400 to 1000 and values in -1..1. Values
+            may decrease, as in a table that shows blood bright and bone dark.
 
     Returns:
-        (1401,) float32, the values of HU -400, -399, ..., 1000.
+        (1401,) float32, values for HU -400, -399, ..., 1000.
 
     Raises:
-        ParameterError: The knots are not as described.
+        ParameterError: The knots are invalid.
     """
     table = np.asarray(knots, dtype=float)
     problem = None
     if table.ndim != 2 or table.shape[1] != 2 or len(table) < 2:
         problem = "they are not a list of at least two pairs [HU, value]"
     elif (np.diff(table[:, 0]) <= 0).any():
-        problem = "their HU do not rise"
+        problem = "their HU do not increase"
     elif table[0, 0] != LUT_LOW_HU or table[-1, 0] != LUT_HIGH_HU:
-        problem = f"their HU run from {table[0, 0]:g} to {table[-1, 0]:g}"
+        problem = f"their HU range from {table[0, 0]:g} to {table[-1, 0]:g}"
     elif np.abs(table[:, 1]).max() > 1:
-        problem = "their values leave -1..1"
+        problem = "their values are outside -1..1"
     if problem:
         raise ParameterError(
             f"The knots of the HU table cannot be used: {problem}. Expected pairs [HU, value] "
-            f"from {LUT_LOW_HU} to {LUT_HIGH_HU} HU with rising HU and values that rise within "
-            "-1..1; see volume_prep.hu_lut.knots."
+            f"with increasing HU from {LUT_LOW_HU} to {LUT_HIGH_HU} and values in -1..1; see "
+            "volume_prep.hu_lut.knots."
         )
     hu = np.arange(LUT_LOW_HU, LUT_HIGH_HU + 1)
     return np.interp(hu, table[:, 0], table[:, 1]).astype(np.float32)
 
 
 def lut_equalising(slices: Iterable[np.ndarray]) -> np.ndarray:
-    """Table that makes every input value equally frequent inside the heads of a sample.
+    """Build a table by histogram equalisation of the heads in a sample of slices.
 
-    The value of a HU is twice the share of voxels below it, less one (half of the voxels at
-    that very HU count), stretched to run from -1 to 1. Voxels beyond the table do not count:
-    clipped to its ends they would make a step there.
+    The value of a HU is twice the share of voxels below it (plus half of the voxels at that HU)
+    minus one, stretched to -1..1. Voxels outside the range of the table are not counted: clipped
+    to its ends, they would cause a step there.
 
     Args:
-        slices: (H, W) int16 HU each, used one after the other.
+        slices: (H, W) int16 HU each, read one at a time.
 
     Returns:
         (1401,) float32.
 
     Raises:
-        SourceError: There is no voxel of a head in the sample.
+        SourceError: The sample contains no head.
     """
     counts = np.zeros(LUT_SIZE, dtype=np.int64)
     for hu in slices:
@@ -98,13 +98,13 @@ def lut_equalising(slices: Iterable[np.ndarray]) -> np.ndarray:
 def sample_slices(
     volumes: VolumeStore, studies: pd.DataFrame, count: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """Draw slices without replacement, each as likely as any other.
+    """Draw slices uniformly without replacement.
 
     Args:
         volumes: Prepared volumes.
         studies: Rows of ``volume_index``.
-        count: Number of slices; all of them if there are fewer.
-        seed: Seed of the draw.
+        count: Number of slices; all if there are fewer.
+        seed: Random seed.
 
     Yields:
         (H, W) int16 HU.
@@ -116,13 +116,13 @@ def sample_slices(
 
 
 def head_mask(hu: np.ndarray) -> np.ndarray:
-    """The largest connected region above -400 HU, its holes filled: a head without its table.
+    """Return the largest connected region above -400 HU, holes filled: the head without the couch.
 
     Args:
         hu: (H, W) HU.
 
     Returns:
-        (H, W) booleans, all false where nothing is above -400 HU.
+        (H, W) booleans, all false if nothing is above -400 HU.
     """
     regions, count = ndimage.label(hu > LUT_LOW_HU)
     if count == 0:
@@ -133,16 +133,16 @@ def head_mask(hu: np.ndarray) -> np.ndarray:
 
 
 def lut_to_table(lut: np.ndarray) -> pd.DataFrame:
-    """Table with columns ``hu`` (int16) and ``value`` (float32) of a (1401,) array."""
+    """Convert a (1401,) array to a table with columns ``hu`` (int16) and ``value`` (float32)."""
     hu = np.arange(LUT_LOW_HU, LUT_HIGH_HU + 1, dtype=np.int16)
     return pd.DataFrame({"hu": hu, "value": np.asarray(lut, dtype=np.float32)})
 
 
 def lut_from_table(table: pd.DataFrame) -> np.ndarray:
-    """The (1401,) float32 array of a table made by ``lut_to_table``.
+    """Convert a table made by ``lut_to_table`` to a (1401,) float32 array.
 
     Raises:
-        SourceError: The table is not of this form.
+        SourceError: The table has another form.
     """
     expected = np.arange(LUT_LOW_HU, LUT_HIGH_HU + 1)
     if {"hu", "value"} - set(table.columns) or not np.array_equal(table["hu"], expected):

@@ -1,8 +1,8 @@
-"""Segmentation masks in NIfTI, matched to the slices of a study and taken through its alignment.
+"""Segmentation masks in NIfTI, matched to the slices of a study and aligned like them.
 
-NIfTI's world is RAS+ (x to the right, y to the front), DICOM's is LPS: x and y change sign.
-Mask values 1..5 are the five types in the order of the classes, 6 is blood of no one type
-(docs/reference.md#dataset-files).
+NIfTI coordinates are RAS+ (x to the right, y to the front), DICOM coordinates LPS, so x and y
+change sign. Mask values 1..5 are the five types in the order of the classes, 6 is unclassified
+blood (docs/reference.md#dataset-files).
 """
 
 from dataclasses import dataclass
@@ -26,16 +26,16 @@ UNCLASSIFIED: Final = 6
 
 _RAS_TO_LPS: Final = np.diag([-1.0, -1.0, 1.0])
 _PARALLEL: Final = 0.05
-"""Sine of the angle that a mask may be turned against its slices."""
+"""Largest sine of the angle between a mask and its slices."""
 
 
 @dataclass(frozen=True)
 class StudyMask:
-    """The mask of each slice of a study, in the slice's own pixels.
+    """Mask of each slice of a study, on the pixel grid of the slice.
 
     Attributes:
-        slices: (H, W) uint8 each, values 0..6; ``None`` for a slice that the mask leaves out.
-        lost_voxels: Labelled voxels on planes of the mask where the study has no slice.
+        slices: (H, W) uint8 each, values 0..6; ``None`` for a slice that the mask does not cover.
+        lost_voxels: Labelled voxels on planes of the mask without a slice of the study.
     """
 
     slices: list[np.ndarray | None]
@@ -43,23 +43,23 @@ class StudyMask:
 
 
 def read_mask(path: Path, slices: pd.DataFrame) -> StudyMask:
-    """Read a mask and find each slice's plane in it by position, not by number.
+    """Read a mask and match its planes to the slices by position, not by number.
 
-    Where mask and study have as many slices and the same ends but the distances of the study
-    are uneven, which a NIfTI grid cannot say, planes and slices are paired in their order.
-    In the plane the affine says how the axes run; a mask of the slice's own size covers it
-    pixel by pixel, another one is looked up by the nearest neighbour.
+    If mask and study have equally many slices and the same ends, but the slice distances are
+    uneven (which a NIfTI grid cannot represent), planes and slices are matched in order. The
+    affine gives the directions of the axes in the plane. A mask of the slice's size is used pixel
+    by pixel; other sizes are resampled by the nearest neighbour.
 
     Args:
         path: NIfTI file, planes along its third axis.
         slices: Rows of ``slice_index`` of one study, by ``slice_num``.
 
     Returns:
-        The mask as the slices see it.
+        The mask on the pixel grids of the slices.
 
     Raises:
-        DamagedFileError: The file cannot be read, is not 3D or holds other values.
-        SourceError: Its planes are not parallel to the slices, or the study has no geometry.
+        DamagedFileError: The file cannot be read, is not 3D or contains other values.
+        SourceError: The planes are not parallel to the slices, or the study has no geometry.
     """
     labels, affine = _load(path)
     alignment = study_frame(slices).alignment
@@ -101,37 +101,37 @@ def read_mask(path: Path, slices: pd.DataFrame) -> StudyMask:
 
 
 def match_planes(planes_mm: NDArray[np.float64], slices_mm: NDArray[np.float64]) -> np.ndarray:
-    """Find each slice's plane of a mask.
+    """Find the plane of a mask for each slice.
 
     Args:
         planes_mm: (K,) positions of the mask's planes along the normal, evenly spaced.
         slices_mm: (S,) positions of the slices, ascending.
 
     Returns:
-        (S,) numbers of planes; -1 for a slice further than half a plane distance from all.
+        (S,) plane numbers; -1 for a slice more than half a plane distance from all planes.
     """
     distance = np.abs(planes_mm[None, :] - slices_mm[:, None])
     nearest = distance.argmin(axis=1)
     step = abs(planes_mm[-1] - planes_mm[0]) / max(len(planes_mm) - 1, 1)
-    if step == 0:  # a mask of one plane: half the distance to the neighbouring slices
+    if step == 0:  # A mask of one plane: use the distance of the slices.
         step = float(np.median(np.diff(slices_mm))) if len(slices_mm) > 1 else np.inf
     if len(planes_mm) == len(slices_mm) and len(np.unique(nearest)) < len(nearest):
         order = np.argsort(planes_mm, kind="stable")
         ends = np.abs(planes_mm[order] - slices_mm)[[0, -1]]
         if (ends <= step / 2).all():
             return order
-    found = distance[np.arange(len(nearest)), nearest] <= step / 2 + 1e-3
-    return np.where(found, nearest, -1)
+    is_close = distance[np.arange(len(nearest)), nearest] <= step / 2 + 1e-3
+    return np.where(is_close, nearest, -1)
 
 
 def align_mask(
     mask: StudyMask, slices: pd.DataFrame, record: pd.Series, crop_size_px: int
 ) -> np.ndarray:
-    """Take a mask through the alignment and crop of its volume, by the nearest neighbour.
+    """Align and crop a mask like its volume, by the nearest neighbour.
 
     Args:
         mask: Mask of a study.
-        slices: Rows of ``slice_index`` of that study, by ``slice_num``.
+        slices: Rows of ``slice_index`` of that study, sorted by ``slice_num``.
         record: Row of ``volume_index`` of that study.
         crop_size_px: Side of the volume's slices.
 
@@ -160,18 +160,18 @@ def _load(path: Path) -> tuple[np.ndarray, NDArray[np.float64]]:
         image: Any = nibabel.load(path)
         values = np.rint(np.asarray(image.dataobj, dtype=np.float32))
         lps = np.array(image.affine, dtype=np.float64)
-    except Exception as error:  # a damaged file raises what its decompressor likes
+    except Exception as error:  # Decompressors raise many types on a damaged file.
         raise DamagedFileError(
-            f"The mask {path} cannot be read as NIfTI: {error}. Remove it or replace it by a "
-            "whole file."
+            f"The mask {path} cannot be read as NIfTI: {error}. Remove it or replace it by an "
+            "intact copy."
         ) from error
     if values.ndim != 3:
         raise DamagedFileError(f"The mask {path} has shape {values.shape}; expected three axes.")
-    found = np.unique(values)
-    if found[0] < 0 or found[-1] > UNCLASSIFIED:
+    distinct = np.unique(values)
+    if distinct[0] < 0 or distinct[-1] > UNCLASSIFIED:
         raise DamagedFileError(
-            f"The mask {path} holds values {found[0]:g}..{found[-1]:g}; expected 0 for none, 1..5 "
-            f"for {', '.join(TYPES)} and 6 for unclassified blood."
+            f"The mask {path} contains values {distinct[0]:g}..{distinct[-1]:g}; expected 0 for "
+            f"none, 1..5 for {', '.join(TYPES)} and 6 for unclassified blood."
         )
     lps[:3] = _RAS_TO_LPS @ lps[:3]
     return values.astype(np.uint8), lps
@@ -180,7 +180,7 @@ def _load(path: Path) -> tuple[np.ndarray, NDArray[np.float64]]:
 def _along_slices(
     labels: np.ndarray, affine: NDArray[np.float64], geometry: StudyGeometry, path: Path
 ) -> tuple[np.ndarray, NDArray[np.float64]]:
-    """Turn (i, j, k) into (K, J, I) with i along the rows of the slices and j down the columns."""
+    """Reorder (i, j, k) to (K, J, I), i along the rows of the slices and j down the columns."""
     unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     if abs(unit[:, 0] @ geometry.row_direction) < abs(unit[:, 1] @ geometry.row_direction):
         labels = labels.swapaxes(0, 1)
@@ -195,7 +195,7 @@ def _along_slices(
     if off > _PARALLEL:
         raise SourceError(
             f"The planes of the mask {path} are turned by {np.rad2deg(np.arcsin(min(off, 1))):.0f} "
-            "degrees against the slices of its study; expected a mask drawn on these slices, "
+            "degrees relative to the slices of its study; expected a mask drawn on these slices, "
             "saved with their orientation."
         )
     return np.ascontiguousarray(labels.transpose(2, 1, 0)), affine
@@ -204,12 +204,12 @@ def _along_slices(
 def _lookup(
     sizes: tuple[int, int], slice_mm: tuple[float, float], mask_mm: tuple[Any, Any]
 ) -> NDArray[np.intp]:
-    """Index into the mask's axis for each pixel along the slice's axis; -1 outside.
+    """Return the mask index of each pixel along an axis of the slice; -1 outside.
 
     Args:
-        sizes: Pixels of the slice and of the mask.
+        sizes: Number of pixels of the slice and of the mask.
         slice_mm: Position of the slice's first pixel along the axis, and its pixel spacing.
-        mask_mm: The same of the mask, whose axis runs the other way if its spacing is negative.
+        mask_mm: The same for the mask; a negative spacing means the opposite direction.
     """
     (size, mask_size), (offset, spacing), (origin, step) = sizes, slice_mm, mask_mm
     if size == mask_size:

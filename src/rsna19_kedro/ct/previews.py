@@ -1,4 +1,4 @@
-"""Pictures of slices with their labels, for browsing a data set."""
+"""Preview images of slices with their labels, for browsing a data set."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ CLASS_COLOURS: Final = {
     "subdural": (204, 121, 167),
     "any": (240, 228, 66),
 }
-"""Colours that remain apart with any kind of colour vision (Okabe and Ito)."""
+"""Colours that are distinguishable with any kind of colour vision (Okabe and Ito)."""
 
 _DOT_PX: Final = 9
 _LINE_PX: Final = 14
@@ -28,7 +28,7 @@ _MARGIN_PX: Final = 6
 
 
 def window_grey(hu: np.ndarray, centre: float, width: float) -> np.ndarray:
-    """Grey values of a display window.
+    """Convert HU to the grey values of a display window.
 
     Args:
         hu: (H, W) HU.
@@ -45,11 +45,11 @@ def window_grey(hu: np.ndarray, centre: float, width: float) -> np.ndarray:
 def draw_preview(
     hu: np.ndarray, labels: Sequence[int] | None, title: str, *, centre: float, width: float
 ) -> bytes:
-    """Draw a slice with a coloured dot and the name of each class that it has.
+    """Draw a slice with a coloured dot and the name of each positive class.
 
     Args:
         hu: (H, W) int16 HU.
-        labels: Six labels in the order of the classes; ``None`` where there are none.
+        labels: Six labels in the order of the classes, or ``None``.
         title: Text in the lower left corner.
         centre: Centre of the display window in HU.
         width: Width of the display window in HU.
@@ -78,20 +78,20 @@ def draw_preview(
 def preview_table(
     volumes: VolumeStore, studies: pd.Series, slice_index: pd.DataFrame, count: int
 ) -> pd.DataFrame:
-    """Choose the slices to draw: those of some studies, spread evenly over all.
+    """Select the slices to draw: those of some studies, spread evenly over all studies.
 
     Args:
         volumes: Prepared volumes.
-        studies: ``study_id`` of each study to choose from.
-        slice_index: Their slices, among others.
+        studies: ``study_id`` of each study to select from.
+        slice_index: Slice index that contains their slices.
         count: Number of studies to draw.
 
     Returns:
-        ``KEYS`` and ``preview``, the name of the picture; one row per slice.
+        ``KEYS`` and ``preview``, the name of the image; one row per slice.
     """
-    places = np.linspace(0, len(studies) - 1, min(count, len(studies))).round().astype(int)
-    placed = slice_index["slice_num"].notna() & slice_index["study_id"].isin(studies.iloc[places])
-    table = slice_index.loc[placed, list(KEYS)].astype({"slice_num": "int64"})
+    picked = np.linspace(0, len(studies) - 1, min(count, len(studies))).round().astype(int)
+    shown = slice_index["slice_num"].notna() & slice_index["study_id"].isin(studies.iloc[picked])
+    table = slice_index.loc[shown, list(KEYS)].astype({"slice_num": "int64"})
     table = table.sort_values(["study_id", "slice_num"], ignore_index=True)
     table["preview"] = [
         f"{volumes.path(study_id).stem}/{number:03d}"
@@ -106,12 +106,12 @@ def preview_pictures(
     labels: pd.DataFrame,
     window: tuple[float, float],
 ) -> dict[str, Callable[[], bytes]]:
-    """Functions that draw the slices of ``preview_table``, by the name of the picture.
+    """Return functions that draw the slices of ``preview_table``, by the name of the image.
 
     Args:
         volumes: Prepared volumes.
         table: Slices to draw.
-        labels: ``sop_instance_uid`` and six labels; slices may be missing.
+        labels: ``sop_instance_uid`` and six labels; some slices may be missing.
         window: Centre and width of the display window in HU.
     """
     known = labels.set_index("sop_instance_uid")[list(CLASSES)]

@@ -1,4 +1,4 @@
-"""Thin slices averaged in slabs as thick as the slices that models were trained on."""
+"""Averaging of thin slices in slabs as thick as the slices of the training data."""
 
 from typing import Final
 
@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 THIN_MM: Final = 1.5
-"""Slices this far apart or less are averaged."""
+"""Slices are averaged up to this slice distance."""
 SLAB_MM: Final = 5.0
 """Thickness of most slices of the challenge's data."""
 
 
 def slices_per_slab(distance_mm: float, slab_mm: float) -> int:
-    """Work out how many neighbouring slices make a slab; 1 where they stay as they are.
+    """Return the number of neighbouring slices per slab; 1 for no averaging.
 
     Args:
-        distance_mm: Of neighbouring slices; NaN where unknown.
-        slab_mm: Wanted thickness; 0 to leave slices as they are.
+        distance_mm: Distance of neighbouring slices; NaN if unknown.
+        slab_mm: Thickness of a slab; 0 for no averaging.
     """
     if not 0 < distance_mm <= THIN_MM:
         return 1
@@ -24,14 +24,14 @@ def slices_per_slab(distance_mm: float, slab_mm: float) -> int:
 
 
 def slab_numbers(slices: int, per_slab: int) -> NDArray[np.intp]:
-    """Number of each slice's slab; the last slab takes up what would be less than half of one.
+    """Assign a slab to each slice; a last slab of less than half the size joins the one before.
 
     Args:
-        slices: Slices of the study.
+        slices: Number of slices of the study.
         per_slab: See ``slices_per_slab``.
 
     Returns:
-        ``(slices,)`` ascending from 0.
+        ``(slices,)`` slab numbers, ascending from 0.
     """
     slabs = max((slices + per_slab // 2) // per_slab, 1)
     return np.minimum(np.arange(slices) // per_slab, slabs - 1)
@@ -41,8 +41,8 @@ def average_slabs(volume: np.ndarray, slabs: NDArray[np.intp]) -> np.ndarray:
     """Average the slices of each slab.
 
     Args:
-        volume: ``(S, H, W)`` int16 HU; padding as it is.
-        slabs: ``(S,)`` of ``slab_numbers``.
+        volume: ``(S, H, W)`` int16 HU.
+        slabs: ``(S,)`` slab numbers, see ``slab_numbers``.
 
     Returns:
         ``(K, H, W)`` int16 HU.

@@ -1,4 +1,4 @@
-"""One study, from its decoded slices to an aligned and cropped volume with its record."""
+"""Building of an aligned and cropped volume with its record from the slices of a study."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -28,29 +28,29 @@ _EVEN_DISTANCES: Final = 0.1
 
 @dataclass(frozen=True)
 class VolumeRecord:
-    """What is known of a prepared volume; a row of ``volume_index``.
+    """Record of a prepared volume; a row of ``volume_index``.
 
     Attributes:
         study_id: StudyInstanceUID.
         slices: Number of slices S.
         rows: Height in pixels of the aligned grid, before the crop.
         cols: Width in pixels of the aligned grid, before the crop.
-        row_spacing_mm: Distance of rows; NaN where unknown.
-        col_spacing_mm: Distance of columns; NaN where unknown.
+        row_spacing_mm: Distance of rows; NaN if unknown.
+        col_spacing_mm: Distance of columns; NaN if unknown.
         slice_distance_mm: Median distance of neighbouring slices along their normal.
         distances_uneven: Whether a distance differs from the median by more than a tenth.
-        tilt_deg: Gantry tilt; NaN where there is no axial geometry.
-        crop_row: Row of the aligned grid that is the crop's centre.
-        crop_col: Column of the aligned grid that is the crop's centre.
-        alignment: ``aligned``, or ``plain stack:`` and why.
-        row_shifts_px: (S,) shift of each slice across the rows, against the middle slice.
+        tilt_deg: Gantry tilt; NaN without an axial geometry.
+        crop_row: Row of the aligned grid at the centre of the crop.
+        crop_col: Column of the aligned grid at the centre of the crop.
+        alignment: ``aligned``, or ``plain stack:`` and the reason.
+        row_shifts_px: (S,) shift of each slice across the rows, relative to the middle slice.
         col_shifts_px: (S,) shift of each slice across the columns.
-        repaired: Numbers of the slices whose place a neighbour took.
-        repairs: How the repairs came about, one text a repaired slice.
+        repaired: Numbers of the slices that were replaced by a neighbour.
+        repairs: Reason for each repair, one text per repaired slice.
         implausible: Numbers of the slices whose values cannot be HU, see ``check_hu``.
-        slice_checksums: (S,) of each file's decoded pixels; empty for a repaired slice.
-        checksum: Of all voxels of the volume.
-        files_sha256: Of the content of its files, one after the other; empty where not noted.
+        slice_checksums: (S,) checksum of each file's decoded pixels; empty for a repaired slice.
+        checksum: Checksum of all voxels of the volume.
+        files_sha256: SHA-256 of the concatenated content of its files; empty if unknown.
     """
 
     study_id: str
@@ -77,16 +77,16 @@ class VolumeRecord:
 
 @dataclass(frozen=True)
 class StudyFrame:
-    """How the slices of a study are to be put together.
+    """Alignment of the slices of a study.
 
     Attributes:
         alignment: See ``VolumeRecord``.
         shifts: (S, 2) rows and columns, see ``slice_shifts``; zeros for a plain stack.
-        row_spacing_mm: Common distance of rows; NaN where unknown.
-        col_spacing_mm: Common distance of columns; NaN where unknown.
-        zoom: (S, 2) own spacing of each slice over the common one; 1 where unknown.
+        row_spacing_mm: Common distance of rows; NaN if unknown.
+        col_spacing_mm: Common distance of columns; NaN if unknown.
+        zoom: (S, 2) spacing of each slice divided by the common one; 1 if unknown.
         tilt_deg: See ``VolumeRecord``.
-        position_mm: (S,) along the normal; NaN where there is no geometry.
+        position_mm: (S,) positions along the normal; NaN without a geometry.
     """
 
     alignment: str
@@ -99,14 +99,14 @@ class StudyFrame:
 
 
 def study_frame(slices: pd.DataFrame) -> StudyFrame:
-    """Work out how a study's slices lie to each other.
+    """Compute the alignment of a study's slices from their geometry.
 
     Args:
         slices: Rows of ``slice_index`` of one study, by ``slice_num``.
 
     Returns:
-        The frame; a plain stack where positions, orientations or spacing are missing, the
-        slices are not axial or not parallel (such studies are kept as they come).
+        The frame; a plain stack if positions, orientations or spacing are missing, or if the
+        slices are not axial or not parallel (such studies are not aligned).
     """
     spacing = slices[["row_spacing_mm", "col_spacing_mm"]].to_numpy(dtype=float)
     known = np.isfinite(spacing).all(axis=1) & (spacing > 0).all(axis=1)
@@ -132,18 +132,18 @@ def build_volume(
 ) -> tuple[np.ndarray, VolumeRecord]:
     """Align and crop the decoded slices of a study.
 
-    Slices of other sizes are placed by their position like all others; slices of another
+    Slices of different sizes are placed by their position like all others; slices of a different
     pixel spacing are first resampled to the study's most common one.
 
     Args:
-        slices: Rows of ``slice_index`` of one study, by ``slice_num`` from 0.
-        decoded: (H, W) int16 HU of each slice; the nearest decoded slice replaces a ``None``.
+        slices: Rows of ``slice_index`` of one study, sorted by ``slice_num``, from 0.
+        decoded: (H, W) int16 HU of each slice; ``None`` is replaced by the nearest decoded slice.
         repairs: Reason for each ``None``, by ``slice_num``.
-        crop_size_px: Side of the square that is kept, centred on the centre of mass.
+        crop_size_px: Side of the square crop around the centre of mass.
 
     Returns:
-        Volume (S, crop_size_px, crop_size_px) int16 HU, at least -1024 where something was
-        measured and ``PADDING_HU`` elsewhere; and its record.
+        Volume (S, crop_size_px, crop_size_px) int16 HU, at least -1024 in measured pixels and
+        ``PADDING_HU`` in padding; and its record.
 
     Raises:
         SourceError: The values of most slices cannot be HU.
@@ -187,15 +187,15 @@ def build_volume(
 
 
 def resample_slice(hu: np.ndarray, zoom: NDArray[np.float64], order: int = 1) -> np.ndarray:
-    """Give a slice another pixel spacing; the centre of its first pixel stays where it is.
+    """Resample a slice to another pixel spacing; the centre of its first pixel is unchanged.
 
     Args:
         hu: (H, W) int16 HU.
-        zoom: Its spacing over the wanted one, for rows and columns.
-        order: 1 interpolates linearly, 0 takes the nearest neighbour (for labels).
+        zoom: Spacing of the slice divided by the new one, for rows and columns.
+        order: 1 for linear interpolation, 0 for the nearest neighbour (for labels).
 
     Returns:
-        int16, so large that no pixel centre of the slice lies beyond it.
+        int16, large enough to contain all pixel centres of the slice.
     """
     size = [
         max(int(np.floor((n - 1) * z + 1e-6)) + 1, 1) for n, z in zip(hu.shape, zoom, strict=True)
@@ -207,10 +207,10 @@ def resample_slice(hu: np.ndarray, zoom: NDArray[np.float64], order: int = 1) ->
 
 
 def checksum(pixels: np.ndarray) -> str:
-    """80 bits of the SHA-1 of the pixels in HU, as 20 hexadecimal digits.
+    """Return 80 bits of the SHA-1 of the pixels in HU, as 20 hexadecimal digits.
 
-    Equal for equal pixels wherever they stand, so that the same slice under two patients is
-    found; long enough that among a million slices no two others meet.
+    Equal pixels have equal checksums, which reveals a slice that two patients share; 80 bits are
+    enough to avoid collisions among a million slices.
     """
     digest = hashlib.sha1(np.ascontiguousarray(pixels).data, usedforsecurity=False)
     return digest.hexdigest()[:20]

@@ -1,7 +1,7 @@
-"""Turning of images in their plane, so that every head lies as in a supine head-first scan.
+"""Turning of images in their plane to the orientation of a supine head-first scan.
 
-Rows then run to the patient's left and columns to the back, whatever the patient's position in
-the scanner (prone, decubitus, feet first) and however the image was stored (mirrored).
+Rows then run to the patient's left and columns to the back, for every patient position (prone,
+decubitus, feet first) and for mirrored images.
 """
 
 from typing import Final
@@ -28,8 +28,8 @@ def turns_of(orientation: ArrayLike) -> NDArray[np.int8]:
         orientation: (N, 6) values of ImageOrientationPatient.
 
     Returns:
-        (N,) sums of ``TRANSPOSED``, ``FLIPPED_ROWS`` and ``FLIPPED_COLS``, done in this order;
-        0 for images that lie right, are not axial or have no valid orientation.
+        (N,) sums of ``TRANSPOSED``, ``FLIPPED_ROWS`` and ``FLIPPED_COLS``, applied in this order;
+        0 for images that need no turn, are not axial or have no valid orientation.
     """
     frames = np.asarray(orientation, dtype=float).reshape(-1, 6)
     across, down = frames[:, :3], frames[:, 3:]
@@ -41,26 +41,26 @@ def turns_of(orientation: ArrayLike) -> NDArray[np.int8]:
 
 
 def turn_geometry(slices: pd.DataFrame) -> pd.DataFrame:
-    """Give slices the geometry that their images have once they are turned.
+    """Compute the geometry of slices after their images are turned.
 
     Args:
         slices: Columns ``POSITION``, ``ORIENTATION``, ``row_spacing_mm``, ``col_spacing_mm``,
             ``rows`` and ``columns``, as in the files.
 
     Returns:
-        The same for the turned images, with ``turn`` (int8, see ``turns_of``).
+        The table for the turned images, with ``turn`` (int8, see ``turns_of``).
     """
     turns = turns_of(slices[ORIENTATION].to_numpy(dtype=float))
     turned = slices.assign(turn=turns)
-    which = np.flatnonzero(turns)
-    if not len(which):
+    rows = np.flatnonzero(turns)
+    if not len(rows):
         return turned
-    turn = turns[which]
+    turn = turns[rows]
     position, orientation = (
-        slices[names].to_numpy(dtype=float)[which] for names in (POSITION, ORIENTATION)
+        slices[names].to_numpy(dtype=float)[rows] for names in (POSITION, ORIENTATION)
     )
-    spacing = slices[_SPACING].to_numpy(dtype=float)[which]
-    size = slices[_SIZE].to_numpy(dtype=float, na_value=np.nan)[which]
+    spacing = slices[_SPACING].to_numpy(dtype=float)[rows]
+    size = slices[_SIZE].to_numpy(dtype=float, na_value=np.nan)[rows]
     across, down = orientation[:, :3], orientation[:, 3:]
     swap = (turn & TRANSPOSED > 0)[:, None]
     across, down = np.where(swap, down, across), np.where(swap, across, down)
@@ -79,13 +79,13 @@ def turn_geometry(slices: pd.DataFrame) -> pd.DataFrame:
     ):
         for number, name in enumerate(names):
             column = turned[name].to_numpy(dtype=float, na_value=np.nan).copy()
-            column[which] = values[:, number]
+            column[rows] = values[:, number]
             turned[name] = pd.Series(column, index=turned.index).astype(turned[name].dtype)
     return turned
 
 
 def turn_image(image: np.ndarray, turn: int) -> np.ndarray:
-    """Turn an image or a stack of them by its last two axes; a view."""
+    """Turn an image or a stack of images along the last two axes; returns a view."""
     if turn & TRANSPOSED:
         image = image.swapaxes(-1, -2)
     if turn & FLIPPED_ROWS:
@@ -94,7 +94,7 @@ def turn_image(image: np.ndarray, turn: int) -> np.ndarray:
 
 
 def turn_back(image: np.ndarray, turn: int) -> np.ndarray:
-    """Undo ``turn_image``; a view."""
+    """Undo ``turn_image``; returns a view."""
     if turn & FLIPPED_COLS:
         image = image[..., ::-1]
     if turn & FLIPPED_ROWS:

@@ -1,10 +1,10 @@
-"""A folder of CT volumes: one file a study, one compressed chunk a slice.
+"""A folder of CT volumes: one file per study, one compressed chunk per slice.
 
-Each file is a contiguous Blosc2 frame. Codec and filters were chosen by
-``benchmarks/volume_store.py``: LZ4HC level 1 behind shuffle and bytedelta takes about 45 % of
-the raw size of real head CT and reads five slices in less than a millisecond on one core.
-Zstandard would take 36 %, but twice the time in every epoch of every training; plain LZ4 stays
-above 50 %; Zarr spends more time on opening a study than on reading it.
+Each file is a contiguous Blosc2 frame. Codec and filters were chosen with
+``benchmarks/volume_store.py``: LZ4HC level 1 after shuffle and bytedelta needs about 45 % of the
+raw size of real head CT, and five slices are read in less than a millisecond on one core.
+Zstandard needs 36 % but twice the time in every epoch; plain LZ4 needs more than 50 %; Zarr
+spends more time on opening a study than on reading it.
 """
 
 import hashlib
@@ -22,17 +22,16 @@ from rsna19_kedro.files import atomic_path
 SUFFIX: Final = ".b2"
 META_KEY: Final = "volume"
 REMEDY: Final = (
-    "Remove the file if it is there and run `kedro run --pipelines volume_prep`, "
-    "which prepares what is missing."
+    "Remove the file if it exists and run `kedro run --pipelines volume_prep`, "
+    "which prepares missing volumes."
 )
 
 
 class VolumeStore:
     """Volumes (S, H, W) int16 in HU, each with a dictionary of metadata.
 
-    An instance holds a path and nothing else, so that it can be pickled and used by any
-    number of worker processes at a time; every call opens and closes its file and works
-    in one thread.
+    An instance contains only a path, so that it can be pickled and used by several worker
+    processes at the same time; every call opens and closes its file and uses one thread.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,14 +44,14 @@ class VolumeStore:
         return isinstance(study_id, str) and self.path(study_id).is_file()
 
     def path(self, study_id: str) -> Path:
-        """File of a study; characters that a file name cannot hold are percent-encoded."""
+        """Return the file of a study; characters not allowed in file names are percent-encoded."""
         name = quote(study_id, safe="")
         if name.startswith("."):
             name = f"%2E{name[1:]}"
         return self.folder / f"{name}{SUFFIX}"
 
     def study_ids(self) -> list[str]:
-        """Studies in the folder, sorted; files that a killed run left behind do not count."""
+        """Return the sorted studies of the folder, ignoring unfinished files of a killed run."""
         files = self.folder.glob(f"*{SUFFIX}")
         return sorted(
             unquote(file.name.removesuffix(SUFFIX))
@@ -61,15 +60,15 @@ class VolumeStore:
         )
 
     def write(self, study_id: str, volume: np.ndarray, meta: dict[str, object]) -> None:
-        """Store a volume under its final name once all of it is on disk.
+        """Store a volume atomically: its final name appears when the file is complete.
 
         Args:
             study_id: StudyInstanceUID (0020,000D) or any other name.
             volume: (S, H, W) int16 HU with at least one slice.
-            meta: What JSON can hold; stored beside the voxels, in the same file.
+            meta: JSON-serialisable metadata, stored in the same file.
 
         Raises:
-            ValueError: A volume of another type or shape.
+            ValueError: The volume has another type or shape.
         """
         if volume.dtype != np.int16 or volume.ndim != 3 or 0 in volume.shape:
             raise ValueError(
@@ -102,14 +101,14 @@ class VolumeStore:
         Args:
             study_id: A study of the store.
             start: First slice, from 0.
-            stop: Slice after the last one; ``None`` reads to the end.
+            stop: Slice after the last one; ``None`` for the end.
 
         Returns:
             (stop - start, H, W) int16 HU.
 
         Raises:
             SourceError: The study is missing.
-            DamagedFileError: Its file is damaged.
+            DamagedFileError: The file of the study is damaged.
             IndexError: ``start`` or ``stop`` lie outside the volume.
         """
         frame, header = self._open(study_id)
@@ -120,18 +119,18 @@ class VolumeStore:
         return window
 
     def read_into(self, study_id: str, start: int, out: np.ndarray) -> None:
-        """Read consecutive slices into memory that is already there, as fast as can be.
+        """Read consecutive slices into an existing array, without a copy.
 
         Args:
             study_id: A study of the store.
             start: First slice, from 0.
-            out: (n, H, W) int16, contiguous, of the study's own rows and columns.
+            out: (n, H, W) int16, contiguous, with the rows and columns of the study.
 
         Raises:
             SourceError: The study is missing.
-            DamagedFileError: Its file is damaged.
+            DamagedFileError: The file of the study is damaged.
             IndexError: The slices lie outside the volume.
-            ValueError: Slices of the store have another size.
+            ValueError: The stored slices have another size.
         """
         frame = self._frame(study_id)
         if len(out) and frame.chunksize != out[0].nbytes:
@@ -139,19 +138,19 @@ class VolumeStore:
         self._decompress(study_id, frame, start, start + len(out), out)
 
     def shape(self, study_id: str) -> tuple[int, int, int]:
-        """Slices, rows and columns of a study."""
+        """Return the number of slices, rows and columns of a study."""
         slices, rows, cols = self._open(study_id)[1]["shape"]
         return slices, rows, cols
 
     def meta(self, study_id: str) -> dict[str, object]:
-        """What was given to :meth:`write` beside the voxels."""
+        """Return the metadata that were given to :meth:`write`."""
         meta: dict[str, object] = self._open(study_id)[1]["meta"]
         return meta
 
     def digest(self) -> str:
-        """SHA-256 of the studies' names and voxels.
+        """Return the SHA-256 of the studies' names and voxels.
 
-        A file whose metadata hold the checksum of a prepared volume (``record``) is not read.
+        The voxels are not read if the metadata contain their checksum (``record``).
         """
         whole = hashlib.sha256()
         for study_id in self.study_ids():
@@ -170,7 +169,7 @@ class VolumeStore:
         try:
             header: dict[str, Any] = json.loads(frame.vlmeta[META_KEY])
             if frame.nchunks != header["shape"][0]:
-                raise ValueError(f"{frame.nchunks} slices where {header['shape'][0]} belong")
+                raise ValueError(f"{frame.nchunks} slices instead of {header['shape'][0]}")
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             raise self._damaged(study_id, error) from error
         return frame, header
@@ -181,7 +180,7 @@ class VolumeStore:
             return blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
         except FileNotFoundError as error:
             raise SourceError(
-                f"The volume of study {study_id} is not in {self.folder}: there is no file "
+                f"The volume of study {study_id} is not in {self.folder}: no file "
                 f"{path.name}. {REMEDY}"
             ) from error
         except (RuntimeError, ValueError, OSError) as error:
@@ -201,8 +200,8 @@ class VolumeStore:
 
     def _damaged(self, study_id: str, error: Exception) -> DamagedFileError:
         return DamagedFileError(
-            f"The volume of study {study_id} cannot be read, its file {self.path(study_id)} is "
-            f"damaged ({error}). {REMEDY}"
+            f"The volume of study {study_id} cannot be read because its file "
+            f"{self.path(study_id)} is damaged ({error}). {REMEDY}"
         )
 
 
@@ -210,8 +209,8 @@ blosc2.set_releasegil(True)
 
 
 def _decompress_slice(frame: Any, index: int, target: np.ndarray) -> None:
-    """Decompress a slice without the interpreter lock, so that threads read side by side.
+    """Decompress a slice without the global interpreter lock, so that threads read in parallel.
 
-    ``SChunk.decompress_chunk`` would hold the lock and fetch the chunk twice.
+    ``SChunk.decompress_chunk`` would hold the lock and read the chunk twice.
     """
     blosc2.decompress2(frame.get_chunk(index), dst=target, nthreads=1)

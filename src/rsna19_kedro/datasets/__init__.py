@@ -1,4 +1,4 @@
-"""Kedro datasets that the ecosystem lacks, one class per file."""
+"""Kedro datasets that kedro-datasets does not provide, one class per file."""
 
 from rsna19_kedro.datasets.checkpoint import CheckpointDataset
 from rsna19_kedro.datasets.csv_table import CsvTableDataset

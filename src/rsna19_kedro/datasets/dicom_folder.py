@@ -13,8 +13,8 @@ _STARTED_MARKER = ".phantoms-started.json"
 class DicomFolderDataset(FolderDataset):
     """A folder of raw data; only the phantom pipeline writes to it.
 
-    It exists when it holds any file. A folder of phantoms exists only once its marker file,
-    which is written last, is present.
+    It counts as existing if it contains any file. A folder of phantoms counts only when its
+    marker file, which is written last, is present.
 
     Example:
         ```yaml
@@ -38,12 +38,12 @@ class DicomFolderDataset(FolderDataset):
         folder = self._filepath
         if not folder.is_dir():
             raise SourceError(
-                f"The raw data folder {folder} does not exist. Name the folder of your download "
+                f"The raw data folder {folder} does not exist. Set the folder of your download "
                 "with --params raw_dir=PATH, or as raw_dir in conf/local/globals.yml."
             )
         if not self._exists():
             raise SourceError(
-                f"The raw data folder {folder} is empty. Put the download there, or name its "
+                f"The raw data folder {folder} is empty. Put the download there, or set its "
                 "folder with --params raw_dir=PATH."
             )
         return folder
@@ -55,5 +55,5 @@ class DicomFolderDataset(FolderDataset):
         return bool(names) and (PHANTOM_MARKER in names or _STARTED_MARKER not in names)
 
     def content_digest(self, path: Path) -> str:
-        """Digest of what phantoms were made with; a download is never the result of a node."""
+        """Digest of the parameters of phantoms; a download is never the result of a node."""
         return digest(path / PHANTOM_MARKER)

@@ -6,11 +6,11 @@ from rsna19_kedro.datasets.local import LocalDataset
 
 
 class FolderDataset(LocalDataset[Path]):
-    """A folder on the local disk, handed to a node as its path.
+    """A folder on the local disk, passed to a node as its path.
 
-    Nodes that run for hours keep finished parts in such a folder, so that an interrupted run
-    resumes from them; the table or checkpoint that marks the end is a dataset of its own. The
-    folder need not exist: whatever writes the first file creates it.
+    Nodes that run for hours keep finished parts in such a folder, so that an interrupted run can
+    resume; the final table or checkpoint is a separate dataset. The folder need not exist: it is
+    created with its first file.
 
     Example:
         ```yaml

@@ -10,10 +10,10 @@ from rsna19_kedro.ensemble.registry import load_candidate
 
 
 class Level2ModelDataset(LocalDataset[Candidate]):
-    """A folder with ``candidate.json`` and the files of the candidate's own format.
+    """A folder with ``candidate.json`` and the files of the candidate.
 
-    The folder is written under a temporary name and renamed, so that an interrupted run leaves
-    the old or the new model, never a mixture.
+    The folder is written under a temporary name and then renamed, so that an interrupted run
+    leaves the old or the new model, never a mixture.
 
     Example:
         ```yaml
@@ -29,7 +29,7 @@ class Level2ModelDataset(LocalDataset[Candidate]):
     """
 
     def load(self) -> Candidate:
-        """Read the folder, whatever kind of candidate it holds."""
+        """Read the folder of any kind of candidate."""
         return load_candidate(self._filepath)
 
     def save(self, data: Candidate) -> None:

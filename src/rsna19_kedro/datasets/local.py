@@ -1,4 +1,4 @@
-"""What the datasets of one file or folder on the local disk share."""
+"""Base class of datasets that are one file or folder on the local disk."""
 
 from abc import ABC
 from pathlib import Path
@@ -15,7 +15,7 @@ class LocalDataset(AbstractDataset[T, T], ABC):
     Subclasses define ``load`` and ``save``; they are not versioned.
 
     Args:
-        filepath: The file or folder; a relative path in a catalog starts at the project.
+        filepath: The file or folder; paths in a catalog are relative to the project.
         metadata: Read by plugins: ``kedro-viz`` takes layer and preview from it.
 
     Example:

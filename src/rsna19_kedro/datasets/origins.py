@@ -10,7 +10,7 @@ from rsna19_kedro.provenance.history import all_records, origins
 
 
 class OriginsDataset(LocalDataset[pd.DataFrame]):
-    """When and from what each stored result was made; read only.
+    """Time and origin of each stored result; read-only.
 
     Example:
         ```yaml
@@ -29,18 +29,18 @@ class OriginsDataset(LocalDataset[pd.DataFrame]):
         return origins(self._filepath)
 
     def save(self, data: pd.DataFrame) -> None:
-        """Refuse: records are written beside the results.
+        """Refuse to save: records are written next to the results.
 
         Raises:
             TypeError: Always.
         """
-        raise TypeError("Records are written beside the results that they describe.")
+        raise TypeError("Records are written next to the results that they describe.")
 
     def identity(self) -> str:
-        """Digest of what was accepted although it was out of date, and of nothing else.
+        """Digest of the results that were accepted although out of date.
 
-        When something was made puts nothing out of date. Documents made from this dataset do not
-        count, so that they do not depend on themselves.
+        The time of a result does not count. Documents made from this dataset do not count either,
+        because they would depend on themselves.
         """
         accepted: list[Any] = [
             (record.dataset, *record.accepted)

@@ -2,7 +2,7 @@
 
 import base64
 
-from kedro_datasets._typing import ImagePreview  # The type by which kedro-viz finds a picture.
+from kedro_datasets._typing import ImagePreview  # kedro-viz recognises previews by this type.
 
 from rsna19_kedro.datasets.local import LocalDataset
 from rsna19_kedro.errors import InputError
@@ -14,8 +14,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 class PngDataset(LocalDataset[bytes]):
     """A PNG file as bytes.
 
-    ``matplotlib.MatplotlibDataset`` cannot load what it saved, so a figure of one node could
-    not be put on a page by another. kedro-viz previews the picture next to its node.
+    ``matplotlib.MatplotlibDataset`` cannot load what it saved, so another node could not put the
+    figure into the report. kedro-viz shows the image as a preview.
 
     Example:
         ```yaml
@@ -42,12 +42,12 @@ class PngDataset(LocalDataset[bytes]):
         """
         if not data.startswith(SIGNATURE):
             raise InputError(
-                f"{self._filepath}: a file that starts with {data[:8]!r} is no PNG. "
+                f"{self._filepath}: not a PNG (starts with {data[:8]!r}). "
                 "Encode the figure first (rsna19_kedro.evaluation.style.figure_png)."
             )
         with atomic_path(self._filepath) as part:
             part.write_bytes(data)
 
     def preview(self) -> ImagePreview:
-        """Return the picture in base64, as kedro-viz expects it."""
+        """Return the image in base64, as kedro-viz expects it."""
         return ImagePreview(base64.b64encode(self.load()).decode("ascii"))

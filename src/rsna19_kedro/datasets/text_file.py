@@ -6,7 +6,7 @@ from rsna19_kedro.datasets.whole_file import WholeFileMixin
 
 
 class TextFileDataset(WholeFileMixin, TextDataset):
-    """``text.TextDataset`` that saves atomically; for HTML and Markdown, too.
+    """``text.TextDataset`` that saves atomically; also for HTML and Markdown.
 
     Example:
         ```yaml

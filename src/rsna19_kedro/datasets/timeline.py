@@ -1,4 +1,4 @@
-"""The timeline of a run on Ray: its schedule in, a picture out."""
+"""The timeline of a run on Ray: a figure of its schedule."""
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ from rsna19_kedro.datasets.png import PngDataset
 class TimelineDataset(PngDataset):
     """A figure that is drawn from a table when it is saved, as ``plotly.PlotlyDataset`` does.
 
-    It is loaded as the PNG's bytes.
+    Loads the bytes of the PNG.
 
     Example:
         ```yaml
@@ -24,7 +24,7 @@ class TimelineDataset(PngDataset):
     """
 
     def save(self, data: pd.DataFrame) -> None:
-        """Draw the table and write the picture, whole or not at all.
+        """Draw the table and write the image atomically.
 
         Args:
             data: See ``evaluation.timeline.draw_timeline``.

@@ -7,11 +7,10 @@ from rsna19_kedro.datasets.local import LocalDataset
 
 
 class VolumeStoreDataset(LocalDataset[VolumeStore]):
-    """A folder with one compressed file per study; loads as a handle, not as voxels.
+    """A folder with one compressed file per study; loads as a handle, without reading voxels.
 
-    The node that prepares volumes writes them itself, study by study, so that an interrupted
-    run resumes. Which studies are complete is recorded in the manifest ``volume_index``, not in
-    this dataset.
+    The node that prepares volumes writes them study by study, so that an interrupted run can
+    resume. The manifest ``volume_index`` lists the complete studies.
 
     Example:
         ```yaml
@@ -31,7 +30,7 @@ class VolumeStoreDataset(LocalDataset[VolumeStore]):
         return VolumeStore(self._filepath)
 
     def save(self, data: VolumeStore) -> None:
-        """Check that the handle is of this folder, and create it if it holds no volume.
+        """Check that the handle is of this folder, and create the folder if it does not exist.
 
         Raises:
             ValueError: The handle is of another folder.
@@ -41,5 +40,5 @@ class VolumeStoreDataset(LocalDataset[VolumeStore]):
         self._filepath.mkdir(parents=True, exist_ok=True)
 
     def content_digest(self, path: Path) -> str:
-        """Digest of the voxels of all volumes, as far as their files note a checksum."""
+        """Digest of the voxels of all volumes, from the checksums in their files."""
         return VolumeStore(path).digest()

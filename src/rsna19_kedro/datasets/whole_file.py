@@ -1,7 +1,7 @@
 """Atomic saves for the datasets of kedro-datasets.
 
-kedro-datasets write under the final name, so that an interrupted save leaves a partial file that
-counts as existing and that ``--only-missing-outputs`` takes for finished.
+kedro-datasets write to the final path, so an interrupted save leaves a partial file that counts
+as existing.
 """
 
 from pathlib import Path, PurePosixPath
@@ -33,12 +33,12 @@ class WholeFileMixin:
     _protocol: str
 
     def save(self, data: Any) -> None:
-        """Save; if that fails, the file that was there stays as it was."""
-        if self._protocol != "file":  # Object stores show an upload only once it has ended.
+        """Save; if that fails, an existing file stays unchanged."""
+        if self._protocol != "file":  # In object stores, uploads appear only when complete.
             super().save(data)  # type: ignore[misc]
             return
-        # Kedro's private attributes, because its classes offer no other way to save elsewhere:
-        # for the time of the save, the dataset is the temporary file, without versions.
+        # Kedro's private attributes, because its classes have no other way to save to another
+        # path: during the save, the dataset is the temporary file, without versions.
         final: PurePosixPath = self._get_save_path()  # type: ignore[attr-defined]
         before = self._filepath, self._version
         with atomic_path(Path(final)) as part:

@@ -1,1 +1,1 @@
-"""DICOM in and out: headers, pixels, series choice, sources; SR and SEG. No torch, no Kedro."""
+"""DICOM input (headers, pixels, series, sources) and output (SR, SEG). No torch, no Kedro."""

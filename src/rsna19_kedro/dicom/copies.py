@@ -1,7 +1,7 @@
-"""Files that are copies of one image, told from images that only share its SOPInstanceUID.
+"""Detection of copies of one image, as opposed to images that only share its SOPInstanceUID.
 
-SOPInstanceUIDs repeat in real archives: some converters write one fixed string, some a fixed
-string and the number of the slice, so that every patient has the same.
+SOPInstanceUIDs repeat in real archives: some converters write one fixed string, others a fixed
+string and the slice number, so that all patients have the same UIDs.
 """
 
 import filecmp
@@ -20,7 +20,7 @@ _GEOMETRY = [*POSITION, *ORIENTATION, "rows", "columns"]
 
 
 IN_SERIES: Final = ("study_id", "patient_id", "series_instance_uid", "sop_instance_uid")
-"""What names an image where SOPInstanceUIDs are unique in their series at most."""
+"""Columns that identify an image if SOPInstanceUIDs are unique only within their series."""
 
 
 def find_copies(
@@ -28,37 +28,37 @@ def find_copies(
 ) -> tuple["pd.Series[str]", "pd.Series[str]"]:
     """Find copies of images, and images that share their UIDs with another one.
 
-    A copy has the same position, orientation and pixels, in whatever transfer syntax; a file
-    whose pixels cannot be decoded counts as a copy of a whole one at its position.
+    A copy has the same position, orientation and pixels, in any transfer syntax; a file whose
+    pixels cannot be decoded counts as a copy of an intact file at its position.
 
     Args:
         table: Rows of ``headers_table``, the file to keep first.
         root: Folder that ``path`` is relative to.
-        keys: Columns that are to name one image.
+        keys: Columns that should identify an image.
 
     Returns:
-        Two series, path by row: of which file each copy is one, and with which image each image
-        that is no copy shares its ``keys``.
+        Two series, indexed by row: the path that each copy duplicates; and the path of the other
+        image that each non-copy shares its ``keys`` with.
     """
     copies: dict[object, str] = {}
     others: dict[object, str] = {}
     table = table[table["frame"].isna()]  # Frames of one file have its SOPInstanceUID.
-    again = table[table.duplicated(list(keys), keep=False)]
-    for _, rows in again.groupby(list(keys), sort=False, dropna=False):
+    repeated = table[table.duplicated(list(keys), keep=False)]
+    for _, rows in repeated.groupby(list(keys), sort=False, dropna=False):
         geometry = rows[_GEOMETRY].to_numpy(dtype=float)
         kept: list[int] = []
         for number, path in enumerate(rows["path"]):
-            of = next(
+            original = next(
                 (
-                    one
-                    for one in kept
-                    if np.array_equal(geometry[one], geometry[number], equal_nan=True)
-                    and _same_pixels(root / rows["path"].iat[one], root / path)
+                    earlier
+                    for earlier in kept
+                    if np.array_equal(geometry[earlier], geometry[number], equal_nan=True)
+                    and _same_pixels(root / rows["path"].iat[earlier], root / path)
                 ),
                 None,
             )
-            if of is not None:
-                copies[rows.index[number]] = str(rows["path"].iat[of])
+            if original is not None:
+                copies[rows.index[number]] = str(rows["path"].iat[original])
                 continue
             if kept:
                 others[rows.index[number]] = str(rows["path"].iat[kept[0]])
@@ -66,10 +66,10 @@ def find_copies(
     return pd.Series(copies, dtype=object), pd.Series(others, dtype=object)
 
 
-def _same_pixels(one: Path, other: Path) -> bool:
+def _same_pixels(first: Path, second: Path) -> bool:
     try:
-        if filecmp.cmp(one, other, shallow=False):
+        if filecmp.cmp(first, second, shallow=False):
             return True
-        return bool(np.array_equal(read_hu(one), read_hu(other)))
+        return bool(np.array_equal(read_hu(first), read_hu(second)))
     except (InputError, OSError):
-        return True  # One of the two cannot be decoded: the other stands for it.
+        return True  # One of the two cannot be decoded: treat it as a copy.

@@ -1,8 +1,8 @@
-"""Frames of enhanced (multi-frame) CT, each with a header like that of a classic slice.
+"""Frames of enhanced (multi-frame) CT, each with a header like that of a classic CT slice.
 
-In enhanced CT (PS3.3 A.38) position, orientation, pixel spacing, kernel and rescale stand in
-functional groups: in SharedFunctionalGroupsSequence (5200,9229) where all frames have the same,
-else in PerFrameFunctionalGroupsSequence (5200,9230).
+Enhanced CT (PS3.3 A.38) stores position, orientation, pixel spacing, kernel and rescale in
+functional groups: in SharedFunctionalGroupsSequence (5200,9229) if all frames share them,
+otherwise in PerFrameFunctionalGroupsSequence (5200,9230).
 """
 
 from pathlib import Path
@@ -16,12 +16,12 @@ ENHANCED: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _NAMES: Final = {"FrameAcquisitionNumber": "AcquisitionNumber", "FrameType": "ImageType"}
-"""Attributes of functional groups and what classic CT calls them."""
+"""Attributes of functional groups and their names in classic CT."""
 _HEAVY: Final = (_SHARED, _PER_FRAME, "PixelData", "NumberOfFrames")
 
 
 def has_frames(sop_class_uid: object, frames: int) -> bool:
-    """Tell whether a file's slices are described in functional groups."""
+    """Return whether a file describes its slices in functional groups."""
     return str(sop_class_uid) in ENHANCED and frames > 0
 
 
@@ -32,21 +32,21 @@ def frame_headers(path: str | Path) -> list[Dataset]:
         path: DICOM file of a storage class in ``ENHANCED``.
 
     Returns:
-        One dataset per frame: the file's attributes, and over them those of the frame's
-        functional groups, at the top level. Without pixels.
+        One dataset per frame: the file's attributes, overridden by those of the frame's
+        functional groups, at the top level and without pixels.
 
     Raises:
-        ValueError: There are not as many groups as frames.
+        ValueError: The numbers of groups and frames differ.
     """
     return split_frames(dcmread(path, stop_before_pixels=True, force=True))
 
 
 def split_frames(dataset: Dataset) -> list[Dataset]:
-    """Give each frame of an enhanced dataset a header of its own, see ``frame_headers``."""
+    """Split an enhanced dataset into one header per frame, see ``frame_headers``."""
     frames = int(dataset.get("NumberOfFrames") or 1)
     per_frame = list(dataset.get(_PER_FRAME) or [])
     if len(per_frame) != frames:
-        raise ValueError(f"{frames} frames, but functional groups of {len(per_frame)}")
+        raise ValueError(f"{frames} frames, but functional groups for {len(per_frame)}")
     common = Dataset()
     common.update({e.tag: e for e in dataset if e.keyword not in _HEAVY})
     if not common.get("ContrastBolusAgent") and _agent(dataset):
@@ -78,6 +78,6 @@ def _flatten(group: Dataset, header: Dataset) -> None:
 
 
 def _agent(dataset: Dataset) -> str:
-    """Name of the contrast agent of ContrastBolusAgentSequence (0018,0012)."""
+    """Return the contrast agents of ContrastBolusAgentSequence (0018,0012)."""
     agents = dataset.get("ContrastBolusAgentSequence") or []
     return ", ".join(str(agent.get("CodeMeaning") or agent.get("CodeValue")) for agent in agents)

@@ -1,7 +1,7 @@
 """Fast reading of many DICOM headers, without their pixels.
 
-pydicom's values stay raw bytes and are converted here, which is three times as fast as its value
-classes and turns a malformed value into a null.
+Raw bytes are converted here instead of by pydicom's value classes: this is three times as fast,
+and a malformed value becomes None.
 """
 
 import os
@@ -48,7 +48,7 @@ SERIES_TAGS: Final = {
     "protocol": "ProtocolName",
     "study_description": "StudyDescription",
 }
-"""What the series of a study is chosen by; several values are separated by backslashes."""
+"""Attributes used to choose the series; multiple values are separated by backslashes."""
 INTEGER_TAGS: Final = {
     "rows": "Rows",
     "columns": "Columns",
@@ -76,7 +76,7 @@ VECTOR_TAGS: Final = {
 }
 
 TRUNCATED: Final = "truncated pixel data"
-"""How the problem of a slice begins that keeps its place although its pixels are cut off."""
+"""Prefix of the problem of a slice that keeps its number although its pixels are cut off."""
 
 _TEXT = {column: Tag(keyword) for column, keyword in (TEXT_TAGS | SERIES_TAGS).items()}
 _INTEGER = {column: Tag(keyword) for column, keyword in INTEGER_TAGS.items()}
@@ -100,18 +100,18 @@ Row = dict[str, str | float | int | None]
 
 
 def read_headers(root: Path, paths: Sequence[str]) -> list[Row]:
-    """Read the headers of files; nothing that is in a file raises.
+    """Read the headers of files; file content never raises.
 
     Args:
         root: Folder that the paths are relative to.
-        paths: Files, with ``/`` between folders; absolute ones are fine.
+        paths: Files, with ``/`` between folders; absolute paths are allowed.
 
     Returns:
-        One dictionary per file, of an enhanced (multi-frame) file one per frame, with ``path``,
+        One dictionary per file (enhanced multi-frame files: one per frame), with ``path``,
         the columns of ``TEXT_TAGS``, ``SERIES_TAGS``, ``INTEGER_TAGS``, ``NUMBER_TAGS`` and
         ``VECTOR_TAGS``, ``frame`` (from 0; None for files without frames),
-        ``transfer_syntax_uid`` and ``problem``. A missing or malformed tag is None; of a tag
-        with several values, numbers are the first.
+        ``transfer_syntax_uid`` and ``problem``. A missing or malformed tag is None; a
+        multi-valued number is reduced to its first value.
     """
     quiet_pydicom()
     base = os.fspath(root)
@@ -121,9 +121,9 @@ def read_headers(root: Path, paths: Sequence[str]) -> list[Row]:
 def read_rows(path: str | Path) -> list[Row]:
     """Read the header of one file, see ``read_headers``.
 
-    ``problem`` is None for a usable CT slice and else says what is wrong: unreadable file, not
-    DICOM, a DICOMDIR, a missing UID, no pixel data, not CT, a localizer, several frames without
-    their positions, colour, no image size, or pixel data that are cut off.
+    ``problem`` is None for a usable CT slice and otherwise says what is wrong: unreadable file,
+    not DICOM, a DICOMDIR, a missing UID, no pixel data, not CT, a localizer, several frames
+    without their positions, colour, no image size, or truncated pixel data.
     """
     try:
         parsed, size = parse(path, _WANTED)
@@ -136,7 +136,7 @@ def read_rows(path: str | Path) -> list[Row]:
         row = _row(parsed.header)
         row["problem"] = _problem(row, parsed, size)
         frames = _frames(parsed.header)
-    except Exception as error:  # pydicom lets all sorts through on a malformed file
+    except Exception as error:  # A malformed file makes pydicom raise many exception types.
         return [{**dict.fromkeys(COLUMNS), "problem": malformed(error)}]
     if row["problem"] is None and has_frames(row["sop_class_uid"], frames):
         return _frame_rows(path, row)
@@ -146,13 +146,13 @@ def read_rows(path: str | Path) -> list[Row]:
 def _frame_rows(path: str | Path, of_file: Row) -> list[Row]:
     try:
         frames = frame_headers(path)
-    except Exception as error:  # pydicom lets all sorts through on a malformed file
+    except Exception as error:  # A malformed file makes pydicom raise many exception types.
         problem = f"frames without their positions: {type(error).__name__}: {error}"[:200]
         return [{**of_file, "problem": problem}]
     rows = []
     for number, header in enumerate(frames):
-        found = {name: value for name, value in _row(header).items() if value is not None}
-        merged = {**of_file, **found, "frame": number}
+        of_frame = {name: value for name, value in _row(header).items() if value is not None}
+        merged = {**of_file, **of_frame, "frame": number}
         rows.append({**merged, "problem": _kind(merged) or None})
     return rows
 
@@ -185,7 +185,7 @@ def _row(header: Dataset) -> Row:
 def _decode_free_text(row: Row, header: Dataset) -> None:
     for column, tag in _FREE_TEXT.items():
         if row[column] is not None:
-            with suppress(Exception):  # An unknown character set: the plain bytes must do.
+            with suppress(Exception):  # Unknown character set: keep the text read from raw bytes.
                 row[column] = str(header[tag].value).strip() or None
 
 
@@ -195,7 +195,7 @@ def _frames(header: Dataset) -> int:
 
 
 def default_syntax(header: Dataset) -> UID:
-    """Transfer syntax of a file that does not name it: the one that it was parsed with."""
+    """Return the transfer syntax that a file without TransferSyntaxUID was parsed with."""
     implicit, little = header.original_encoding
     if implicit:
         return ImplicitVRLittleEndian
@@ -224,8 +224,8 @@ def _problem(row: Row, parsed: Parsed, size: int) -> str | None:
         (not (row["rows"] and row["columns"] and row["bits_allocated"]), "no image size"),
         (bool(kind := _kind(row)), kind),
     )
-    for found, text in checks:
-        if found:
+    for failed, text in checks:
+        if failed:
             return text
     return _pixel_problem(row, parsed, size)
 
@@ -238,13 +238,13 @@ def _kind(row: Row) -> str:
 
 def _pixel_problem(row: Row, parsed: Parsed, size: int) -> str | None:
     if row["transfer_syntax_uid"] not in _UNCOMPRESSED or parsed.offset is None:
-        return None  # the size of compressed pixels is known only once they are decoded
+        return None  # The size of compressed pixels is known only after decoding.
     expected = (
         int(row["rows"] or 0) * int(row["columns"] or 0) * int(row["bits_allocated"] or 0) // 8
     ) * _frames(parsed.header)
-    there = max(min(size - parsed.offset, parsed.length), 0)
-    if there < expected:
-        return f"{TRUNCATED}: {there} of {expected} bytes"
+    available = max(min(size - parsed.offset, parsed.length), 0)
+    if available < expected:
+        return f"{TRUNCATED}: {available} of {expected} bytes"
     row_bytes = int(row["columns"] or 0) * int(row["bits_allocated"] or 0) // 8
     if parsed.length - expected >= max(row_bytes, 2):
         return f"more pixel data than its size needs: {parsed.length} bytes for {expected}"
@@ -252,7 +252,7 @@ def _pixel_problem(row: Row, parsed: Parsed, size: int) -> str | None:
 
 
 def _value(header: Dataset, tag: BaseTag) -> Any:
-    """Bytes of an element that pydicom has not converted yet, else its value; None if absent."""
+    """Return an element's bytes if pydicom has not converted it yet, else its value or None."""
     return header.get_item(tag).value if tag in header.keys() else None  # noqa: SIM118
 
 
@@ -271,7 +271,7 @@ def _text(header: Dataset, tag: BaseTag) -> str | None:
 
 
 def spelt(header: Dataset, keyword: str) -> str | None:
-    """Text of an attribute as its file spells it, before pydicom judges it; None if absent."""
+    """Return an attribute's text as stored, before pydicom validates it; None if absent."""
     return _text(header, Tag(keyword))
 
 

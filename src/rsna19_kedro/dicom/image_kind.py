@@ -1,4 +1,4 @@
-"""Images of modality CT whose pixels are no Hounsfield units: captures, reports, maps."""
+"""Detection of CT images whose pixels are not Hounsfield units: captures, reports, maps."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -7,7 +7,7 @@ from typing import Final
 from rsna19_kedro.dicom.series_words import words_of
 
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
-"""Storage class of pictures of a screen, and the prefix of its multi-frame forms."""
+"""Storage class of screen captures, and the prefix of its multi-frame classes."""
 
 _RESCALE_TYPES: Final = {
     "Z_EFF": "effective atomic number",
@@ -18,7 +18,7 @@ _RESCALE_TYPES: Final = {
     "OD": "optical density",
     "HU_MOD": "modified HU, from which a material was removed",
 }
-"""Defined terms of RescaleType (0028,1054), PS3.3 C.11.1.1.2, but HU and US (unspecified)."""
+"""Defined terms of RescaleType (0028,1054), PS3.3 C.11.1.1.2, except HU and US (unspecified)."""
 _LOCALIZERS: Final = dict.fromkeys(
     ("localizer", "scout", "topogram", "topo", "surview", "scanogram"), "a localizer"
 )
@@ -31,8 +31,8 @@ _PAGES: Final = {
     "protocol": "a protocol page",
     "summary": "a summary page",
 }
-_SPOKEN_PAGES: Final = ("dose report", "patient protocol", "exam summary", "screen save")
-"""In descriptions; a single word such as "dose" is also said of good series."""
+_PAGE_PHRASES: Final = ("dose report", "patient protocol", "exam summary", "screen save")
+"""In descriptions, where a single word such as "dose" also occurs in usable series."""
 _MAPS: Final = {
     "mip": "a maximum intensity projection",
     "minip": "a minimum intensity projection",
@@ -64,7 +64,7 @@ _IMAGE_TYPES: Final = {
 def why_not_hu(
     sop_class_uid: str, image_type: str, rescale_type: str, bits_stored: int, description: str
 ) -> str:
-    """Say why the pixels of a CT image are no Hounsfield units; empty if they may be.
+    """Return why the pixels of a CT image are not Hounsfield units; empty if they may be.
 
     Args:
         sop_class_uid: SOPClassUID (0008,0016).
@@ -86,7 +86,7 @@ def why_not_hu(
         or _by_rescale_type(rescale_type.strip())
         or (0 < bits_stored <= 8 and f"a picture of {bits_stored} bits, too few for HU")
         or _by_words(set(words_of(description)), _LOCALIZERS, _MAPS)
-        or next((page for page in _SPOKEN_PAGES if page in " ".join(words_of(description))), "")
+        or next((page for page in _PAGE_PHRASES if page in " ".join(words_of(description))), "")
         or ""
     )
 
@@ -101,7 +101,7 @@ def _by_rescale_type(rescale_type: str) -> str:
 
 
 def derived_doubt(image_type: str, burned_in_annotation: str) -> str:
-    """Say what makes an image less trustworthy than an original one; empty for nothing.
+    """Return what makes an image less reliable than an original one; empty if nothing does.
 
     Derived images are often good reconstructions, so this only lowers the rank of a series.
     """

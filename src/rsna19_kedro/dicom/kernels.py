@@ -1,4 +1,4 @@
-"""How sharp a reconstruction kernel is, by the names that vendors give it."""
+"""Sharpness of a reconstruction kernel, from the vendor's name for it."""
 
 import re
 from enum import Enum
@@ -9,7 +9,7 @@ from rsna19_kedro.dicom.series_words import word_set, words_of
 
 
 class Kernel(Enum):
-    """How sharp a reconstruction kernel is; soft-tissue kernels are what the models know."""
+    """Sharpness of a reconstruction kernel; the models are trained on soft-tissue kernels."""
 
     SOFT = 0
     MEDIUM = 1
@@ -46,17 +46,17 @@ _IN_DESCRIPTION: Final = re.compile(r"([bhijquv][a-z]?\d\d[a-z]{0,2}|fc\d\d)$")
 
 @lru_cache(maxsize=4096)
 def kernel_of(kernel: str, description: str = "") -> Kernel | None:
-    """Tell how sharp a reconstruction is; None where nothing says so.
+    """Return the sharpness of a reconstruction kernel; None if unknown.
 
     Args:
         kernel: ConvolutionKernel (0018,1210); several values, such as the strength of an
             iterative reconstruction, are separated by backslashes.
-        description: SeriesDescription, read where the kernel is not known.
+        description: SeriesDescription, used if ``kernel`` says nothing.
     """
     for value in kernel.split("\\"):
-        found = _kernel(value)
-        if found is not None:
-            return found
+        sharpness = _kernel(value)
+        if sharpness is not None:
+            return sharpness
     words = words_of(description)
     for word in words:
         if _IN_DESCRIPTION.match(word):

@@ -1,4 +1,4 @@
-"""From whatever a user points at to prepared volumes, with an account of what was left out."""
+"""Prepared volumes from a user's source, with a record of what was left out and why."""
 
 import logging
 import os
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 NIFTI_SERIES: Final = "NIfTI file"
 PLACE: Final = ("row_shifts_px", "col_shifts_px", "crop_row", "crop_col")
-"""What is kept of a volume's record: where its images lie in it."""
+"""Fields of a volume's record that are kept: the position of its images in the volume."""
 CROP_PX: Final = 400
 """Side of prepared slices, as in training."""
 SLICES: Final = (
@@ -51,25 +51,25 @@ SLICES: Final = (
     "position_mm",
 )
 _WORTH_PROCESSES: Final = 6
-"""Studies from which on several processes prepare them: starting those takes a second."""
+"""With fewer studies, one process prepares them: starting more takes about a second."""
 
 
 @dataclass(frozen=True)
 class NewStudies:
-    """What a source holds.
+    """Studies, series and files of a source.
 
     Attributes:
         slices: Prepared slices, columns ``SLICES``: ``study_id`` is the StudyInstanceUID,
-            ``position_mm`` that along the normal.
+            ``position_mm`` the position along the normal.
         series: See ``series.pick_series``, with ``study_number`` instead of ``study_id``.
         files: ``study_number``, ``slice_num``, ``path``, ``frame``, ``sha256`` and ``problem`` of
-            every file, of an enhanced file of every frame; the first two are null where it
+            every file (enhanced files: of every frame); the first two are null if the file
             belongs to no study or is not used. The local key from numbers to files.
-        findings: ``files`` read; ``problems``, count by reason; ``refused``, why zip files
-            within the source were not unpacked; ``studies``, a list by number: ``number``,
-            ``study_id``, ``study_date``, ``series_description``, ``remarks``, ``failed`` (why
-            it cannot be predicted, or null), and with ``include_phi`` ``patient_name``,
-            ``patient_id`` and ``path``.
+        findings: ``files``, the number of files read; ``problems``, counts by reason; ``refused``,
+            why zip files within the source were not unpacked; ``studies``, a list by number of
+            ``number``, ``study_id``, ``study_date``, ``series_description``, ``remarks``,
+            ``failed`` (why the study cannot be predicted, or null), and with ``include_phi``
+            ``patient_name``, ``patient_id`` and ``path``.
     """
 
     slices: pd.DataFrame
@@ -90,22 +90,22 @@ def prepare_new_studies(
 ) -> NewStudies:
     """Prepare every study of a source and store its volume under ``volume_name``.
 
-    A study is what one patient has under one StudyInstanceUID. Studies are numbered from 1, in
-    the order of their files.
+    A study consists of the files with one PatientID and one StudyInstanceUID. Studies are
+    numbered from 1, in the order of their files.
 
     Args:
         path: See ``sources.opened``.
-        store: Where the volumes go.
+        store: Store of the prepared volumes.
         crop_size_px: Side of the prepared slices.
-        slab_mm: Thickness of the slabs that thin slices are averaged in for prediction; 0 for
-            none.
+        slab_mm: Thickness of the slabs in which thin slices are averaged for prediction; 0 to
+            disable averaging.
         max_unpacked_bytes: Zip files that unpack to more are refused.
         follow_links: Whether links that lead out of the source are followed.
-        include_phi: Whether to tell names and numbers of patients, and paths; otherwise they
-            are also taken out of descriptions of series and out of errors.
+        include_phi: Whether to include names and IDs of patients, and paths; otherwise they
+            are also removed from series descriptions and errors.
 
     Raises:
-        SourceError: Nothing in it can be predicted; the message says what was found.
+        SourceError: Nothing in the source can be predicted; the message says why.
     """
     with opened(path, max_unpacked_bytes, follow_links=follow_links) as source:
         if source.nifti:
@@ -114,7 +114,7 @@ def prepare_new_studies(
 
 
 def volume_name(number: int) -> str:
-    """Name of a study's volume, and of the folder of its DICOM results."""
+    """Return the name of a study's volume, and of the folder of its DICOM results."""
     return f"study_{number}"
 
 
@@ -123,7 +123,7 @@ def _nifti(source: Source, store: VolumeStore, crop_size_px: int, slab_mm: float
     head = read_nifti(source.root / name, crop_size_px)
     volume, record = head.volume, head.record
     per_slab = slices_per_slab(record.slice_distance_mm, slab_mm)
-    store.write(volume_name(1), volume, {"record": _kept(record, per_slab)})
+    store.write(volume_name(1), volume, {"record": _stored_record(record, per_slab)})
     remarks = head.remarks + unlike_training(record, per_slab)
     slices = pd.DataFrame(
         {
@@ -141,7 +141,7 @@ def _nifti(source: Source, store: VolumeStore, crop_size_px: int, slab_mm: float
                     "description": NIFTI_SERIES,
                     "kernel": "",
                 },
-                **{"picked": True, "reason": "used, a NIfTI file is taken as it is"},
+                **{"picked": True, "reason": "used, the only series of a NIfTI file"},
             }
         ]
     )
@@ -155,14 +155,14 @@ def _nifti(source: Source, store: VolumeStore, crop_size_px: int, slab_mm: float
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What became of a study: its slices, or why there are none.
+    """Outcome of the preparation of one study.
 
     Attributes:
-        headers: Its rows of ``choose_slices``.
-        series: Its stacks, see ``series.pick_series``.
-        slices: Its prepared slices; ``None`` where it cannot be predicted.
-        failed: Why it cannot be predicted.
-        remarks: What a person should know of it.
+        headers: Rows of ``choose_slices`` of the study.
+        series: Stacks of the study, see ``series.pick_series``.
+        slices: Prepared slices; ``None`` if the study cannot be predicted.
+        failed: Why the study cannot be predicted.
+        remarks: Remarks for the user.
     """
 
     headers: pd.DataFrame
@@ -172,8 +172,8 @@ class _Prepared:
     remarks: list[str] = field(default_factory=list)
 
 
-def _kept(record: VolumeRecord, per_slab: int) -> dict[str, Any]:
-    """What later steps need of a volume's record."""
+def _stored_record(record: VolumeRecord, per_slab: int) -> dict[str, Any]:
+    """Return the fields of a volume's record that later steps need."""
     return {key: asdict(record)[key] for key in PLACE} | {"slices_per_slab": per_slab}
 
 
@@ -185,15 +185,18 @@ def _dicom(
     headers = headers.assign(
         study_instance_uid=headers["study_id"], study_number=_study_numbers(headers, source.root)
     )
-    # From here on a study is what one patient has under one StudyInstanceUID.
+    # From here on a study has one patient and one StudyInstanceUID.
     headers["study_id"] = headers["study_number"].map(volume_name, na_action="ignore")
-    studies = [own for _, own in headers.groupby("study_id", sort=False)]
+    studies = [rows for _, rows in headers.groupby("study_id", sort=False)]
     prepare = partial(_prepare, source.root, store, crop_size_px, slab_mm)
     if len(studies) < _WORTH_PROCESSES:
         outcomes = [prepare(study) for study in studies]
     else:
         outcomes = list(map_in_processes(prepare, studies, description="Preparing studies"))
-    texts = [StudyTexts.of(source.root, one.headers, one.series, include_phi) for one in outcomes]
+    texts = [
+        StudyTexts.of(source.root, outcome.headers, outcome.series, include_phi)
+        for outcome in outcomes
+    ]
     wrong = headers.loc[headers["problem"].notna() & ~is_truncated(headers), "problem"]
     findings = {
         "files": len(rows),
@@ -207,28 +210,29 @@ def _dicom(
             for outcome, text in zip(outcomes, texts, strict=True)
         ],
     }
-    ready = [one.slices for one in outcomes if one.slices is not None]
-    if not ready:
+    prepared = [outcome.slices for outcome in outcomes if outcome.slices is not None]
+    if not prepared:
         raise SourceError(nothing_to_predict(findings))
-    slices = pd.concat(ready, ignore_index=True)
-    shown = []
-    for one, text in zip(outcomes, texts, strict=True):
-        own = one.series.assign(study_number=text.record["number"])
+    slices = pd.concat(prepared, ignore_index=True)
+    tables = []
+    for outcome, text in zip(outcomes, texts, strict=True):
+        table = outcome.series.assign(study_number=text.record["number"])
         for column in ("description", "kernel"):
-            own[column] = [text.shown(words) for words in own[column]]
-        shown.append(own)
-    series = pd.concat(shown, ignore_index=True).drop(columns="study_id")
+            table[column] = [text.shown(words) for words in table[column]]
+        tables.append(table)
+    series = pd.concat(tables, ignore_index=True).drop(columns="study_id")
     series.insert(0, "study_number", series.pop("study_number"))
-    every = pd.concat([headers[headers["study_id"].isna()], *(one.headers for one in outcomes)])
-    files = _files(every, slices, source.refused)
+    without_study = headers[headers["study_id"].isna()]
+    all_headers = pd.concat([without_study, *(outcome.headers for outcome in outcomes)])
+    files = _files(all_headers, slices, source.refused)
     slices = slices.assign(study_id=slices["study_instance_uid"])[list(SLICES)]
     return NewStudies(slices, series, files, findings)
 
 
 def _study_numbers(headers: pd.DataFrame, root: Path) -> "pd.Series[int]":
-    """Number of each file's study; null where a file has no StudyInstanceUID.
+    """Number the study of each file; null for files without StudyInstanceUID.
 
-    A file without PatientID belongs to the only patient of its study, if there is one.
+    A file without PatientID is assigned to the patient of its study if that has only one.
     """
     rows = headers.loc[headers["study_id"].notna(), ["study_id", "patient_id", "path"]]
     patient = rows["patient_id"].astype(object)
@@ -244,41 +248,41 @@ def _study_numbers(headers: pd.DataFrame, root: Path) -> "pd.Series[int]":
 
 
 def _prepare(
-    root: Path, store: VolumeStore, crop_size_px: int, slab_mm: float, own: pd.DataFrame
+    root: Path, store: VolumeStore, crop_size_px: int, slab_mm: float, headers: pd.DataFrame
 ) -> _Prepared:
-    """Choose the best stack of slices of a study, given its headers, prepare and store it."""
-    headers, series = own, pd.DataFrame(columns=SERIES_COLUMNS)
+    """Choose the best stack of slices of a study by its headers, then prepare and store it."""
+    chosen, series = headers, pd.DataFrame(columns=SERIES_COLUMNS)
     refused: dict[int, str] = {}
     try:
         while True:
-            own, series = choose_slices(headers, root, training=False, refused=refused)
+            chosen, series = choose_slices(headers, root, training=False, refused=refused)
             if not series["picked"].any():
-                return _Prepared(own, series, failed=why_none(own, series))
-            slices = number_chosen(own)
+                return _Prepared(chosen, series, failed=why_none(chosen, series))
+            slices = number_chosen(chosen)
             slices = slices[slices["slice_num"].notna()].astype({"slice_num": int})
             try:
                 volume, record = prepare_study(slices, root, crop_size_px)
                 remarks = check_head(volume, (record.row_spacing_mm, record.col_spacing_mm))
                 break
-            except InputError as error:  # Perhaps the pixels of another stack are a head in HU.
+            except InputError as error:  # Try the next stack: it may show a head in HU.
                 (picked,) = series.index[series["picked"]]
-                refused[int(picked)] = _without_paths(str(error), root, own["path"])
+                refused[int(picked)] = _without_paths(str(error), root, chosen["path"])
         digests = [file_digest(root / path) for path in slices["path"]]
     except InputError as error:
-        failed = _without_paths(str(error), root, own["path"])
-        return _Prepared(own, series, failed=failed)
-    except Exception as error:  # Whatever a header holds, the other studies go on.
+        failed = _without_paths(str(error), root, chosen["path"])
+        return _Prepared(chosen, series, failed=failed)
+    except Exception as error:  # An unexpected header must not stop the other studies.
         logger.debug("A study cannot be prepared", exc_info=True)
         failed = f"its files cannot be read ({type(error).__name__})"
-        return _Prepared(own, series, failed=failed)
+        return _Prepared(chosen, series, failed=failed)
     per_slab = slices_per_slab(record.slice_distance_mm, slab_mm)
-    kept = _kept(record, per_slab) | {"turns": slices["turn"].tolist()}
-    store.write(str(own["study_id"].iloc[0]), volume, {"record": kept})
+    stored = _stored_record(record, per_slab) | {"turns": slices["turn"].tolist()}
+    store.write(str(chosen["study_id"].iloc[0]), volume, {"record": stored})
     slices = slices.assign(
         sha256=digests, instance_number=slices["instance_number"].round().astype("Int64")
     )
     return _Prepared(
-        own, series, slices, remarks=remarks_on(record, per_slab, own, slices) + remarks
+        chosen, series, slices, remarks=remarks_on(record, per_slab, chosen, slices) + remarks
     )
 
 
@@ -295,7 +299,7 @@ def _files(headers: pd.DataFrame, slices: pd.DataFrame, refused: dict[str, str])
 
 
 def _without_paths(message: str, root: Path, paths: Iterable[str]) -> str:
-    """A message that names no file: folders are often called after patients."""
+    """Remove paths from a message, because folders are often named after patients."""
     for path in sorted(paths, key=len, reverse=True):
         message = message.replace(f"{root / path}", "a file").replace(path, "a file")
     return message.replace(f"{root}{os.sep}", "").replace(str(root), "the source")

@@ -1,4 +1,4 @@
-"""What may be said of a new study: with or without what names the patient."""
+"""Texts about a new study, with or without data that identify the patient."""
 
 import os
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from rsna19_kedro.dicom.phi import (
 from rsna19_kedro.errors import counted
 
 _PIXEL_MM = (0.35, 0.7)
-"""Pixel sizes that the challenge's data have."""
+"""Range of pixel sizes in the challenge's data."""
 _DISTANCE_MM = 8.0
 
 _NAMED = [*PERSON_ATTRIBUTES, "StudyDate", "SeriesDescription", "SpecificCharacterSet"]
@@ -34,35 +34,35 @@ _NAMED = [*PERSON_ATTRIBUTES, "StudyDate", "SeriesDescription", "SpecificCharact
 
 @dataclass(frozen=True)
 class StudyTexts:
-    """What is told of one study.
+    """Description of one study.
 
     Attributes:
         record: ``number``, ``study_id`` (StudyInstanceUID), ``study_date``,
             ``series_description`` and, if asked for, ``patient_name``, ``patient_id``, ``path``.
-        hidden: Words that are taken out of other texts.
+        hidden: Words that are removed from other texts.
     """
 
     record: dict[str, Any]
     hidden: frozenset[str]
 
     @classmethod
-    def of(cls, root: Path, own: pd.DataFrame, series: pd.DataFrame, include_phi: bool) -> Self:
-        """Read them from a file of the study's picked series, or from any other.
+    def of(cls, root: Path, headers: pd.DataFrame, series: pd.DataFrame, include_phi: bool) -> Self:
+        """Read the texts from a file of the study's picked series, if any, else from any file.
 
         Args:
             root: Folder that ``path`` is relative to.
-            own: Rows of ``headers_table`` of the study.
-            series: Its rows of ``pick_series``.
-            include_phi: Whether the patient may be named.
+            headers: Rows of ``headers_table`` of the study.
+            series: Rows of ``pick_series`` of the study.
+            include_phi: Whether to include the patient's name, ID and path.
         """
         picked = series.loc[series["picked"], "series_instance_uid"]
-        of_series = own[own["series_instance_uid"].isin(picked)]
-        paths = (of_series if len(of_series) else own)["path"].tolist()
+        of_series = headers[headers["series_instance_uid"].isin(picked)]
+        paths = (of_series if len(of_series) else headers)["path"].tolist()
         header = _header(root / paths[0])
-        hidden = frozenset() if include_phi else identifying_words(header, own["path"])
+        hidden = frozenset() if include_phi else identifying_words(header, headers["path"])
         record = {
-            "number": int(own["study_number"].iloc[0]),
-            "study_id": str(own["study_instance_uid"].iloc[0]),
+            "number": int(headers["study_number"].iloc[0]),
+            "study_id": str(headers["study_instance_uid"].iloc[0]),
             "study_date": date_of(header, "StudyDate"),
             "series_description": without_words(text_of(header, "SeriesDescription"), hidden),
         }
@@ -75,18 +75,18 @@ class StudyTexts:
         return cls(record, frozenset(hidden))
 
     def shown(self, text: str) -> str:
-        """A text without the words that are hidden."""
+        """Return a text without the hidden words."""
         return without_words(text, self.hidden)
 
 
 def patient_key(path: Path) -> str:
-    """What tells patients without PatientID apart: name and date of birth."""
+    """Return the name and birth date, which distinguish patients without PatientID."""
     header = _header(path)
     return f"{text_of(header, 'PatientName').lower()} {text_of(header, 'PatientBirthDate')}"
 
 
 def title(study: dict[str, Any]) -> str:
-    """What a study is called in the log, the page and the tables.
+    """Return the name of a study in the log, on the page and in the tables.
 
     Args:
         study: A record of ``NewStudies.findings``.
@@ -96,7 +96,7 @@ def title(study: dict[str, Any]) -> str:
 
 
 def series_text(row: pd.Series) -> str:
-    """Describe a series, a row of ``pick_series``, in words."""
+    """Describe a series (a row of ``pick_series``) in words."""
     parts = [str(row["description"])] if row["description"] else []
     parts.append(counted(row["slices"], "slice"))
     if np.isfinite(row["distance_mm"]):
@@ -106,29 +106,29 @@ def series_text(row: pd.Series) -> str:
     return ", ".join(parts)
 
 
-def why_none(own: pd.DataFrame, series: pd.DataFrame) -> str:
-    """Why no series of a study can be predicted, given its headers and its series."""
+def why_none(headers: pd.DataFrame, series: pd.DataFrame) -> str:
+    """Explain why no series of a study can be predicted, from its headers and series."""
     if len(series):
         reasons = series["reason"].str.removeprefix("not used: ").unique()
-        return "no series fits: " + "; ".join(reasons)
-    problems = own["problem"].dropna().str.split(" of ").str[0].unique()
+        return "no suitable series: " + "; ".join(reasons)
+    problems = headers["problem"].dropna().str.split(" of ").str[0].unique()
     return "no usable slice: " + "; ".join(problems[:3])
 
 
 def remarks_on(
-    record: VolumeRecord, per_slab: int, own: pd.DataFrame, slices: pd.DataFrame
+    record: VolumeRecord, per_slab: int, headers: pd.DataFrame, slices: pd.DataFrame
 ) -> list[str]:
-    """List what a person should know of a prepared study.
+    """List remarks about a prepared study for the user.
 
     Args:
-        record: Of its volume.
+        record: Record of its volume.
         per_slab: See ``slabs.slices_per_slab``.
-        own: Rows of ``choose_slices`` of the study.
-        slices: Those of them that were prepared.
+        headers: Rows of ``choose_slices`` of the study.
+        slices: The rows that were prepared.
     """
     remarks = []
     if record.alignment != ALIGNED:
-        remarks.append(f"stacked as it came ({record.alignment})")
+        remarks.append(f"not aligned ({record.alignment})")
     if slices["turn"].any():
         remarks.append(_turned(int(slices["turn"].iloc[len(slices) // 2])))
     if record.repaired:
@@ -136,23 +136,23 @@ def remarks_on(
         remarks.append(f"damaged slices, replaced by their neighbours: {shown}")
     if record.implausible:
         shown = ", ".join(map(str, record.implausible))
-        remarks.append(f"slices whose values cannot be HU, damaged or of another kind: {shown}")
+        remarks.append(f"slices whose values cannot be HU (damaged, or not CT): {shown}")
     remarks += unlike_training(record, per_slab)
     same = int(slices.duplicated(POSITION).sum())
     if same and slices[POSITION].notna().all(axis=None):
         remarks.append(
-            f"{same} of its {len(slices)} images lie at the position of another: copies, or a "
-            "series in time rather than a stack of slices? Look at them before you trust it"
+            f"{same} of its {len(slices)} images repeat the position of another: copies, or a "
+            "time series? Check the images before using the result"
         )
     shared = int(slices.duplicated("sop_instance_uid").sum())
     if shared:
         remarks.append(
-            f"{shared} of its {len(slices)} images have the SOPInstanceUID of another one: their "
-            "slice numbers, not their UIDs, say which is which"
+            f"{shared} of its {len(slices)} images have the SOPInstanceUID of another one: "
+            "identify them by slice number, not by UID"
         )
     series = slices["series_instance_uid"].iloc[0]
-    of_series = own["series_instance_uid"]
-    same_series = own[of_series.eq(series) if isinstance(series, str) else of_series.isna()]
+    of_series = headers["series_instance_uid"]
+    same_series = headers[of_series.eq(series) if isinstance(series, str) else of_series.isna()]
     problems = same_series["problem"].dropna()
     for reason in problems[problems.str.startswith("set aside")].unique():
         count = int((problems == reason).sum())
@@ -166,46 +166,46 @@ def remarks_on(
 
 def _turned(turn: int) -> str:
     if turn == FLIPPED_ROWS | FLIPPED_COLS:
-        how = "turned by 180 degrees, as a patient lying prone"
+        how = "turned by 180 degrees, as of a prone patient"
     elif turn & TRANSPOSED:
-        how = "turned by 90 degrees, as a patient lying on the side"
+        how = "turned by 90 degrees, as of a patient lying on the side"
     else:
         how = "mirrored"
     return (
-        f"its images are {how}: turned for the models as in a supine head-first scan; results "
-        "lie on the images as they are in the files"
+        f"its images are {how}: the models see them as in a supine head-first scan; results "
+        "refer to the images as stored"
     )
 
 
 def unlike_training(record: VolumeRecord, per_slab: int) -> list[str]:
-    """List spacings that are far from those of the challenge's data."""
+    """List remarks about spacings outside the range of the challenge's data."""
     remarks = []
     pixel_mm, distance_mm = record.row_spacing_mm, record.slice_distance_mm
     if pixel_mm < _PIXEL_MM[0] or pixel_mm > _PIXEL_MM[1]:
         remarks.append(
-            f"its pixels of {pixel_mm:.2f} mm are unlike those of training "
+            f"its pixels of {pixel_mm:.2f} mm are outside the range of the training data "
             f"({_PIXEL_MM[0]} to {_PIXEL_MM[1]} mm): less reliable"
         )
     if per_slab > 1:
         remarks.append(
-            f"thin slices, {distance_mm:.2g} mm apart: averaged by {per_slab} for prediction; each "
-            "slice has the probability of its slab"
+            f"thin slices, {distance_mm:.2g} mm apart: averaged in slabs of {per_slab} for "
+            "prediction; each slice has the probability of its slab"
         )
     elif distance_mm <= THIN_MM:
         remarks.append(
-            f"thin slices, {distance_mm:.2g} mm apart, not averaged: less reliable, since models "
-            "look at neighbouring slices about 5 mm apart"
+            f"thin slices, {distance_mm:.2g} mm apart, not averaged: less reliable, since the "
+            "models were trained on neighbouring slices about 5 mm apart"
         )
     if distance_mm > _DISTANCE_MM:
         remarks.append(
-            f"its slices are {distance_mm:.1f} mm apart, more than in training (up to about "
-            f"{_DISTANCE_MM:.0f} mm): less reliable"
+            f"its slices are {distance_mm:.1f} mm apart, more than in the training data (up to "
+            f"about {_DISTANCE_MM:.0f} mm): less reliable"
         )
     return remarks
 
 
 def nothing_to_predict(findings: dict[str, Any]) -> str:
-    """What was found in a source without a study that can be predicted; see ``NewStudies``."""
+    """Explain why no study of a source can be predicted, from ``NewStudies.findings``."""
     reasons = [f"{counted(n, 'file')}: {reason}" for reason, n in findings["problems"].items()]
     failed = dict.fromkeys(study["failed"] for study in findings["studies"])
     reasons += [f"a study: {reason}" for reason in failed]
@@ -213,7 +213,7 @@ def nothing_to_predict(findings: dict[str, Any]) -> str:
     return (
         f"Nothing in the source can be predicted. {counted(findings['files'], 'file')} read: "
         f"{'; '.join(reasons)}. "
-        "Wanted are axial CT slices of a head without contrast agent, as DICOM."
+        "Expected axial CT slices of a head without contrast agent, as DICOM."
     )
 
 
@@ -222,4 +222,4 @@ def _header(path: Path) -> Dataset:
         parsed, _ = parse(path, [Tag(name) for name in _NAMED])
     except OSError:
         return Dataset()
-    return Dataset() if isinstance(parsed, str) else parsed.header  # The problem is said elsewhere.
+    return Dataset() if isinstance(parsed, str) else parsed.header  # Reported elsewhere.

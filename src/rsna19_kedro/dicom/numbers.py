@@ -1,4 +1,4 @@
-"""Numbers as DICOM files spell them."""
+"""Parsing of numbers in DICOM files."""
 
 from pydicom.multival import MultiValue
 
@@ -6,16 +6,16 @@ from pydicom.multival import MultiValue
 def parse_numbers(text: object, expected: int | None = None) -> list[float | None]:
     """Parse the values of a DS or IS attribute.
 
-    A comma in a number without a point is a decimal comma, which some exports write
-    (fo-dicom issue 1296). Where ``expected`` values are separated by commas instead of
-    backslashes (pydicom issue 173), they are taken as such.
+    A comma in a number without a point is read as a decimal comma, which some exports write
+    (fo-dicom issue 1296). If several values are expected, commas are also accepted as separators
+    instead of backslashes (pydicom issue 173).
 
     Args:
         text: Values separated by backslashes, pydicom's value, or None.
-        expected: How many values the attribute has, if that is known.
+        expected: Number of values of the attribute, if known.
 
     Returns:
-        The values; None for one that is not a finite number.
+        The values; None for each one that is not a finite number.
     """
     if text is None or text == "":
         return []

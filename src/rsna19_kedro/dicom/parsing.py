@@ -1,7 +1,7 @@
-"""Parsing one header with bounded time and memory, whatever the file holds.
+"""Parsing of one header in bounded time and memory, whatever the file contains.
 
-RSNA's headers are about 700 bytes: one read of the first 4 KiB gives all of a header, and pydicom
-parses it from memory. Only for longer headers more of the file is read.
+RSNA's headers have about 700 bytes: the first 4 KiB contain the whole header, which pydicom
+parses from memory. More of the file is read only for longer headers.
 """
 
 import io
@@ -21,7 +21,7 @@ MAX_HEADER_BYTES: Final = 64 * 2**20
 """Longer headers are refused."""
 
 MAX_INFLATED_BYTES: Final = 2**30
-"""Deflated files that inflate to more are refused: about 2,000 slices of 512 x 512."""
+"""Deflated files that inflate to more (about 2,000 slices of 512 x 512) are refused."""
 
 _READS: Final = (4096, 65536, MAX_HEADER_BYTES)
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
@@ -32,7 +32,7 @@ _BEFORE_META: Final = 132 + 12
 
 @dataclass
 class Parsed:
-    """A header and where its pixel data begin; ``offset`` is None when there are none."""
+    """A header and the position of its pixel data; ``offset`` is None if there are none."""
 
     header: FileDataset
     offset: int | None = None
@@ -40,7 +40,7 @@ class Parsed:
 
 
 def malformed(error: Exception) -> str:
-    """Say that a header cannot be parsed, and what pydicom says."""
+    """Return the problem text of a header that pydicom cannot parse."""
     return f"malformed DICOM: {type(error).__name__}: {error}"[:200]
 
 
@@ -76,7 +76,7 @@ def parse(path: str | Path, wanted: list[BaseTag | int]) -> tuple[Parsed | str, 
             content += file.read(length - len(content))
     try:
         return _parse(io.BytesIO(content), wanted), size
-    except Exception as error:  # pydicom lets all sorts through on a malformed file
+    except Exception as error:  # A malformed file makes pydicom raise many exception types.
         return malformed(error), size
 
 
@@ -95,21 +95,21 @@ def _parse_deflated(path: str | Path, wanted: list[BaseTag | int]) -> Parsed | s
             return _parse(file, wanted)
     except OSError:
         raise
-    except Exception as error:  # pydicom lets all sorts through on a malformed file
+    except Exception as error:  # A malformed file makes pydicom raise many exception types.
         return malformed(error)
 
 
 def _parse(file: BinaryIO, wanted: list[BaseTag | int]) -> Parsed:
-    found: list[tuple[str | None, int]] = []
+    pixel_elements: list[tuple[str | None, int]] = []
 
     def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
         if tag in _PIXEL_TAGS:
-            found.append((vr, length))
-        return tag in _PIXEL_TAGS or tag == 0  # Tag 0: zeros after the end, perhaps very many.
+            pixel_elements.append((vr, length))
+        return tag in _PIXEL_TAGS or tag == 0  # Tag 0: zero padding, possibly very long.
 
     header = read_partial(file, stop_when=stop, force=True, specific_tags=wanted)
     parsed = Parsed(header)
-    if found:
-        vr, parsed.length = found[0]
+    if pixel_elements:
+        vr, parsed.length = pixel_elements[0]
         parsed.offset = file.tell() + (8 if vr in (None, "US", "SS") else 12)
     return parsed

@@ -1,14 +1,14 @@
-"""Patient data: which of it may appear where, and how it is kept out of everything else.
+"""Protected health information (PHI): where it may appear, and how it is removed elsewhere.
 
 ========================  ==================================================================
-where                     what of the patient and the source
+where                     what may appear
 ========================  ==================================================================
 DICOM results             ``IMAGE_ATTRIBUTES``; all others only with ``include_phi``
 tables, JSON, page, log,  UIDs, study date, descriptions without names and numbers;
 errors of a prediction    ``PERSON_ATTRIBUTES`` and paths only with ``include_phi``
 ``sources.csv``           paths: the local key from study numbers to files
-``slice_index``, log and  UIDs, PatientID (in tables) and paths, which folds, re-runs and
-errors of a training      whoever mends a file need
+``slice_index``, log and  UIDs, PatientID (in tables) and paths: needed for the folds, for
+errors of a training      reruns and for repairing files
 ========================  ==================================================================
 
 Folders and files are often named after patients, so a path counts as patient data.
@@ -33,20 +33,20 @@ IMAGE_ATTRIBUTES: Final = (
     *("SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient"),
     *("InstanceNumber", "PositionReferenceIndicator"),
 )
-"""Attributes that say nothing of the person."""
+"""Attributes that do not identify a person."""
 
 RESULT_ATTRIBUTES: Final = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),
     *("AccessionNumber", "StudyID", "ReferringPhysicianName"),
 )
-"""Attributes that DICOM results must have, if only empty (type 2)."""
+"""Attributes that DICOM results must have, possibly empty (type 2)."""
 
 PERSON_ATTRIBUTES: Final = (
     *("PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames"),
     *("PatientBirthName", "PatientMotherBirthName", "PatientAddress", "AccessionNumber"),
     *("ReferringPhysicianName", "OperatorsName", "PerformingPhysicianName"),
 )
-"""Attributes whose words are taken out of free text."""
+"""Attributes whose words are removed from free text."""
 
 _COMMON: Final = frozenset(
     (
@@ -58,17 +58,17 @@ _COMMON: Final = frozenset(
         *("with", "without", "wo", "zip"),
     )
 )
-"""Words of descriptions that name nobody, whatever a folder is called."""
+"""Common words of descriptions, kept even if a folder has such a name."""
 
 _HIDDEN: Final = "***"
 _DATES: Final = ("%Y%m%d", "%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y")
 
 
 def identifying_words(header: Dataset, paths: Iterable[str] = ()) -> set[str]:
-    """Words that name the patient or other persons, and those of folders and files.
+    """Collect words that identify the patient or other persons, and words of paths.
 
     Args:
-        header: Of one of the patient's files.
+        header: Header of one of the patient's files.
         paths: Files, with ``/`` between folders.
     """
     words: set[str] = set()
@@ -84,7 +84,7 @@ def identifying_words(header: Dataset, paths: Iterable[str] = ()) -> set[str]:
 
 
 def without_words(text: str, words: Iterable[str]) -> str:
-    """Text in which each of the words, in whatever case, is ``***``."""
+    """Replace each of the words in a text by ``***``, ignoring case."""
     longest_first = sorted(map(re.escape, words), key=len, reverse=True)
     if not longest_first:
         return text
@@ -93,15 +93,15 @@ def without_words(text: str, words: Iterable[str]) -> str:
 
 
 def text_of(header: Dataset, name: str) -> str:
-    """Value of an attribute as text; empty where it is missing or cannot be read."""
-    with suppress(Exception):  # pydicom lets all sorts through on a malformed value
+    """Return an attribute as text; empty if it is missing or cannot be read."""
+    with suppress(Exception):  # A malformed value makes pydicom raise many exception types.
         value = header.get(name)
         return "" if value is None else str(value).strip(" \0")
     return ""
 
 
 def date_of(header: Dataset, name: str) -> str:
-    """Date of an attribute as ``2019-06-01``; empty where it is missing or none."""
+    """Return a date attribute as ``2019-06-01``; empty if it is missing or invalid."""
     with suppress(Exception):
         return DA(text_of(header, name)).isoformat()
     return ""
@@ -109,13 +109,13 @@ def date_of(header: Dataset, name: str) -> str:
 
 @config.disable_value_validation()
 def readable_header(header: Dataset) -> tuple[Dataset, list[str]]:
-    """Attributes of a header that can be written again; nothing that is in a file raises.
+    """Return the attributes of a header that can be written again; never raises.
 
-    Texts become UTF-8, dates and times get today's form, numbers the length that DICOM allows.
-    Private attributes and sequences are left out, and what breaks the rules of its type.
+    Texts are converted to UTF-8, dates and times to the current DICOM format, numbers to the
+    allowed length. Private attributes, sequences and invalid values are left out.
 
     Returns:
-        The header, and keywords of what was left out for its value.
+        The header, and the keywords of attributes left out because of invalid values.
     """
     with suppress(Exception):
         header.decode()
@@ -136,7 +136,7 @@ def readable_header(header: Dataset) -> tuple[Dataset, list[str]]:
 
 
 def _valid(element: DataElement) -> DataElement:
-    """The element in the form that the standard asks for; raises what pydicom raises."""
+    """Return the element in the form that DICOM requires; raises what pydicom raises."""
     value, vr = element.value, pydicom.datadict.dictionary_VR(element.tag)
     vr = element.VR if " or " in vr else vr
     if value in (None, "", []):
@@ -147,11 +147,11 @@ def _valid(element: DataElement) -> DataElement:
         value = TM(str(value)).strftime("%H%M%S.%f")
     elif vr == "DS":
         several = isinstance(value, MultiValue | list)
-        numbers = [format_number_as_ds(float(one)) for one in (value if several else [value])]
+        numbers = [format_number_as_ds(float(item)) for item in (value if several else [value])]
         value = numbers if several else numbers[0]
     elif element.keyword == "PatientSex" and value not in ("M", "F", "O"):
         raise ValueError(element.keyword)
-    for one in value if isinstance(value, MultiValue | list) else [value]:
-        if vr not in ("UI", "DS"):  # Kaggle's UIDs are none; numbers were written just now.
-            validate_value(vr, str(one) if vr == "PN" else one, config.RAISE)
+    for item in value if isinstance(value, MultiValue | list) else [value]:
+        if vr not in ("UI", "DS"):  # Kaggle's UIDs are not valid; numbers were formatted above.
+            validate_value(vr, str(item) if vr == "PN" else item, config.RAISE)
     return DataElement(element.tag, vr, value)

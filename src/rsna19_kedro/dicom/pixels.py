@@ -1,4 +1,4 @@
-"""From a DICOM file to Hounsfield units."""
+"""Decoding of DICOM images to Hounsfield units."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,44 +24,44 @@ WRAP_MODULO: Final = 4096
 WRAP_INTERCEPT: Final = -1000
 _UNREPAIRED_INTERCEPT_ABOVE: Final = -100
 _NOTHING_NEGATIVE_BELOW: Final = -500
-"""With an intercept below this, stored values of CT are positive even if they are signed."""
+"""With an intercept below this, stored CT values are positive even if declared as signed."""
 _INT16: Final = np.iinfo(np.int16)
 
 MAX_PIXELS: Final = 8192 * 8192
-"""Larger images are no CT slices, and could fill the memory."""
+"""Larger images are refused: they are not CT slices and could exhaust the memory."""
 
 _CODED_SIZE: Final[dict[str, Callable[[bytes], dict[str, Any]]]] = {
     **dict.fromkeys(JPEG2000TransferSyntaxes, openjpeg.get_parameters),
     **dict.fromkeys((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes), libjpeg.get_parameters),
 }
-"""What reads the size of compressed pixels, by transfer syntax."""
+"""Functions that read the size of compressed pixels, by transfer syntax."""
 
 
 def read_hu(path: Path, frame: int | None = None) -> np.ndarray:
     """Decode one CT slice.
 
-    Every transfer syntax that pydicom knows is read; JPEG, JPEG-LS and JPEG 2000 are decoded
-    by pylibjpeg with its libjpeg and openjpeg plugins. Values are raw * RescaleSlope
+    All transfer syntaxes that pydicom knows are supported; JPEG, JPEG-LS and JPEG 2000 are
+    decoded by pylibjpeg with its libjpeg and openjpeg plugins. Values are raw * RescaleSlope
     (0028,1053) + RescaleIntercept (0028,1052), after the repair of a 12-bit wrap-around. Bits
-    outside BitsStored have no meaning and are dropped; padding is air.
+    outside BitsStored are ignored; padding becomes air.
 
     Args:
         path: DICOM file; preamble and file meta group may be missing.
         frame: Number of the frame of an enhanced (multi-frame) file, from 0.
 
     Returns:
-        (H, W) int16 HU, as in the file: padding below -1024 is left as it is.
+        (H, W) int16 HU, as in the file; padding below -1024 is not clipped.
 
     Raises:
-        DamagedFileError: The file is missing, is no DICOM, holds no pixels, several frames or
-            colours, or its pixel data are cut off or cannot be decoded.
+        DamagedFileError: The file is missing or not DICOM, contains no pixels, several frames or
+            colours, or its pixel data are truncated or cannot be decoded.
     """
     quiet_pydicom()
     try:
         return _read(path, frame)
     except DamagedFileError:
         raise
-    except Exception as error:  # pydicom lets all sorts through on a malformed file
+    except Exception as error:  # A malformed file makes pydicom raise many exception types.
         raise DamagedFileError(f"{path} cannot be read as DICOM: {error}") from error
 
 
@@ -71,20 +71,20 @@ def _read(path: Path, frame: int | None) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_private or not syntax.is_transfer_syntax:
         raise DamagedFileError(
-            f"{path} is written in the transfer syntax {syntax}, which is not one of DICOM's: its "
-            "pixels cannot be read safely. Export it anew as Explicit VR Little Endian."
+            f"{path} has the transfer syntax {syntax}, which is not a standard one: its "
+            "pixels cannot be read safely. Export it again as Explicit VR Little Endian."
         )
     _check_coded_size(dataset, path, frame or 0)
     try:
-        # pydicom's own correction of unused bits takes HighBit and the sign for granted.
+        # pydicom's correction of unused bits relies on HighBit and the sign, often wrong.
         stored = pixel_array(dataset, index=frame, correct_unused_bits=False)
-    except Exception as error:  # decoders raise what they like
+    except Exception as error:  # Decoders raise many exception types.
         reason = " ".join(str(error).split())[:300]
         raise DamagedFileError(
             f"The pixel data of {path} cannot be decoded: {reason}. Expected "
             f"{dataset.Rows} x {dataset.Columns} pixels of {dataset.BitsAllocated} bits, as "
-            f"{syntax.name}. Get a whole copy of the file (where all files of a study are like "
-            "this, export it anew as Explicit VR Little Endian), or leave it out."
+            f"{syntax.name}. Get an intact copy of the file or remove it; if all files of the "
+            "study fail, export the study again as Explicit VR Little Endian."
         ) from error
     header = dataset if frame is None else split_frames(dataset)[frame]
     bits = int(dataset.get("BitsStored") or dataset.BitsAllocated)
@@ -108,20 +108,20 @@ def _read(path: Path, frame: int | None) -> np.ndarray:
 def without_unused_bits(
     stored: np.ndarray, *, bits_stored: int, high_bit: int, signed: bool, intercept: float
 ) -> np.ndarray:
-    """Keep the bits of the stored values that mean something, and extend their sign.
+    """Keep the used bits of the stored values, and extend their sign.
 
-    Bits above HighBit (0028,0102) hold old overlays, repeat the sign, or are what a codec left.
+    Bits above HighBit (0028,0102) may contain overlays, the sign, or remainders of a codec.
 
     Args:
         stored: (H, W) integers.
         bits_stored: BitsStored (0028,0101).
-        high_bit: HighBit; the lowest bit in use is ``high_bit - bits_stored + 1``.
+        high_bit: HighBit; the lowest used bit is ``high_bit - bits_stored + 1``.
         signed: Whether PixelRepresentation (0028,0103) is 1.
-        intercept: RescaleIntercept. With one near -1024 only padding is negative, and scanners
-            that call such values signed may fill the unused bits with zeros all the same.
+        intercept: RescaleIntercept. If it is near -1024, only padding is negative, and scanners
+            that declare such values as signed may still fill the unused bits with zeros.
 
     Returns:
-        (H, W), the same array where no other bit is set.
+        (H, W); the input array itself if no unused bit is set.
     """
     low = max(high_bit - bits_stored + 1, 0)
     if low == 0 and bits_stored >= 8 * stored.dtype.itemsize:
@@ -135,11 +135,11 @@ def without_unused_bits(
 
 
 def padding_mask(stored: np.ndarray, header: Dataset) -> np.ndarray | None:
-    """Find the padding round the scanner's circle.
+    """Find the padding around the circular field of view.
 
-    PixelPaddingValue (0028,0120), to PixelPaddingRangeLimit (0028,0121) if that is given, is
-    what fills pixels that were not measured (PS3.3 C.7.5.1.1.2). Some scanners state a value
-    that tissue has as well: only pixels that are connected to the edge of the image count.
+    PixelPaddingValue (0028,0120), up to PixelPaddingRangeLimit (0028,0121) if given, fills
+    pixels that were not measured (PS3.3 C.7.5.1.1.2). Some scanners state a value that also
+    occurs in tissue, so only pixels connected to the edge of the image are padding.
 
     Args:
         stored: (H, W) integers, as stored.
@@ -175,16 +175,16 @@ def to_hu(
         intercept: RescaleIntercept.
 
     Returns:
-        (H, W) int16 HU; what does not fit is clipped.
+        (H, W) int16 HU, clipped to the range of int16.
     """
     if is_wrapped(bits_stored=bits_stored, signed=signed, intercept=intercept):
-        # Values below zero were stored modulo 4096 and so stand at the top of the range.
+        # Negative values were stored modulo 4096 and are at the top of the range.
         stored = (stored + (-WRAP_INTERCEPT)) % WRAP_MODULO
         intercept = WRAP_INTERCEPT
     if slope == 1 and intercept == int(intercept):
         low, high = int(stored.min()) + int(intercept), int(stored.max()) + int(intercept)
         if _INT16.min <= low and high <= _INT16.max:
-            # Modulo 2**16 the sum is right whatever the type of the stored values.
+            # Modulo 2**16 the sum is correct for every type of the stored values.
             hu = stored.astype(np.uint16, copy=False) + np.uint16(int(intercept) % 2**16)
             return hu.view(np.int16)
     exact = np.rint(stored * float(slope) + float(intercept))
@@ -192,10 +192,10 @@ def to_hu(
 
 
 def is_wrapped(*, bits_stored: int, signed: bool, intercept: float) -> bool:
-    """Tell files whose values below zero have wrapped around.
+    """Return whether the negative values of a file have wrapped around.
 
-    12 unsigned bits hold 0..4095: with an intercept near zero nothing below 0 HU could be
-    stored, air included, so the file holds raw - 1000 modulo 4096 in truth.
+    12 unsigned bits hold 0..4095: with an intercept near zero, no value below 0 HU such as air
+    could be stored. Such files actually contain raw - 1000 modulo 4096.
     """
     return bits_stored == 12 and not signed and intercept > _UNREPAIRED_INTERCEPT_ABOVE
 
@@ -206,22 +206,22 @@ def _check_image(dataset: Dataset, path: Path, frame: int | None) -> None:
     samples = dataset.get("SamplesPerPixel") or 1
     kind = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if "PixelData" not in dataset:
-        raise DamagedFileError(f"{path} holds no pixel data; expected one CT slice.")
+        raise DamagedFileError(f"{path} contains no pixel data; expected one CT slice.")
     if missing:
         raise DamagedFileError(f"{path} lacks {', '.join(missing)}; expected one CT slice.")
     if int(frames) > 1 and frame is None:
         raise DamagedFileError(
-            f"{path} holds {frames} frames; expected one CT slice. Convert it to one file a slice."
+            f"{path} contains {frames} frames; expected one CT slice. Convert it to one file per "
+            "slice."
         )
     if int(samples) != 1 or not kind.startswith("MONOCHROME"):
         raise DamagedFileError(
-            f"{path} is an image of {samples} samples a pixel, {kind}; expected one CT slice in "
-            "grey values."
+            f"{path} has {samples} samples per pixel ({kind}); expected one greyscale CT slice."
         )
     if dataset.Rows * dataset.Columns > MAX_PIXELS:
         raise DamagedFileError(
-            f"{path} is an image of {dataset.Rows} x {dataset.Columns} pixels; expected one CT "
-            f"slice, of at most {MAX_PIXELS:,} pixels."
+            f"{path} has {dataset.Rows} x {dataset.Columns} pixels; expected one CT slice of at "
+            f"most {MAX_PIXELS:,} pixels."
         )
     defaults = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "BitsStored": dataset.BitsAllocated}
     for keyword, value in {**defaults, "PhotometricInterpretation": "MONOCHROME2"}.items():
@@ -231,9 +231,9 @@ def _check_image(dataset: Dataset, path: Path, frame: int | None) -> None:
 
 
 def _check_coded_size(dataset: Dataset, path: Path, frame: int) -> None:
-    """Compare the size that compressed pixels say they have with that of the header.
+    """Compare the size declared in compressed pixels with that of the header.
 
-    A decoder allocates what they say, which in a damaged or hostile file is any number of GB.
+    A decoder allocates the declared size, which may be many GB in a damaged or hostile file.
     """
     parameters = _CODED_SIZE.get(dataset.file_meta.TransferSyntaxUID)
     if parameters is None:
@@ -241,17 +241,17 @@ def _check_coded_size(dataset: Dataset, path: Path, frame: int) -> None:
     try:
         frames = int(dataset.get("NumberOfFrames") or 1)
         coded = parameters(get_frame(dataset.PixelData, frame, number_of_frames=frames))
-    except Exception:  # The decoder says what is wrong with them.
+    except Exception:  # The decoder will report the error.
         return
     if (coded["rows"], coded["columns"]) != (dataset.Rows, dataset.Columns):
         raise DamagedFileError(
-            f"The pixel data of {path} hold an image of {coded['rows']} x {coded['columns']} "
-            f"pixels; its header says {dataset.Rows} x {dataset.Columns}. Get a whole copy of it."
+            f"The pixel data of {path} have {coded['rows']} x {coded['columns']} pixels, but its "
+            f"header says {dataset.Rows} x {dataset.Columns}. Get an intact copy of it."
         )
 
 
 def _number(header: Dataset, keyword: str, default: float, path: Path) -> float:
-    # The element as it was read: pydicom refuses a decimal comma.
+    # Use the text as stored, because pydicom refuses a decimal comma.
     text = spelt(header, keyword)
     if not text:
         return default
@@ -265,5 +265,5 @@ def _integer(header: Dataset, keyword: str) -> int | None:
     try:
         value = header[keyword].value
         return int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
-    except Exception:  # Absent, empty, or no number.
+    except Exception:  # Absent, empty or not a number.
         return None

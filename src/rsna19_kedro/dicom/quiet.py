@@ -1,4 +1,4 @@
-"""pydicom without its noise."""
+"""Suppression of pydicom's warnings."""
 
 import logging
 import warnings
@@ -7,11 +7,11 @@ from pydicom import config
 
 
 def quiet_pydicom() -> None:
-    """Keep pydicom from warning about every value that is not to the letter of the standard.
+    """Stop pydicom from warning about every value that violates the standard.
 
-    The challenge's UIDs (``ID_000012eaf``) are no valid DICOM UIDs, and pydicom warns once a
-    value, which would be millions of lines. Call it in every process that reads DICOM; calling
-    it again does no harm. What matters about a file is checked and reported by this package.
+    The challenge's UIDs (``ID_000012eaf``) are not valid DICOM UIDs, and one warning per value
+    would be millions of lines. Call this in every process that reads DICOM, once or more often.
+    This package checks and reports what matters about a file.
     """
     config.settings.reading_validation_mode = config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.ERROR)

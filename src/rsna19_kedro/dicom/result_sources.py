@@ -1,4 +1,4 @@
-"""The images that DICOM results refer to: their headers, and where heatmaps lie on them."""
+"""The images that DICOM results refer to: headers, and the mapping of heatmaps to images."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -30,11 +30,11 @@ _UIDS: Final = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Fram
 
 @dataclass(frozen=True)
 class HeatPlace:
-    """Where a map over the prepared slices lies on the images that they were made from.
+    """Mapping of the prepared slices to the images that they were made from.
 
     Attributes:
-        first_px: ``(S, 2)`` row and column of the prepared slice at which each image's first
-            pixel lies; fractions and negative numbers are usual.
+        first_px: ``(S, 2)`` row and column in the prepared slice of each image's first pixel;
+            usually fractional and often negative.
         side_px: Side of the prepared slices.
         turns: ``(S,)`` how each image was turned before; see ``turning.turns_of``.
     """
@@ -45,11 +45,11 @@ class HeatPlace:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], side_px: int) -> "HeatPlace":
-        """Work it out from the record of a prepared volume.
+        """Compute the mapping from the record of a prepared volume.
 
         Args:
             record: ``row_shifts_px``, ``col_shifts_px``, ``crop_row`` and ``crop_col`` as in
-                ``VolumeRecord``; ``turns``, or nothing if no image was turned.
+                ``VolumeRecord``; ``turns``, optional if no image was turned.
             side_px: Side of the prepared slices.
         """
         shifts = np.stack([record["row_shifts_px"], record["col_shifts_px"]], axis=1)
@@ -59,22 +59,22 @@ class HeatPlace:
         return cls(shifts - first_of_grid - corner, side_px, tuple(turns))
 
     def on_image(self, heat: np.ndarray, number: int, rows: int, cols: int) -> np.ndarray:
-        """Resample the maps of a slice to its image, linearly.
+        """Resample the maps of a slice to its image by linear interpolation.
 
         Args:
-            heat: ``(C, h, h)`` over the prepared slice.
-            number: The slice.
+            heat: ``(C, h, h)`` maps of the prepared slice.
+            number: Slice number.
             rows: Height of the image.
             cols: Width of the image.
 
         Returns:
-            ``(C, rows, cols)`` float32; 0 beyond the prepared slice.
+            ``(C, rows, cols)`` float32; 0 outside the prepared slice.
         """
         turn = self.turns[number]
         rows, cols = (cols, rows) if turn & TRANSPOSED else (rows, cols)
         cell = self.side_px / heat.shape[-1]
-        # Centre of image pixel r lies at first + r of the slice, so at (first + r + 1/2) / cell
-        # - 1/2 of the map.
+        # The centre of image pixel r lies at first + r in the slice, and therefore at
+        # (first + r + 1/2) / cell - 1/2 in the map.
         offset = (self.first_px[number] + 0.5) / cell - 0.5
         on_turned = np.stack(
             [
@@ -97,8 +97,8 @@ class ResultSources:
     """The images that a study's results refer to.
 
     Attributes:
-        headers: One per image, feet to head, as results take them up.
-        left_out: Keywords of attributes that were left out for their values.
+        headers: One per image, from feet to head, with the attributes that results copy.
+        left_out: Keywords of attributes left out because of invalid values.
     """
 
     headers: list[Dataset]
@@ -107,35 +107,35 @@ class ResultSources:
 
 @config.disable_value_validation()
 def result_sources(root: Path, files: pd.DataFrame, *, include_phi: bool) -> ResultSources:
-    """Read the headers that a study's results refer to, from the very files that were predicted.
+    """Read the headers that a study's results refer to, and check that the files are unchanged.
 
-    UIDs that are none (Kaggle's ``ID_...``) become UIDs derived from them, the same each time.
+    Invalid UIDs (Kaggle's ``ID_...``) are replaced by UIDs derived from them, reproducibly.
 
     Args:
         root: Folder that ``path`` is relative to.
-        files: Rows of ``NewStudies.files``, the images of one series from feet to head; ``sha256``
-            is that of each file when it was predicted, see ``file_digest``.
-        include_phi: Whether results carry over what the headers say of the patient.
+        files: Rows of ``NewStudies.files``: the images of one series from feet to head; ``sha256``
+            is the digest of each file when it was predicted, see ``file_digest``.
+        include_phi: Whether results include the patient data of the headers.
 
     Raises:
-        SourceError: A file is not the one that was predicted any more; or the images are such
-            that results could not refer to them: of several patients or studies, of one
-            SOPInstanceUID, of several sizes or spacings, without a position.
+        SourceError: A file has changed since the prediction; or results cannot refer to the
+            images because they are of several patients or studies, share SOPInstanceUIDs, have
+            several sizes or spacings, or have no position.
     """
     if files["frame"].notna().any():
-        raise SourceError("no DICOM results: they are not made of enhanced (multi-frame) CT yet")
+        raise SourceError("no DICOM results: enhanced (multi-frame) CT is not supported yet")
     images = zip(files["path"], files["sha256"], strict=True)
     read = [_read(root / path, digest) for path, digest in images]
     whole = [header for header, _ in read]
     for name, what in (("PatientID", "patients"), ("StudyInstanceUID", "studies")):
         values = {text_of(header, name) for header in whole}
         if len(values) > 1:
-            raise SourceError(f"no DICOM results: its images are of {len(values)} {what}")
+            raise SourceError(f"no DICOM results: its images belong to {len(values)} {what}")
     uids = {text_of(header, "SOPInstanceUID") for header in whole}
     if len(uids) < len(whole):
         raise SourceError(
-            f"no DICOM results: its {len(whole)} images have {len(uids)} SOPInstanceUIDs, so that "
-            "results could not say which of them they refer to"
+            f"no DICOM results: its {len(whole)} images have {len(uids)} SOPInstanceUIDs, so "
+            "references to them would be ambiguous"
         )
     kinds = {
         (header.get("Rows"), header.get("Columns"), str(header.get("PixelSpacing")))
@@ -144,7 +144,7 @@ def result_sources(root: Path, files: pd.DataFrame, *, include_phi: bool) -> Res
     if len(kinds) > 1:
         raise SourceError(
             f"no DICOM results: its images have {len(kinds)} different sizes or spacings, and "
-            "a DICOM segmentation refers to one"
+            "a DICOM segmentation allows only one"
         )
     lacking = [
         name
@@ -163,25 +163,25 @@ def result_sources(root: Path, files: pd.DataFrame, *, include_phi: bool) -> Res
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_refers(made: Dataset, sources: Sequence[Dataset]) -> None:
-    """Check that a result is about the images that were predicted, before it is written.
+    """Check before writing that a result refers to the images that were predicted.
 
     Args:
         made: A structured report or segmentation.
         sources: Headers of the images.
 
     Raises:
-        SourceError: It names another patient or study, or refers to another image.
+        SourceError: The result names another patient or study, or refers to another image.
     """
     for name in ("PatientID", "StudyInstanceUID"):
         wanted = {text_of(header, name) for header in sources}
         if wanted != {text_of(made, name)}:
-            raise SourceError(f"no DICOM results: their {name} is not that of the images")
+            raise SourceError(f"no DICOM results: their {name} differs from that of the images")
     known = {str(header.SOPInstanceUID) for header in sources}
     referred = {str(element.value) for element in made.iterall() if element.tag == _REFERENCED_UID}
     if not referred or not referred <= known:
@@ -191,7 +191,7 @@ def check_refers(made: Dataset, sources: Sequence[Dataset]) -> None:
 def _read(path: Path, digest: str) -> tuple[Dataset, list[str]]:
     if file_digest(path) != digest:
         raise SourceError(
-            "no DICOM results: a file was changed since it was predicted. Run the prediction again"
+            "no DICOM results: a file has changed since the prediction. Run the prediction again"
         )
     return readable_header(pydicom.dcmread(path, stop_before_pixels=True, force=True))
 
@@ -210,11 +210,11 @@ def _source(header: Dataset, distance_mm: float, include_phi: bool) -> Dataset:
     made.SpecificCharacterSet = header.SpecificCharacterSet
     made.setdefault("SOPClassUID", CTImageStorage)
     made.setdefault("Modality", "CT")
-    # Positions without a frame of reference are taken to share one: they are of one series.
-    for name, instead in (("SeriesInstanceUID", "series of "), ("FrameOfReferenceUID", "frame ")):
+    # Images without a frame of reference are assumed to share one: they are of one series.
+    for name, prefix in (("SeriesInstanceUID", "series of "), ("FrameOfReferenceUID", "frame ")):
         if not made.get(name):
-            setattr(made, name, f"{instead}{made.StudyInstanceUID}")
-    if not made.get("SliceThickness"):  # A segmentation must state one; Kaggle's images do not.
+            setattr(made, name, f"{prefix}{made.StudyInstanceUID}")
+    if not made.get("SliceThickness"):  # A segmentation requires it; Kaggle's images lack it.
         made.SliceThickness = f"{distance_mm:.4f}"
     for name in _UIDS:
         text = str(made[name].value)

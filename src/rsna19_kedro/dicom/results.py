@@ -1,8 +1,8 @@
-"""Results as DICOM: a structured report and a segmentation, through highdicom.
+"""Results as DICOM: a structured report and a segmentation, written with highdicom.
 
-Coded terms come from DICOM's own tables and SNOMED CT as far as pydicom lists them; types of
-haemorrhage that it has no code for have one of this project's scheme ``99RSNA19`` (DICOM
-keeps scheme names that start with 99 for such codes).
+Coded terms come from DICOM and SNOMED CT as far as pydicom lists them; the other types of
+haemorrhage have codes of the private scheme ``99RSNA19`` (DICOM reserves scheme names that
+start with 99 for private codes).
 """
 
 import logging
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 MANUFACTURER: Final = "rsna19_kedro"
 FINDING_THRESHOLD: Final = 0.5
-"""Slices at or above this probability are listed one by one in the report."""
+"""Slices at or above this probability are listed individually in the report."""
 _LOWEST_SHOWN: Final = 0.02
-"""Slices whose map stays below this have no frame in the segmentation."""
+"""Slices whose map is below this everywhere have no frame in the segmentation."""
 
 _SCHEME: Final = "99RSNA19"
 FINDINGS: Final = {
@@ -46,17 +46,17 @@ FINDINGS: Final = {
 
 @dataclass(frozen=True)
 class StudyFindings:
-    """What is written of a study.
+    """Predictions of one study, as written to DICOM.
 
     Attributes:
-        sources: Headers of its images, feet to head.
-        slices: ``(S, 6)`` probabilities by slice.
-        study: ``(6,)`` probabilities of the study.
-        heat: ``(S, 6, h, h)`` evidence in 0..1 over the prepared slices; ``None`` for none.
-        place: Where the prepared slices lie on the images.
-        method: What combined the models, in words.
+        sources: Headers of its images, from feet to head.
+        slices: ``(S, 6)`` slice probabilities.
+        study: ``(6,)`` study probabilities.
+        heat: ``(S, 6, h, h)`` class activation maps in 0..1 of the prepared slices, or ``None``.
+        place: Mapping of the prepared slices to the images.
+        method: Description of how the models were combined.
         version: Version of this software.
-        warning: What every reader must see about the models; empty for nothing.
+        warning: Warning about the models that every reader must see; empty for none.
     """
 
     sources: Sequence[Dataset]
@@ -69,29 +69,29 @@ class StudyFindings:
     warning: str = ""
 
 
-def write_dicom_results(found: StudyFindings, folder: Path) -> list[Path]:
-    """Write ``report.dcm`` (Enhanced SR) and, where there is a map, ``evidence.dcm`` (SEG).
+def write_dicom_results(findings: StudyFindings, folder: Path) -> list[Path]:
+    """Write ``report.dcm`` (Enhanced SR) and, if there is a map, ``evidence.dcm`` (SEG).
 
     Args:
-        found: What to write.
-        folder: Made if it is missing.
+        findings: Predictions of the study.
+        folder: Output folder; created if missing.
 
     Returns:
-        The files.
+        Paths of the files.
 
     Raises:
-        SourceError: They would name another patient, study or image than the sources; then
-            nothing is written.
+        SourceError: The results would name another patient, study or image than the sources;
+            nothing is written then.
     """
     with warnings.catch_warnings():
-        # Names of one part are common, and the source's to mend.
+        # Patient names of one component are common; correcting them is up to the source.
         warnings.filterwarnings("ignore", message="The string .* is unlikely to represent")
-        made: dict[str, Dataset] = {"report.dcm": structured_report(found)}
-        segmentation = evidence_segmentation(found)
+        made: dict[str, Dataset] = {"report.dcm": structured_report(findings)}
+        segmentation = evidence_segmentation(findings)
     if segmentation is not None:
         made["evidence.dcm"] = segmentation
     for dataset in made.values():
-        check_refers(dataset, found.sources)
+        check_refers(dataset, findings.sources)
     paths = []
     for name, dataset in made.items():
         with atomic_path(folder / name) as part:
@@ -100,10 +100,10 @@ def write_dicom_results(found: StudyFindings, folder: Path) -> list[Path]:
     return paths
 
 
-def structured_report(found: StudyFindings) -> sr.EnhancedSR:
-    """Measurement report (TID 1500): each class of the study, and the slices that show it.
+def structured_report(findings: StudyFindings) -> sr.EnhancedSR:
+    """Build a measurement report (TID 1500) of the study and of each class of each positive slice.
 
-    A group of the study refers to its most suspicious slice; a group of a slice to that slice.
+    A study's group refers to the slice of highest probability, a slice's group to that slice.
     """
     observer = sr.ObserverContext(
         observer_type=codes.DCM.Device,
@@ -111,57 +111,57 @@ def structured_report(found: StudyFindings) -> sr.EnhancedSR:
             uid=hd.UID(),
             name=MANUFACTURER,
             manufacturer_name=MANUFACTURER,
-            model_name=found.version,
+            model_name=findings.version,
         ),
     )
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=codes.LN.HeadCT,
-        imaging_measurements=list(_groups(found)),
+        imaging_measurements=list(_groups(findings)),
         title=codes.DCM.ImagingMeasurementReport,
     )
-    if found.warning:
+    if findings.warning:
         comment = sr.TextContentItem(
             name=codes.DCM.Comment,
-            value=found.warning,
+            value=findings.warning,
             relationship_type=sr.RelationshipTypeValues.CONTAINS,
         )
         content[0].ContentSequence.insert(-1, comment)  # Before the measurements.
     return sr.EnhancedSR(
-        evidence=list(found.sources),
+        evidence=list(findings.sources),
         content=content,
         series_number=9001,
-        series_description=_series(found, "Haemorrhage probabilities, research only"),
-        **_equipment(found.version),
+        series_description=_series(findings, "Haemorrhage probabilities, research only"),
+        **_equipment(findings.version),
     )
 
 
-def evidence_segmentation(found: StudyFindings) -> hd.seg.Segmentation | None:
-    """Fractional segmentation: evidence for a class times its probability on that slice.
+def evidence_segmentation(findings: StudyFindings) -> hd.seg.Segmentation | None:
+    """Build a fractional segmentation: class activation map times probability, per slice.
 
-    One segment a class. Slices without any have no frame; ``None`` where no slice has, and
-    where several images lie at one position, which a segmentation cannot tell apart.
+    There is one segment per class; slices below the threshold have no frame. ``None`` if no
+    slice has a frame, or if images share a position, which a segmentation cannot represent.
     """
-    if found.heat is None:
+    if findings.heat is None:
         return None
-    positions = {tuple(source.ImagePositionPatient) for source in found.sources}
-    if len(positions) < len(found.sources):
-        logger.warning("No segmentation of a study: several of its images lie at one position")
+    positions = {tuple(source.ImagePositionPatient) for source in findings.sources}
+    if len(positions) < len(findings.sources):
+        logger.warning("No segmentation for a study: several of its images share one position")
         return None
-    rows, cols = int(found.sources[0].Rows), int(found.sources[0].Columns)
-    pixels = np.zeros((len(found.sources), rows, cols, len(CLASSES)), dtype=np.float32)
-    for number, probabilities in enumerate(found.slices):
-        weighted = found.heat[number].astype(np.float32) * probabilities[:, None, None]
+    rows, cols = int(findings.sources[0].Rows), int(findings.sources[0].Columns)
+    pixels = np.zeros((len(findings.sources), rows, cols, len(CLASSES)), dtype=np.float32)
+    for number, probabilities in enumerate(findings.slices):
+        weighted = findings.heat[number].astype(np.float32) * probabilities[:, None, None]
         weighted[weighted.max(axis=(1, 2)) < _LOWEST_SHOWN] = 0.0
         if weighted.any():
-            on_image = found.place.on_image(weighted, number, rows, cols)
+            on_image = findings.place.on_image(weighted, number, rows, cols)
             pixels[number] = np.clip(on_image, 0.0, 1.0).transpose(1, 2, 0)
     shown = np.flatnonzero(pixels.any(axis=(0, 1, 2)))
     if not len(shown):
         return None
-    segments = [_segment(place, CLASSES[k], found) for place, k in enumerate(shown, start=1)]
+    segments = [_segment(i, CLASSES[k], findings) for i, k in enumerate(shown, start=1)]
     return hd.seg.Segmentation(
-        source_images=list(found.sources),
+        source_images=list(findings.sources),
         pixel_array=pixels[..., shown],
         segmentation_type=hd.seg.SegmentationTypeValues.FRACTIONAL,
         fractional_type=hd.seg.SegmentationFractionalTypeValues.PROBABILITY,
@@ -170,37 +170,37 @@ def evidence_segmentation(found: StudyFindings) -> hd.seg.Segmentation | None:
         device_serial_number="none",
         content_label="EVIDENCE",
         content_description="Evidence for haemorrhage times probability; no outline",
-        series_description=_series(found, "Haemorrhage evidence, research only"),
+        series_description=_series(findings, "Haemorrhage evidence, research only"),
         transfer_syntax_uid=JPEGLSLossless,
-        **_equipment(found.version),
+        **_equipment(findings.version),
     )
 
 
-def _series(found: StudyFindings, usual: str) -> str:
-    """Description of a series: the warning, if there is one; at most 64 characters (VR LO)."""
-    return textwrap.shorten(found.warning or usual, 64, placeholder="...")
+def _series(findings: StudyFindings, usual: str) -> str:
+    """Return the warning, if any, as series description; at most 64 characters (VR LO)."""
+    return textwrap.shorten(findings.warning or usual, 64, placeholder="...")
 
 
-def _groups(found: StudyFindings) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
+def _groups(findings: StudyFindings) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
     for k, name in enumerate(CLASSES):
-        worst = int(found.slices[:, k].argmax())
-        yield _group(found, name, f"study, {name}", float(found.study[k]), worst)
-    for number, probabilities in enumerate(found.slices):
+        worst = int(findings.slices[:, k].argmax())
+        yield _group(findings, name, f"study, {name}", float(findings.study[k]), worst)
+    for number, probabilities in enumerate(findings.slices):
         for k, name in enumerate(CLASSES):
             if probabilities[k] >= FINDING_THRESHOLD:
                 title = f"slice {number}, {name}"
-                yield _group(found, name, title, float(probabilities[k]), number)
+                yield _group(findings, name, title, float(probabilities[k]), number)
 
 
 def _group(
-    found: StudyFindings, name: str, title: str, probability: float, number: int
+    findings: StudyFindings, name: str, title: str, probability: float, number: int
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    image = found.sources[number]
+    image = findings.sources[number]
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=title),
         finding_type=FINDINGS[name],
         algorithm_id=sr.AlgorithmIdentification(
-            name=MANUFACTURER, version=found.version, parameters=[found.method]
+            name=MANUFACTURER, version=findings.version, parameters=[findings.method]
         ),
         measurements=[
             sr.Measurement(
@@ -213,7 +213,7 @@ def _group(
     )
 
 
-def _segment(number: int, name: str, found: StudyFindings) -> hd.seg.SegmentDescription:
+def _segment(number: int, name: str, findings: StudyFindings) -> hd.seg.SegmentDescription:
     return hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=f"Evidence for {name}",
@@ -223,7 +223,7 @@ def _segment(number: int, name: str, found: StudyFindings) -> hd.seg.SegmentDesc
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=MANUFACTURER,
             family=codes.DCM.ArtificialIntelligence,
-            version=found.version,
+            version=findings.version,
         ),
         tracking_uid=hd.UID(),
         tracking_id=name,
@@ -231,7 +231,7 @@ def _segment(number: int, name: str, found: StudyFindings) -> hd.seg.SegmentDesc
 
 
 def _equipment(version: str) -> dict[str, Any]:
-    """What report and segmentation say alike: new UIDs, equipment, this project's codes."""
+    """Return the attributes that report and segmentation share: UIDs, equipment, codes."""
     name = "Types of intracranial haemorrhage of rsna19_kedro"
     return {
         "series_instance_uid": hd.UID(),

@@ -1,4 +1,4 @@
-"""Choice of the stack of slices to use of a study: axial, soft-tissue, without contrast agent."""
+"""Choice of one stack of slices per study: axial, soft-tissue kernel, without contrast agent."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,7 +23,7 @@ SERIES_COLUMNS: Final = (
 _NOT_HEAD_MM: Final = 350.0
 _USUAL_DISTANCE_MM: Final = 5.0
 _HEAD_MM: Final = 140.0
-"""Length of a head that a whole examination covers at least."""
+"""Length of the head that a complete examination covers at least."""
 _WHOLE: Final = 0.6
 _GAP: Final = 1.8
 _FEW: Final = 8
@@ -31,7 +31,7 @@ _TEXTS: Final = [
     *("description", "kernel", "body_part", "contrast_agent", "protocol", "study_description"),
     *("image_type", "burned_in_annotation"),
 ]
-# How much worse a stack is for what is wrong with it, in the order of what misleads models most.
+# Penalties, by how much each fault misleads the models.
 _INCOMPLETE, _DOUBTFUL_CONTRAST, _SHARP_KERNEL, _DOUBTFUL, _MEDIUM_KERNEL = 8.0, 4.0, 2.0, 1.0, 0.5
 
 
@@ -43,10 +43,10 @@ def pick_series(
     Args:
         slices: Usable rows of ``headers_table``, with ``stack`` (see ``split_stacks``).
         needs_geometry: Whether a stack must be axial and no longer than a head.
-        refused: By row of the result, why the pixels of a stack cannot be used.
+        refused: By row of the result: why the pixels of the stack cannot be used.
 
     Returns:
-        One row per stack, ``SERIES_COLUMNS``; ``reason`` says why it is picked, or why not.
+        One row per stack, ``SERIES_COLUMNS``; ``reason`` says why it is picked or not.
     """
     table = _measured(slices)
     rows = [_assess(row, needs_geometry) for row in table.to_dict("records")]
@@ -60,7 +60,7 @@ def pick_series(
 
 
 def _measured(slices: pd.DataFrame) -> pd.DataFrame:
-    """Extent, distances and texts of each stack."""
+    """Return the extent, slice distances and texts of each stack."""
     stack = slices.groupby(STACK, dropna=False, sort=True).ngroup()
     first = slices.assign(number=stack)[~stack.duplicated()].set_index("number").sort_index()
     orientation = slices[ORIENTATION].to_numpy(dtype=float)
@@ -84,11 +84,11 @@ def _measured(slices: pd.DataFrame) -> pd.DataFrame:
 
 
 def _assess(stack: dict[str, Any], needs_geometry: bool) -> tuple[str, str, float]:
-    """Decide from its headers whether a stack can be used.
+    """Decide from the headers whether a stack can be used.
 
     Returns:
-        Why it cannot be used, or empty; what a person should know of it; how much worse it is
-        than a plain stack of soft-tissue slices.
+        Why it cannot be used (empty if it can); remarks for the user; its penalty, 0 for a plain
+        soft-tissue stack.
     """
     others = (stack["protocol"], stack["study_description"])
     volume_ml = stack["contrast_volume_ml"]
@@ -117,13 +117,13 @@ def _assess(stack: dict[str, Any], needs_geometry: bool) -> tuple[str, str, floa
         remarks.append(derived)
         penalty += _DOUBTFUL
     if kernel is Kernel.SHARP:
-        remarks.append("a sharp kernel: noisier than what the models know")
+        remarks.append("a bone kernel, noisier than the training images")
         penalty += _SHARP_KERNEL
     elif kernel is Kernel.MEDIUM:
         penalty += _MEDIUM_KERNEL
     gap = stack["largest_mm"] / stack["distance_mm"]  # NaN for a single slice.
     if gap > _GAP:
-        remarks.append(f"its largest distance of slices is {gap:.1f} times the median: gaps?")
+        remarks.append(f"its largest slice distance is {gap:.1f} times the median: gaps?")
     if stack["slices"] < _FEW:
         remarks.append(f"only {counted(stack['slices'], 'slice')}")
     return refusal, "; ".join(remarks), penalty
@@ -142,7 +142,7 @@ def _geometry_refusal(stack: dict[str, Any]) -> str:
 
 
 def _penalise_incomplete(table: pd.DataFrame) -> None:
-    """Prefer stacks that cover the head to those that show a part of it."""
+    """Penalise stacks that show only a part of the head."""
     usable = table["extent_mm"].where(table["refusal"] == "").fillna(0.0)
     longest = usable.groupby(table["study_id"], dropna=False).transform("max")
     incomplete = usable < _WHOLE * longest.clip(upper=_HEAD_MM)
@@ -167,10 +167,10 @@ def _reason(stack: dict[str, Any], picked: bool, several: bool) -> str:
     if stack["refusal"]:
         return f"not used: {stack['refusal']}"
     if not picked:
-        return f"not used: another series or stack of the study fits better{remarks}"
+        return f"not used: another series or stack of the study is better{remarks}"
     why = "the best of its axial series" if several else "the only axial head series"
     if kernel_of(stack["kernel"], stack["description"]) is Kernel.SOFT:
-        why += ": soft kernel"
+        why += ": soft-tissue kernel"
     if np.isfinite(stack["distance_mm"]):
         why += f", {stack['distance_mm']:.1f} mm apart"
     return f"used, {why}{remarks}"

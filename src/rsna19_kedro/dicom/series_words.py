@@ -1,7 +1,7 @@
-"""What the words of a series mean: contrast agent and body part (kernels: ``kernels.py``).
+"""Contrast agent and body part, from the texts of a series (kernels: ``kernels.py``).
 
-Attributes that are made for it come before free text. A reading is certain only where nothing
-contradicts it; whoever chooses a series refuses on certainty and else prefers another one.
+Dedicated attributes take precedence over free text. A result is certain only if nothing
+contradicts it. The choice of series refuses certain misfits and ranks doubtful ones lower.
 """
 
 import re
@@ -12,25 +12,25 @@ from typing import Final
 
 
 class Contrast(Enum):
-    """Whether contrast agent was in the blood."""
+    """Whether intravenous contrast agent was given."""
 
-    UNKNOWN = "not said"
+    UNKNOWN = "unknown"
     ABSENT = "without contrast agent"
     DOUBTFUL = "its header contradicts itself about contrast agent"
     GIVEN = "with contrast agent, which looks like blood"
 
 
 class Region(Enum):
-    """What part of the body a series shows."""
+    """Body region that a series shows."""
 
-    UNKNOWN = "not said"
+    UNKNOWN = "unknown"
     HEAD = "a head"
     DOUBTFUL = "its header does not clearly say that it shows the whole head"
-    OTHER = "not a head, by its body part or description"
+    OTHER = "not a head, according to its body part or description"
 
 
 def word_set(text: str) -> frozenset[str]:
-    """Words of a vocabulary."""
+    """Split a vocabulary into its words."""
     return frozenset(text.split())
 
 
@@ -40,14 +40,14 @@ _WITHOUT: Final = word_set(
     vor avant before
     """
 )
-"""These deny what follows them."""
+"""Words that negate the words after them."""
 _PLAIN: Final = word_set(
     """
     without wo woc wocon wocm woivcon nat ohne sans senza zonder uden utan bez без plain unenhanced
     ncct nect nc cminus basal blanco pre simple spc
     """
 )
-"""These mean no contrast agent on their own."""
+"""Words that alone mean that no contrast agent was given."""
 _PLAIN_STARTS: Final = (
     *("nativ", "nonc", "nonenh", "nonkm", "precon", "unenh", "wocontr", "withoutc", "натив"),
 )
@@ -86,7 +86,7 @@ _AFTER_SOMETHING_ELSE: Final = re.compile(
     r"op|fos|traum|surg|cran|tpa|lys|thromb|evd|shunt|coil|clip|drain|mortem|partum|ictal|proc|"
     r"stent|interv|ivt|emboli|resec|implant|treat|rt$|xrt|fall|ct$|mr|\d+h"
 )
-"""What follows 'post' where it is not about contrast agent: post op, post fossa, post 24h."""
+"""Words after a 'post' that is not about contrast agent: post op, post fossa, post 24h."""
 _SPELLINGS: Final = (
     (r"\bi\.\s?v\.?", " iv "),
     (r"\bk\.\s?m\.?", " km "),
@@ -105,7 +105,7 @@ _SPELLINGS: Final = (
 )
 
 _LETTERS: Final = str.maketrans({"ß": "ss", "ł": "l", "ø": "o", "æ": "ae", "đ": "d"})
-"""Letters that Unicode does not take apart."""
+"""Letters that Unicode normalisation does not decompose."""
 
 _NO_AGENT: Final = word_set(
     """
@@ -163,7 +163,7 @@ def words_of(text: str) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def contrast_in_text(text: str) -> Contrast:
-    """Tell what a description says about contrast agent.
+    """Return what a description says about contrast agent.
 
     Args:
         text: SeriesDescription (0008,103E) or another free text.
@@ -171,9 +171,9 @@ def contrast_in_text(text: str) -> Contrast:
     words = words_of(text)
     given = plain = False
     denied_until = -1
-    for place, word in enumerate(words):
-        rest = words[place + 1 :]
-        denied = place <= denied_until
+    for index, word in enumerate(words):
+        rest = words[index + 1 :]
+        denied = index <= denied_until
         if word == "post":
             given |= not (rest and _AFTER_SOMETHING_ELSE.match(rest[0]))
         elif _gives(word) or (word in _WITH and _with_agent(word, rest)):
@@ -182,7 +182,7 @@ def contrast_in_text(text: str) -> Contrast:
         elif word in _WITHOUT:
             about = _until_and(rest)
             if any(_gives(other) or other == "iv" for other in about) or _is_c(rest):
-                denied_until = place + len(about)
+                denied_until = index + len(about)
                 plain = True
             elif not (rest and _AFTER_SOMETHING_ELSE.match(rest[0])):
                 plain |= word in _PLAIN
@@ -197,14 +197,14 @@ def contrast_in_text(text: str) -> Contrast:
 def contrast_of(
     agent: str, volume_ml: float | None, description: str, others: tuple[str, ...] = ()
 ) -> Contrast:
-    """Tell whether a series was made with contrast agent.
+    """Return whether a series was acquired with contrast agent.
 
     Args:
         agent: ContrastBolusAgent (0018,0010).
         volume_ml: ContrastBolusVolume (0018,1041).
         description: SeriesDescription.
         others: Texts about the whole examination (ProtocolName, StudyDescription). They may
-            speak of another phase, so they only raise doubt.
+            refer to another phase and therefore only raise doubt.
     """
     by_agent = _contrast_by_agent(agent, volume_ml)
     by_text = contrast_in_text(description)
@@ -218,7 +218,7 @@ def contrast_of(
 
 @lru_cache(maxsize=4096)
 def region_of(body_part: str, description: str, others: tuple[str, ...] = ()) -> Region:
-    """Tell whether a series shows a head.
+    """Return whether a series shows a head.
 
     Args:
         body_part: BodyPartExamined (0018,0015).
@@ -260,12 +260,12 @@ def _with_agent(word: str, rest: list[str]) -> bool:
 
 
 def _is_c(words: list[str]) -> bool:
-    """Whether the first word is C for contrast rather than that of C-spine."""
+    """Return whether the first word is C for contrast rather than for C-spine."""
     return words[:1] in (["c"], ["cm"]) and not "".join(words[1:2]).startswith("sp")
 
 
 def _until_and(words: list[str]) -> list[str]:
-    """The words that a denial covers."""
+    """Return the words that a negation covers."""
     covered = []
     for word in words[:3]:
         if word in ("and", "und", "et", "y", "e", "post", *_WITH):
@@ -287,12 +287,12 @@ def _contrast_by_agent(agent: str, volume_ml: float | None) -> Contrast:
 
 
 def _regions(text: str) -> set[Region]:
-    found = set()
+    regions = set()
     for word in words_of(text):
         if word in _HEAD or word.startswith(_HEAD_STARTS):
-            found.add(Region.HEAD)
+            regions.add(Region.HEAD)
         elif word in _PART_OF_HEAD or word.startswith(_PART_OF_HEAD_STARTS):
-            found.add(Region.DOUBTFUL)
+            regions.add(Region.DOUBTFUL)
         elif word in _OTHER or word.startswith(_OTHER_STARTS):
-            found.add(Region.OTHER)
-    return found
+            regions.add(Region.OTHER)
+    return regions

@@ -1,4 +1,4 @@
-"""The table of all slices: which ones are usable, to which study and place they belong."""
+"""The slice index: usable slices of all studies, numbered from feet to head."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ _ONLY_FOR_CHOICE: Final = [
     *SERIES_TAGS,
     *("acquisition_number", "series_number", "contrast_volume_ml", "stack"),
 ]
-"""Columns that the slice index does not keep; free text may name the patient."""
+"""Columns not kept in the slice index; free text may identify the patient."""
 _GEOMETRY = ("position_mm", "row_offset_mm", "col_offset_mm", "tilt_deg")
 _ORDER: Final = (
     *("sop_instance_uid", "study_id", "patient_id", "series_instance_uid", "slice_num"),
@@ -49,7 +49,7 @@ def headers_table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Turn header rows into a table with fixed, compact column types.
 
     Args:
-        rows: As ``rsna19_kedro.dicom.headers.read_headers`` gives them, with ``subset``.
+        rows: Rows of ``rsna19_kedro.dicom.headers.read_headers``, with ``subset``.
 
     Returns:
         Text as strings, whole numbers as nullable Int32, other numbers as float64.
@@ -57,7 +57,7 @@ def headers_table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     columns = {}
     for name in ("subset", "path", *COLUMNS):
         values = [row.get(name) for row in rows]
-        empty = values.count(None) == len(rows)  # So are most columns of the challenge's files.
+        empty = values.count(None) == len(rows)  # True for most columns of the challenge's files.
         columns[name] = pd.Series(
             None if empty else values, index=range(len(rows)), dtype=_TYPES.get(name, "float64")
         )
@@ -65,9 +65,9 @@ def headers_table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
 
 def number_slices(headers: pd.DataFrame, root: Path, *, training: bool = True) -> pd.DataFrame:
-    """Sort out what cannot be used and number the slices of each study from feet to head.
+    """Exclude unusable slices and number the others of each study from feet to head.
 
-    See ``choose_slices`` and ``number_chosen``, which this does one after the other.
+    Combines ``choose_slices`` and ``number_chosen``.
     """
     return number_chosen(choose_slices(headers, root, training=training)[0])
 
@@ -79,19 +79,19 @@ def choose_slices(
     training: bool,
     refused: Mapping[int, str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Choose one stack of slices per study; say of all other files why they are not used.
+    """Choose one stack of slices per study, and record why all other files are not used.
 
-    What has a problem keeps its row, with the reason in ``problem``. Of copies (see
-    ``copies.find_copies``) one file is used, stray images of a series are set aside (see
-    ``stacks.stray_images``), and of a study with several stacks of slices the best is used (see
+    Unused files keep their rows, with the reason in ``problem``. One file of several copies is
+    used (see ``copies.find_copies``), stray images of a series are set aside (see
+    ``stacks.stray_images``), and the best of several stacks of a study is used (see
     ``series.pick_series``). Images are turned as in a supine head-first scan.
 
     Args:
         headers: Table of ``headers_table``, in any order.
         root: Folder that ``path`` is relative to.
-        training: Whether labels, which are by SOPInstanceUID, belong to the slices: then each
-            SOPInstanceUID names one image, and studies without usable geometry are kept.
-        refused: By row of the stacks of an earlier call, why its pixels cannot be used.
+        training: Whether the slices have labels, which are by SOPInstanceUID: each
+            SOPInstanceUID must identify one image, and studies without usable geometry are kept.
+        refused: Why the pixels of a stack cannot be used, by row of the stacks of an earlier call.
 
     Returns:
         The table, sorted by path, with ``turn``; positions, orientations, spacings and sizes are
@@ -115,19 +115,19 @@ def number_chosen(table: pd.DataFrame) -> pd.DataFrame:
     """Number the slices of each study from feet to head.
 
     Args:
-        table: See ``choose_slices``. Slices with truncated pixels keep their place, so that
+        table: See ``choose_slices``. Slices with truncated pixels are numbered too, so that
             slice numbers and labels stay aligned.
 
     Returns:
-        One row per file or frame, ordered by study and place, with ``slice_num`` (Int64, 0-based,
-        null for what is not used), ``position_mm`` along the normal, ``row_offset_mm`` and
-        ``col_offset_mm`` (see ``StudyGeometry``; null where position or orientation is
-        missing in the study) and ``tilt_deg`` (null where not axial).
+        One row per file or frame, sorted by study and slice number, with ``slice_num`` (Int64,
+        0-based, null for unused files), ``position_mm`` along the normal, ``row_offset_mm`` and
+        ``col_offset_mm`` (see ``StudyGeometry``; null if a position or orientation of the study
+        is missing) and ``tilt_deg`` (null if not axial).
     """
     usable = _usable(table).to_numpy()
     slice_num = np.full(len(table), -1, dtype=np.int64)
     geometry = {name: np.full(len(table), np.nan) for name in _GEOMETRY}
-    # As arrays: taking a study's rows out of them costs microseconds.
+    # Selecting a study's rows is much faster in arrays than in tables.
     numbers = (POSITION, ORIENTATION, ["slice_location_mm", "instance_number"])
     arrays = [table[names].to_numpy(dtype=float) for names in numbers]
     arrays.append(table[["sop_instance_uid", "path"]].to_numpy(dtype=object))
@@ -146,7 +146,7 @@ def number_chosen(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_truncated(table: pd.DataFrame) -> "pd.Series[bool]":
-    """Rows whose pixel data are cut off and that keep their place all the same."""
+    """Return which rows have truncated pixel data; they are numbered all the same."""
     return table["problem"].str.startswith(TRUNCATED).fillna(False).astype(bool)
 
 
@@ -155,13 +155,13 @@ def _usable(table: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _fill_patients(table: pd.DataFrame) -> None:
-    """Give slices without PatientID that of their study; a study without any is a patient.
+    """Fill missing PatientIDs from the study; a study without any counts as one patient.
 
-    Otherwise all such studies would become one patient.
+    Otherwise all such studies would count as the same patient.
     """
     known = table.groupby("study_id", dropna=True)["patient_id"].transform("first")
-    own = ("study:" + table["study_id"]).where(table["study_id"].notna())
-    table["patient_id"] = table["patient_id"].fillna(known).fillna(own)
+    by_study = ("study:" + table["study_id"]).where(table["study_id"].notna())
+    table["patient_id"] = table["patient_id"].fillna(known).fillna(by_study)
 
 
 def _refuse_shared(table: pd.DataFrame, column: str, name: str) -> None:
@@ -171,16 +171,17 @@ def _refuse_shared(table: pd.DataFrame, column: str, name: str) -> None:
     if shared.empty:
         return
     first = shared[shared[column] == shared[column].iloc[0]]
+    count = shared[column].nunique()
     raise SourceError(
-        f"{counted(shared[column].nunique(), name)} {'belong' if len(shared) > 2 else 'belongs'} "
+        f"{counted(count, name)} {'belongs' if count == 1 else 'belong'} "
         f"to several patients, for instance {first[column].iloc[0]}: "
-        f"{' and '.join(first['path'].head(2))}. Labels and results could not be told apart. "
-        f"Give each patient's files UIDs of their own, or keep one patient's files."
+        f"{' and '.join(first['path'].head(2))}. Labels and results would be ambiguous. "
+        f"Give each patient's files unique UIDs, or keep only one patient's files."
     )
 
 
 def _mark_copies(table: pd.DataFrame, root: Path, by_uid: bool) -> None:
-    """Keep one file of each image: a whole one, of the first subset, first by path."""
+    """Keep one file per image: preferably intact, then of the first subset, then by path."""
     usable = table[_usable(table)]
     ranked = usable.assign(
         broken=usable["problem"].notna(),
@@ -198,12 +199,12 @@ def _refuse_frames(table: pd.DataFrame) -> None:
     usable = table[_usable(table) & table["frame"].notna()]
     several = usable[usable["path"].duplicated(keep=False)]
     table.loc[several.index, "problem"] = (
-        "several frames in one file: labels name files, not frames"
+        "several frames in one file: labels are per file, not per frame"
     )
 
 
 def _choose(table: pd.DataFrame, needs_geometry: bool, refused: Mapping[int, str]) -> pd.DataFrame:
-    """Keep the best stack of each study; say of all other images why they are not used."""
+    """Keep the best stack of each study, and record why all other images are not used."""
     usable = _usable(table)
     strays = stray_images(table[usable])
     table.loc[strays.index, "problem"] = strays.astype(_TEXT)
@@ -218,7 +219,7 @@ def _choose(table: pd.DataFrame, needs_geometry: bool, refused: Mapping[int, str
 
 
 def _studies(table: pd.DataFrame, usable: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
-    """Row numbers of each study's usable slices, in the order of the table."""
+    """Yield the row numbers of each study's usable slices, in table order."""
     rows = np.flatnonzero(usable)
     codes = pd.factorize(table["study_id"])[0][rows]
     order = np.argsort(codes, kind="stable")
@@ -233,17 +234,17 @@ def _arrange(
     location_instance: NDArray[np.float64],
     uid_path: NDArray[np.object_],
 ) -> tuple[NDArray[np.intp], dict[str, NDArray[np.float64] | float]]:
-    """Order of a study's rows and its geometry columns.
+    """Return the order of a study's rows and its geometry columns.
 
-    A study in which a position or an orientation is missing is ordered by what all of its slices
-    have: z, SliceLocation, InstanceNumber, else the file name
+    If a position or an orientation is missing, the study is sorted by the first value that all
+    slices have: z, SliceLocation, InstanceNumber, otherwise the file name
     (docs/data_quirks.md#unusable-geometry).
     """
     uids, paths = uid_path.T
     if np.isfinite(position).all() and valid_orientation(orientation).all():
-        found = study_geometry(position, orientation)
-        geometry = {name: getattr(found, name) for name in _GEOMETRY}
-        return order_slices(found.position_mm, uids), geometry
+        study = study_geometry(position, orientation)
+        geometry = {name: getattr(study, name) for name in _GEOMETRY}
+        return order_slices(study.position_mm, uids), geometry
     z, (location, instance) = position[:, 2], location_instance.T
     for value, is_mm in ((z, True), (location, True), (instance, False)):
         if np.isfinite(value).all():

@@ -1,4 +1,4 @@
-"""What a user points at: a folder, one file, a zip of DICOM, or a NIfTI file with HU."""
+"""Input sources: a folder, a DICOM file, a zip file of DICOM, or a NIfTI file in HU."""
 
 import shutil
 import tempfile
@@ -13,27 +13,27 @@ from rsna19_kedro.errors import SourceError
 from rsna19_kedro.files import leads_out, walk_files
 
 MAX_UNPACKED_BYTES: Final = 20 * 2**30
-"""A zip file that would unpack to more is refused."""
+"""Zip files that would unpack to more are refused."""
 
 _NIFTI: Final = (".nii", ".nii.gz")
 _DEEPEST_ZIP: Final = 3
-"""Zip files within zip files are unpacked to this depth."""
+"""Greatest depth of nested zip files that is unpacked."""
 _LOCKED: Final = 0x1
 _BLOCK_BYTES: Final = 4096
-"""What an empty file counts: a block of the disk."""
+"""Size counted for an empty file: one disk block."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Files to look at.
+    """Files of a source.
 
     Attributes:
         root: Folder that ``files`` are relative to.
-        files: Paths with ``/`` between folders, sorted; the name of a zip file within the
-            source stands for a folder of what it holds.
-        nifti: Whether this is one NIfTI file rather than DICOM.
-        refused: Zip files within the source that cannot be unpacked, and links that are not
-            followed, and why.
+        files: Paths with ``/`` between folders, sorted; a zip file within the source appears as
+            a folder of the same name.
+        nifti: Whether the source is a NIfTI file rather than DICOM.
+        refused: Why zip files within the source cannot be unpacked and links are not followed,
+            by path.
     """
 
     root: Path
@@ -46,24 +46,25 @@ class Source:
 def opened(
     path: Path, max_bytes: int = MAX_UNPACKED_BYTES, *, follow_links: bool = True
 ) -> Iterator[Source]:
-    """List the files of a source; zip files are unpacked for as long as the block lasts.
+    """List the files of a source; unpacked zip files are removed when the context ends.
 
-    Folders are walked with their links. Hidden files and folders (``.git``, ``._IM1``) and
+    Links in folders are followed. Hidden files and folders (``.git``, ``._IM1``) and
     ``__MACOSX`` are left out.
 
     Args:
         path: Folder, file, zip file or NIfTI file.
-        max_bytes: Greatest size of all files from zip files together, unpacked.
-        follow_links: Whether links that lead out of the folder are followed; otherwise what they
-            lead to is refused by name.
+        max_bytes: Greatest total size of the unpacked zip files.
+        follow_links: Whether links that lead out of the folder are followed; otherwise they are
+            listed in ``refused``.
 
     Raises:
-        SourceError: Nothing there, an empty folder, or a zip file that cannot be unpacked.
+        SourceError: The source does not exist, is empty, or is a zip file that cannot be
+            unpacked.
     """
     if path.is_dir():
         files = _listed(path)
         if not files:
-            raise SourceError(f"The source {path} holds no file.")
+            raise SourceError(f"The source {path} contains no files.")
         outside = {
             name: "a link that leads out of the source (new_study.follow_links is false)"
             for name in files
@@ -80,7 +81,7 @@ def opened(
             yield Source(root, _listed(root), refused=outside | unpacking.refused(root))
     elif not path.is_file():
         raise SourceError(
-            f"The source {path} does not exist. Name a folder, a DICOM file, a zip file or a "
+            f"The source {path} does not exist. Specify a folder, a DICOM file, a zip file or a "
             "NIfTI file (on the command line: --params source=PATH)."
         )
     elif path.name.lower().endswith(_NIFTI):
@@ -94,7 +95,7 @@ def opened(
                 raise SourceError(f"The zip file {path} {error}") from error
             files, refused = _listed(root), unpacking.refused(root)
             if not files and not refused:
-                raise SourceError(f"The source {path} holds no file.")
+                raise SourceError(f"The source {path} contains no files.")
             yield Source(root, files, refused=refused)
     else:
         yield Source(path.parent, (path.name,))
@@ -112,7 +113,7 @@ def _listed(folder: Path) -> tuple[str, ...]:
 
 
 def _is_zip(path: Path) -> bool:
-    """By the first bytes: a DICOM file that happens to end like a zip file is none."""
+    """Check the first bytes, since a DICOM file may happen to end like a zip file."""
     try:
         with path.open("rb") as file:
             return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06") and path.stat().st_size > 21
@@ -121,25 +122,25 @@ def _is_zip(path: Path) -> bool:
 
 
 class _CannotUnpack(Exception):
-    """Why, as a sentence that begins with its verb; the zip file is its subject."""
+    """The zip file cannot be unpacked; the message continues "The zip file ..." with a verb."""
 
 
 class _Unpacking:
-    """Unpacks zip files and the zip files within them, to a limit for all together."""
+    """Unpacks zip files and nested zip files up to a total size."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = self._left = max_bytes
         self._refused: dict[Path, str] = {}
 
     def refused(self, root: Path) -> dict[str, str]:
-        """Zip files that could not be unpacked, relative to ``root``, and why."""
+        """Return why zip files could not be unpacked, by path relative to ``root``."""
         return {
             path.relative_to(root).as_posix(): f"a zip file that {why}"
             for path, why in self._refused.items()
         }
 
     def add(self, file: Path, target: Path, depth: int) -> None:
-        """Unpack a zip file to a folder of its name; link any other file."""
+        """Unpack a zip file to the folder ``target``; link any other file."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if not _is_zip(file):
             target.symlink_to(file.resolve())
@@ -147,17 +148,17 @@ class _Unpacking:
         try:
             self.unpack(file, target, depth)
         except _CannotUnpack as error:
-            shutil.rmtree(target, ignore_errors=True)  # Half a study is none.
+            shutil.rmtree(target, ignore_errors=True)  # Do not use half a study.
             self._refused[target] = str(error)
 
     def unpack(self, path: Path, target: Path, depth: int) -> None:
-        """Unpack after a look at what the file says that it holds, and count as it comes.
+        """Check the declared size of a zip file, then unpack it and count the actual size.
 
         Raises:
-            _CannotUnpack: Says what is wrong with it and what to do.
+            _CannotUnpack: The zip file cannot be unpacked; says why and what to do.
         """
         if depth > _DEEPEST_ZIP:
-            raise _CannotUnpack(f"lies in {_DEEPEST_ZIP} others. Unpack the outer ones yourself.")
+            raise _CannotUnpack(f"is nested in {_DEEPEST_ZIP} others. Unpack the outer ones first.")
         try:
             with zipfile.ZipFile(path) as archive:
                 self._extract(archive, target)
@@ -165,15 +166,15 @@ class _Unpacking:
             raise
         except NotImplementedError as error:
             raise _CannotUnpack(
-                "is packed by a method that Python cannot unpack (such as Deflate64, which "
-                "Windows takes above 2 GB). Unpack it yourself and name that folder."
+                "uses a compression method that Python does not support (such as Deflate64, which "
+                "Windows uses above 2 GB). Unpack it yourself and specify that folder."
             ) from error
-        except OSError as error:  # A full disk, a name that is too long.
+        except OSError as error:  # Such as a full disk or a name that is too long.
             raise _CannotUnpack(f"cannot be unpacked: {error.strerror or error}.") from error
-        except Exception as error:  # What the decompressors raise on wrong bytes.
+        except Exception as error:  # Decompressors raise many types on invalid bytes.
             raise _CannotUnpack(
-                "is damaged: not all of its files can be unpacked. Get a whole copy of it, or "
-                "unpack what can be had yourself and name that folder."
+                "is damaged: not all of its files can be unpacked. Get an intact copy, or unpack "
+                "the readable files yourself and specify that folder."
             ) from error
         inner = [Path(name) for name in walk_files(target) if _is_zip(Path(name))]
         for file in inner:
@@ -189,12 +190,12 @@ class _Unpacking:
             link = (member.external_attr >> 16) & 0o170000 == 0o120000
             if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or link:
                 raise _CannotUnpack(
-                    f"holds the path {member.filename!r}, which leads out of it. It was not "
-                    "unpacked; make it anew from the folder of DICOM files."
+                    f"contains the path {member.filename!r}, which leads out of it. It was not "
+                    "unpacked; create it again from the folder of DICOM files."
                 )
             if member.flag_bits & _LOCKED:
                 raise _CannotUnpack(
-                    "is locked with a password. Unpack it yourself and name that folder."
+                    "is protected by a password. Unpack it yourself and specify that folder."
                 )
         self._left -= _BLOCK_BYTES * len(members)
         if sum(member.file_size for member in members) > self._left:
@@ -202,7 +203,7 @@ class _Unpacking:
         for member in members:
             path = target / member.filename.replace("\\", "/")
             if path.is_dir():
-                continue  # Its name ends in a backslash: a folder, as Windows packs it.
+                continue  # A name that ends in a backslash: a folder packed by Windows.
             path.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(member) as packed, path.open("wb") as file:
                 while block := packed.read(2**20):
@@ -213,6 +214,6 @@ class _Unpacking:
 
     def _too_large(self) -> _CannotUnpack:
         return _CannotUnpack(
-            f"unpacks to more than {self._max_bytes / 2**30:.1f} GiB. Unpack it yourself and name "
-            "the folder, or raise new_study.max_unpacked_gib."
+            f"unpacks to more than {self._max_bytes / 2**30:.1f} GiB. Unpack it yourself and "
+            "specify that folder, or raise new_study.max_unpacked_gib."
         )

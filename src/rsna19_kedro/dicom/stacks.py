@@ -1,7 +1,7 @@
-"""Stacks of slices: what a series holds, once its stray images are set aside.
+"""Splitting of a series into stacks of slices, without its stray images.
 
-A series is not always one stack: hospitals' archives hold two reconstructions, two acquisitions
-or copies under one SeriesInstanceUID, and scouts, dose pages and captures among the slices.
+A series is not always one stack: in hospital archives, one SeriesInstanceUID may contain two
+reconstructions, two acquisitions or copies, and scouts, dose pages and screen captures.
 """
 
 from collections.abc import Callable
@@ -17,51 +17,51 @@ from rsna19_kedro.ct.geometry import is_axial, slice_normal, valid_orientation
 SERIES: Final = ["study_id", "series_instance_uid"]
 
 _MOST: Final = 0.5
-"""Share of a series beyond which its images decide what the others should be like."""
+"""A series is typical in a property if more than this share of its images have it."""
 _SAME_MM: Final = 0.01
 _SAME_SPACING_MM: Final = 0.01
 _PARALLEL: Final = 0.02
 _OVERLAP: Final = 0.5
-"""Share of the shorter of two groups of slices along z from which on they are two stacks."""
+"""Two groups are two stacks if they overlap by more than this share of the shorter one."""
 _COPIED: Final = 0.8
-"""Share of images that have a twin at their position from which on a whole stack is there twice."""
+"""A stack is duplicated if at least this share of its images share their position."""
 _MOST_RUNS: Final = 6
 _LEAST_OF_RUN: Final = 4
 
 
 def stray_images(slices: pd.DataFrame) -> "pd.Series[str]":
-    """Find images that are no slices of their series, by what most of its images are like.
+    """Find images that are unlike most images of their series.
 
     Args:
         slices: Usable rows of ``headers_table``.
 
     Returns:
-        Why each stray image is set aside, by row.
+        Reason why each stray image is set aside, by row.
     """
     position = np.isfinite(slices[POSITION].to_numpy(dtype=float)).all(axis=1)
     orientation = slices[ORIENTATION].to_numpy(dtype=float)
     placed = pd.Series(position & valid_orientation(orientation), index=slices.index)
     axial = pd.Series(is_axial(orientation), index=slices.index)
     spaced = (slices[["row_spacing_mm", "col_spacing_mm"]] > 0).all(axis=1)
-    found = pd.Series(index=slices.index, dtype=object)
+    reasons = pd.Series(index=slices.index, dtype=object)
     for usual, text in (
-        (axial | ~placed, "not axial, unlike most of it"),
-        (spaced, "no pixel spacing, unlike most of it"),
-        (placed, "no position or orientation, unlike most of it"),
+        (axial | ~placed, "not axial, unlike most images"),
+        (spaced, "no pixel spacing, unlike most images"),
+        (placed, "no position or orientation, unlike most images"),
     ):
         if not usual.all():
-            most = usual.groupby([slices[name] for name in SERIES], dropna=False).transform("mean")
-            found[~usual & (most > _MOST)] = f"set aside from its series: {text}"
-    return found.dropna()
+            share = usual.groupby([slices[name] for name in SERIES], dropna=False).transform("mean")
+            reasons[~usual & (share > _MOST)] = f"set aside from its series: {text}"
+    return reasons.dropna()
 
 
 def split_stacks(slices: pd.DataFrame) -> "pd.Series[int]":
     """Number the stacks of each series from 1.
 
-    Two groups of slices are two stacks if they cover the same part of the patient: by kernel,
-    orientation, pixel grid, SeriesNumber, AcquisitionNumber, ImageType, or the order of
-    InstanceNumber. Step-and-shoot scans, whose acquisitions follow each other along the patient,
-    stay one stack.
+    Slices are grouped by kernel, orientation, pixel grid, SeriesNumber, AcquisitionNumber,
+    ImageType and the order of InstanceNumber. Groups that cover the same part of the patient are
+    different stacks. Step-and-shoot scans, whose acquisitions follow each other along the
+    patient, stay one stack.
 
     Args:
         slices: Usable rows of ``headers_table`` without stray images.
@@ -91,7 +91,7 @@ def split_stacks(slices: pd.DataFrame) -> "pd.Series[int]":
 
 
 def _heights(slices: pd.DataFrame) -> NDArray[np.float64]:
-    """Position of each slice along its normal, in mm; z where there is no orientation."""
+    """Return the position of each slice along its normal, in mm; z without an orientation."""
     position = slices[POSITION].to_numpy(dtype=float)
     orientation = slices[ORIENTATION].to_numpy(dtype=float)
     valid = valid_orientation(orientation)
@@ -108,7 +108,7 @@ def _codes(values: pd.DataFrame) -> NDArray[np.intp]:
 def _unusual(
     slices: pd.DataFrame, series: "pd.Series[int]", names: list[str], limit: float
 ) -> "pd.Series[bool]":
-    """Rows whose values differ from the median of their series by more than a limit."""
+    """Return whether values differ from the median of their series by more than a limit."""
     values = slices[names].astype("float64")
     return ((values - values.groupby(series).transform("median")).abs() > limit).any(axis=1)
 
@@ -131,22 +131,21 @@ _KEYS: Final[dict[str, Callable[[pd.DataFrame, "pd.Series[int]"], NDArray[np.int
 
 
 def _suspects(table: pd.DataFrame) -> NDArray[np.intp]:
-    """Numbers of the series that may hold several stacks; quick, for a million slices."""
-    found: set[int] = set()
+    """Return the series that may contain several stacks; fast for a million slices."""
+    suspects: set[int] = set()
     for name in _KEYS:
         if table[name].max() > 0:
             kinds = table.drop_duplicates(["series", name])["series"]
-            found.update(kinds[kinds.duplicated()])
-    again = table.assign(z=table["z"].round(2))[["series", "z"]].dropna()
-    again = again[again.duplicated()]
-    found.update(again["series"])
+            suspects.update(kinds[kinds.duplicated()])
+    heights = table.assign(z=table["z"].round(2))[["series", "z"]].dropna()
+    suspects.update(heights.loc[heights.duplicated(), "series"])
     ordered = table[table["instance"].notna() & table["z"].notna()]
     if len(ordered):
         ordered = ordered.sort_values(["series", "instance"], kind="stable")
         step = ordered.groupby("series")["z"].diff()
         both = step.groupby(ordered["series"]).agg(["min", "max"])
-        found.update(both.index[(both["min"] < 0) & (both["max"] > 0)])
-    return np.array(sorted(found), dtype=np.intp)
+        suspects.update(both.index[(both["min"] < 0) & (both["max"] > 0)])
+    return np.array(sorted(suspects), dtype=np.intp)
 
 
 def _stacks_of(rows: pd.DataFrame) -> NDArray[np.intp]:
@@ -161,18 +160,18 @@ def _stacks_of(rows: pd.DataFrame) -> NDArray[np.intp]:
             inside = np.flatnonzero(stack == number)
             of_rows = rows.iloc[inside]
             groups = key[inside] if key is not None else _runs(of_rows)
-            parts[inside] = _apart(z[inside], groups)
+            parts[inside] = _separate(z[inside], groups)
         stack = np.unique(np.stack([stack, parts]), axis=1, return_inverse=True)[1].ravel()
     parts = np.zeros_like(stack)
     for number in np.unique(stack):
         inside = np.flatnonzero(stack == number)
-        parts[inside] = _repeats(rows.iloc[inside])
+        parts[inside] = _copy_numbers(rows.iloc[inside])
     stack = np.unique(np.stack([stack, parts]), axis=1, return_inverse=True)[1].ravel()
     return stack + 1
 
 
-def _apart(z: NDArray[np.float64], groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Put groups of slices that follow each other along z together, and others apart."""
+def _separate(z: NDArray[np.float64], groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Join groups of slices that follow each other along z, and separate those that overlap."""
     stacks: list[list[NDArray[np.float64]]] = []
     result = np.zeros(len(z), dtype=np.intp)
     for group in np.unique(groups):
@@ -182,7 +181,7 @@ def _apart(z: NDArray[np.float64], groups: NDArray[np.intp]) -> NDArray[np.intp]
             for number, members in enumerate(stacks)
             if not any(_overlap(z[inside], member) for member in members)
         ]
-        # The latest stack that it fits: acquisitions are numbered in time.
+        # Use the latest stack that fits, because acquisitions are numbered in time.
         number = fitting[-1] if fitting else len(stacks)
         if number == len(stacks):
             stacks.append([])
@@ -191,16 +190,16 @@ def _apart(z: NDArray[np.float64], groups: NDArray[np.intp]) -> NDArray[np.intp]
     return result
 
 
-def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    shorter, longer = sorted((one, other), key=np.ptp)
-    low, high = max(one.min(), other.min()), min(one.max(), other.max())
+def _overlap(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
+    shorter, longer = sorted((first, second), key=np.ptp)
+    low, high = max(first.min(), second.min()), min(first.max(), second.max())
     if np.ptp(shorter) < _SAME_MM:
         return bool(longer.min() - _SAME_MM < shorter[0] < longer.max() + _SAME_MM)
     return bool((high - low) / np.ptp(shorter) > _OVERLAP)
 
 
 def _runs(rows: pd.DataFrame) -> NDArray[np.intp]:
-    """Groups of slices that InstanceNumber runs through in one direction."""
+    """Group slices whose positions rise or fall monotonically with InstanceNumber."""
     groups = np.zeros(len(rows), dtype=np.intp)
     instance = rows["instance"].to_numpy()
     if not np.isfinite(instance).all() or len(np.unique(instance)) < len(instance):
@@ -208,9 +207,9 @@ def _runs(rows: pd.DataFrame) -> NDArray[np.intp]:
     order = np.argsort(instance)
     run, direction = [0], 0.0
     for step in np.sign(np.diff(rows["z"].to_numpy()[order])):
-        goes_on = step != 0 and direction in (0.0, step)
-        run.append(run[-1] + (not goes_on))
-        direction = step if goes_on else 0.0
+        continues = step != 0 and direction in (0.0, step)
+        run.append(run[-1] + (not continues))
+        direction = step if continues else 0.0
     sizes = np.bincount(run)
     if len(sizes) > _MOST_RUNS or sizes.min() < _LEAST_OF_RUN:
         return groups
@@ -218,11 +217,11 @@ def _runs(rows: pd.DataFrame) -> NDArray[np.intp]:
     return groups
 
 
-def _repeats(rows: pd.DataFrame) -> NDArray[np.intp]:
-    """Tell copies of a whole stack apart: the n-th image of each position is of stack n."""
+def _copy_numbers(rows: pd.DataFrame) -> NDArray[np.intp]:
+    """Separate copies of a whole stack: the n-th image at each position belongs to stack n."""
     z = rows["z"].round(2)
-    again = z.groupby(z).transform("size")
-    if (again > 1).mean() < _COPIED:
-        return np.zeros(len(rows), dtype=np.intp)  # Single repeats do not make a stack.
+    images = z.groupby(z).transform("size")
+    if (images > 1).mean() < _COPIED:
+        return np.zeros(len(rows), dtype=np.intp)  # A few repeated images are not a stack.
     ordered = rows.assign(z=z).sort_values(["instance", "path"], kind="stable")
     return ordered.groupby("z").cumcount().reindex(rows.index).to_numpy()

@@ -19,17 +19,17 @@ from rsna19_kedro.ct.turning import turn_image
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.pixels import read_hu
 from rsna19_kedro.dicom.volume_index import volume_table
-from rsna19_kedro.errors import DamagedFileError, InputError, SourceError
+from rsna19_kedro.errors import DamagedFileError, InputError, SourceError, counted
 from rsna19_kedro.parallel import map_in_processes
 from rsna19_kedro.provenance.fingerprint import digest_files
 
 logger = logging.getLogger(__name__)
 
 PREPARATION: Final = 2
-"""Number of the way in which volumes are prepared; another one makes all of them anew."""
+"""Version of the preparation; changing it makes every volume be prepared again."""
 
 _WORTH_PROCESSES = 100
-"""Fewer studies than this are prepared sooner by this process than others could be started."""
+"""With fewer studies, starting worker processes takes longer than preparing the volumes."""
 _NAMED = 5
 
 COLUMNS: Final = (
@@ -38,17 +38,17 @@ COLUMNS: Final = (
     *POSITION,
     *ORIENTATION,
 )
-"""Columns of ``slice_index`` that decide on the voxels of a volume."""
+"""Columns of ``slice_index`` that determine the voxels of a volume."""
 
 
 def study_slices(slice_index: pd.DataFrame) -> list[pd.DataFrame]:
-    """Split ``slice_index`` into the slices of each study, by ``study_id`` and ``slice_num``.
+    """Split ``slice_index`` into one table per study, sorted by ``slice_num``.
 
     Args:
-        slice_index: One row per file; those without ``slice_num`` are left out.
+        slice_index: One row per file; rows without ``slice_num`` are left out.
 
     Returns:
-        Tables with the columns ``COLUMNS``; views of one table, so that many studies fit.
+        Tables with the columns ``COLUMNS``; views of one table, to save memory.
 
     Raises:
         SourceError: The slices of a study are not numbered 0, 1, 2, ...
@@ -62,7 +62,7 @@ def study_slices(slice_index: pd.DataFrame) -> list[pd.DataFrame]:
         row = wrong[0]
         raise SourceError(
             f"The slices of study {table['study_id'].iloc[row]} in slice_index are not numbered "
-            f"0, 1, 2, ...: number {number[row]} stands where {expected[row]} belongs. Run the "
+            f"0, 1, 2, ...: found {number[row]} where {expected[row]} is expected. Run the "
             "pipeline ingestion again."
         )
     bounds = np.append(np.flatnonzero(expected == 0), len(table))
@@ -71,13 +71,13 @@ def study_slices(slice_index: pd.DataFrame) -> list[pd.DataFrame]:
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """What became of a study.
+    """Outcome of the preparation of one study.
 
     Attributes:
         study_id: StudyInstanceUID.
-        record: Values of ``VolumeRecord``; ``None`` when the study could not be prepared.
-        reused: Whether the stored volume of an earlier run is still right.
-        problem: Why there is no volume.
+        record: Values of ``VolumeRecord``; ``None`` if the study could not be prepared.
+        reused: Whether the stored volume of an earlier run is still valid.
+        problem: Why the study could not be prepared.
     """
 
     study_id: str
@@ -93,26 +93,26 @@ def prepare_studies(
     crop_size_px: int,
     workers: int | None,
 ) -> pd.DataFrame:
-    """Prepare every study whose stored volume is missing or was made from other input.
+    """Prepare every study whose stored volume is missing or was made from different input.
 
     Args:
         slice_index: One row per DICOM file.
-        root: Folder of the raw data, which the paths of ``slice_index`` are relative to.
-        store: Where the volumes go.
+        root: Folder of the raw data; the paths of ``slice_index`` are relative to it.
+        store: Store of the prepared volumes.
         crop_size_px: Side of the crop.
-        workers: Processes; ``None`` takes all cores.
+        workers: Number of processes; ``None`` for one per core.
 
     Returns:
         ``volume_index``, see ``volume_table``.
 
     Raises:
-        SourceError: Not a single study can be prepared.
+        SourceError: No study can be prepared.
     """
     parts = list(store.folder.glob(".part-*"))
     for part in parts:
         part.unlink(missing_ok=True)
     if parts:
-        logger.info("Removed %d unfinished files of an earlier run", len(parts))
+        logger.info("Removed %s of an earlier run", counted(len(parts), "unfinished file"))
     studies = study_slices(slice_index)
     outcomes = list(
         map_in_processes(
@@ -137,7 +137,7 @@ def prepare_once(
 
     Args:
         root: Folder of the raw data.
-        store: Where the volume goes.
+        store: Store of the prepared volumes.
         crop_size_px: Side of the crop.
         slices: Rows of one study, as ``study_slices`` gives them.
     """
@@ -146,7 +146,7 @@ def prepare_once(
     if study_id in store:
         try:
             meta = store.meta(study_id)
-        except InputError:  # a damaged file is made anew
+        except InputError:  # A damaged file is prepared again.
             meta = {}
         record = meta.get("record")
         if meta.get("fingerprint") == wanted and isinstance(record, dict):
@@ -164,21 +164,21 @@ def prepare_study(
 ) -> tuple[np.ndarray, VolumeRecord]:
     """Decode, align and crop a study.
 
-    A slice that cannot be decoded keeps its number and is replaced by the nearest one that can;
+    A slice that cannot be decoded is replaced by the nearest readable slice and keeps its number;
     see ``build_volume`` for the rest.
 
     Args:
-        slices: Rows of ``slice_index`` of one study, by ``slice_num`` from 0.
+        slices: Rows of ``slice_index`` of one study, sorted by ``slice_num``, from 0.
         root: Folder that ``path`` is relative to.
-        crop_size_px: Side of the square that is kept, round the centre of mass.
+        crop_size_px: Side of the square crop around the centre of mass.
 
     Returns:
-        Volume (S, crop_size_px, crop_size_px) int16 HU, at least -1024 where something was
-        measured and ``PADDING_HU`` elsewhere; and its record.
+        Volume (S, crop_size_px, crop_size_px) int16 HU, at least -1024 in measured pixels and
+        ``PADDING_HU`` in padding; and its record.
 
     Raises:
         DamagedFileError: No slice of the study can be decoded.
-        SourceError: Its values cannot be HU.
+        SourceError: The values of the study cannot be HU.
     """
     decoded, repairs = _decode(root, slices)
     if len(repairs) == len(decoded):
@@ -190,10 +190,10 @@ def prepare_study(
 
 
 def fingerprint(root: Path, slices: pd.DataFrame, crop_size_px: int) -> str:
-    """Digest of all that decides on a volume: its files, their geometry, the parameters.
+    """Return a digest of the input of a volume: its files, their geometry, the parameters.
 
-    A file counts with its path, size and time of last change: reading all of it would take
-    as long as preparing the volume.
+    A file is represented by its path, size and modification time: hashing its content would
+    take as long as preparing the volume.
     """
     files = [_state(root / path) for path in slices["path"]]
     digest = hashlib.sha1(usedforsecurity=False)
@@ -204,14 +204,14 @@ def fingerprint(root: Path, slices: pd.DataFrame, crop_size_px: int) -> str:
 
 def _state(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def _storable(record: VolumeRecord) -> dict[str, Any]:
-    """JSON has no NaN: null stands for it in the file."""
+    """Replace NaN by None, as JSON has no NaN."""
     return {
         key: None if isinstance(value, float) and np.isnan(value) else value
         for key, value in asdict(record).items()
@@ -223,25 +223,26 @@ def _restored(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def log_outcomes(outcomes: Sequence[StudyOutcome]) -> None:
-    """Say what was prepared, what was reused, what was repaired and what was left out."""
+    """Log which studies were prepared, reused, repaired and left out."""
     done = [outcome.record for outcome in outcomes if outcome.record is not None]
     reused = sum(outcome.reused for outcome in outcomes)
-    logger.info("%d volumes: %d prepared, %d reused", len(done), len(done) - reused, reused)
-    plain = [record for record in done if record["alignment"] != ALIGNED]
+    total = counted(len(done), "volume")
+    logger.info("%s: %d prepared, %d reused", total, len(done) - reused, reused)
+    unaligned = [record for record in done if record["alignment"] != ALIGNED]
     repaired = [record for record in done if record["repaired"]]
-    lost = [outcome for outcome in outcomes if outcome.record is None]
-    for record in plain[:_NAMED]:
+    failed = [outcome for outcome in outcomes if outcome.record is None]
+    for record in unaligned[:_NAMED]:
         logger.warning("Study %s is not aligned: %s", record["study_id"], record["alignment"])
     for record in repaired[:_NAMED]:
         logger.warning(
-            "Study %s: slices %s show their neighbour. %s",
+            "Study %s: unreadable slices %s are replaced by their nearest neighbours. %s",
             *(record["study_id"], record["repaired"], record["repairs"][0]),
         )
-    for outcome in lost:  # the manifest does not name them, so the log names all
+    for outcome in failed:  # The log names all, because the manifest names none.
         logger.error("Study %s is left out: %s", outcome.study_id, outcome.problem)
-    for found, what in ((plain, "not aligned"), (repaired, "repaired")):
-        if len(found) > _NAMED:
-            logger.warning("%d studies in all are %s; volume_index lists them", len(found), what)
+    for records, state in ((unaligned, "not aligned"), (repaired, "repaired")):
+        if len(records) > _NAMED:
+            logger.warning("%d studies are %s in total; see volume_index", len(records), state)
 
 
 def _decode(root: Path, slices: pd.DataFrame) -> tuple[list[np.ndarray | None], dict[int, str]]:

@@ -1,4 +1,4 @@
-"""Candidates that average with weights: by validation loss, and along the slices."""
+"""Candidates that are weighted averages: by validation loss, and along the slices."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,7 @@ class WeightedMeanSettings(CandidateSettings):
 
 @dataclass
 class WeightedMeanCandidate(Candidate):
-    """Mean of the models, each weighted by the inverse of its loss.
-
-    It is one of those that the reference tried (docs/reference.md#second-level).
+    """Mean of the models, each weighted by its inverse loss (docs/reference.md#second-level).
 
     Attributes:
         weights: Weight per model, in their order, once fitted; they sum to 1.
@@ -34,19 +32,19 @@ class WeightedMeanCandidate(Candidate):
     weights: dict[str, float] = field(default_factory=dict)
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
-        """Score each model: first-level predictions are of slices that it has not seen."""
+        """Score each model; its predictions are out-of-fold."""
         self.models = features.models
-        losses = [weighted_log_loss(labels, one) for one in features.predictions.swapaxes(0, 1)]
+        losses = [weighted_log_loss(labels, p) for p in features.predictions.swapaxes(0, 1)]
         inverse = 1.0 / np.maximum(losses, 1e-9)
         self.weights = dict(zip(self.models, (inverse / inverse.sum()).tolist(), strict=True))
 
     def predict(self, features: FirstLevel) -> Floats:
-        """Weighted mean over the models, ``(N, 6)``."""
+        """Return the weighted mean over the models, ``(N, 6)``."""
         ordered = features.ordered(self.models).predictions
         return np.einsum("nmc,m->nc", ordered, np.array(list(self.weights.values())))
 
     def write_learned(self, folder: Path) -> dict[str, Any]:
-        """The weights."""
+        """Return the weights by model."""
         return {"weights": self.weights}
 
 
@@ -56,7 +54,7 @@ class GaussianSettings(CandidateSettings):
     Attributes:
         kind: Always gaussian.
         std: Standard deviation of the weights, in slices.
-        radius: Slices on either side that take part.
+        radius: Number of neighbouring slices on either side.
     """
 
     kind: Literal["gaussian"] = "gaussian"
@@ -68,21 +66,21 @@ class GaussianSettings(CandidateSettings):
 class GaussianCandidate(Candidate):
     """Mean of the models, averaged over neighbouring slices with Gaussian weights.
 
-    Neighbours are found by slice number: a number that the study lacks, and the padding
-    at its ends, give their weight to the slices that exist.
+    Neighbours are found by slice number. Missing slices, and those outside the study, are
+    left out and the remaining weights are normalised.
     """
 
     settings: GaussianSettings = field(default_factory=GaussianSettings)
 
     def predict(self, features: FirstLevel) -> Floats:
-        """Smoothed mean over the models, ``(N, 6)``."""
+        """Return the smoothed mean over the models, ``(N, 6)``."""
         mean = features.ordered(self.models).predictions.mean(axis=1, dtype=np.float64)
         radius = self.settings.radius
         rows = neighbours(features.study, features.slice_num, radius)
         total, weight = np.zeros_like(mean), np.zeros((len(mean), 1))
-        for place, offset in enumerate(range(-radius, radius + 1)):
-            exists = rows[:, place] >= 0
+        for column, offset in enumerate(range(-radius, radius + 1)):
+            exists = rows[:, column] >= 0
             share = np.exp(-0.5 * (offset / self.settings.std) ** 2)
-            total[exists] += share * mean[rows[exists, place]]
+            total[exists] += share * mean[rows[exists, column]]
             weight[exists] += share
         return total / np.maximum(weight, np.finfo(np.float64).tiny)

@@ -16,33 +16,32 @@ from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32
 from rsna19_kedro.ensemble.settings import CandidateSettings, WindowOptions
 from rsna19_kedro.ensemble.splits import Bools, held_out_parts
 
-if TYPE_CHECKING:  # It takes a second to import, IPython and all.
+if TYPE_CHECKING:  # Takes a second to import.
     from catboost import CatBoostClassifier
 
 logger = logging.getLogger(__name__)
 
 
 class BoostingSettings(CandidateSettings):
-    """How trees are grown.
+    """Settings of the boosted trees.
 
     Attributes:
         kind: Always catboost.
-        features: The window that a slice is judged by.
-        iterations: Most trees of a model; early stopping takes fewer.
-        learning_rate: Shrinkage of a tree.
+        features: Window of features of a slice.
+        iterations: Maximum number of trees; early stopping may keep fewer.
+        learning_rate: Shrinkage per tree.
         depth: Depth of the (symmetric) trees.
-        bins: Borders that a feature is cut at; 32 is as good as CatBoost's 254 on
-            probabilities and several times as fast.
-        feature_share: Share of the features, drawn anew, that each split is sought among (on
-            a GPU all are taken).
+        bins: Split candidates per feature (``border_count``); 32 is as good as CatBoost's 254
+            on probabilities and several times as fast.
+        feature_share: Share of the features sampled for each split (``rsm``; CPU only).
         l2: Regularisation of leaf values.
-        patience: Trees without a better inner loss before a model stops.
-        inner_folds: Parts that the patients are cut into; each model leaves one out for
-            early stopping and the models are averaged, so every patient is learned from.
-        per_class: Grow trees for each class by itself, stopped by itself, instead of trees
-            that all classes share (about six times the time).
-        task_type: ``CPU``, or ``GPU``, whose sums are not the same from run to run.
-        threads: CPU threads; ``None`` takes all. Results are equal for equal numbers.
+        patience: Trees without improvement of the held-out loss before early stopping.
+        inner_folds: Number of parts of the patients. Each model holds one part out for early
+            stopping, and the models are averaged.
+        per_class: Fit and stop one model per class instead of a multi-label model (takes
+            about six times as long).
+        task_type: ``CPU``, or ``GPU``, which is not reproducible from run to run.
+        threads: CPU threads; ``None`` uses all. Results depend on the number of threads.
     """
 
     kind: Literal["catboost"] = "catboost"
@@ -62,58 +61,58 @@ class BoostingSettings(CandidateSettings):
 
 @dataclass(frozen=True)
 class _Member:
-    """Models grown without one part of the patients, each with its classes, and constants."""
+    """Models fitted without one part of the patients, with their classes, and constants."""
 
     trees: "tuple[tuple[CatBoostClassifier, tuple[int, ...]], ...]"
     prior: tuple[float, ...]
 
     def predict(self, windows: Floats32) -> Floats:
-        """Probabilities ``(N, 6)``; the constants for classes without a model."""
+        """Predict probabilities ``(N, 6)``; constants for classes without a model."""
         result = np.tile(np.array(self.prior), (len(windows), 1))
         for model, classes in self.trees if len(windows) else ():
-            found = np.asarray(model.predict(windows, prediction_type="Probability"))
-            result[:, list(classes)] = found[:, -len(classes) :]
+            predicted = np.asarray(model.predict(windows, prediction_type="Probability"))
+            result[:, list(classes)] = predicted[:, -len(classes) :]
         return result
 
 
 @dataclass
 class CatBoostCandidate(Candidate):
-    """Boosting, multi-label or a class at a time, with early stopping on inner patients.
+    """Boosting, multi-label or per class, with early stopping on held-out patients.
 
-    A class that no fitted slice shows (or every one) gets a constant: the rule of succession,
-    ``(positives + 1) / (slices + 2)``.
+    A class with the same label on every training slice gets a constant by the rule of
+    succession, ``(positives + 1) / (slices + 2)``.
     """
 
     settings: BoostingSettings = field(default_factory=BoostingSettings)
     members: tuple[_Member, ...] = ()
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
-        """Grow one model for each inner fold of patients."""
+        """Fit one member per inner fold of patients."""
         windows = window_features(features, self.settings.features)
         truth = np.asarray(labels).astype(np.int64)
         masks = held_out_parts(groups, self.settings.inner_folds, self.seed, "CatBoost")
         self.models = features.models
-        self.members = tuple(self._grow(windows, truth, mask) for mask in masks)
-        told = Counter(k for member in self.members for _, own in member.trees for k in own)
-        for place, name in enumerate(CLASSES):
-            constant = len(self.members) - told[place]
+        self.members = tuple(self._fit_member(windows, truth, mask) for mask in masks)
+        fitted = Counter(k for member in self.members for _, ks in member.trees for k in ks)
+        for index, name in enumerate(CLASSES):
+            constant = len(self.members) - fitted[index]
             if constant:
                 logger.warning(
-                    "CatBoost: %d of %d inner models saw %s on no slice or on all of them and "
-                    "predict it as a constant.",
+                    "CatBoost: %d of %d inner models predict %s as a constant, because their "
+                    "training slices all have the same label.",
                     *(constant, len(self.members), name),
                 )
 
     def predict(self, features: FirstLevel) -> Floats:
-        """Mean of the inner models, ``(N, 6)``."""
+        """Return the mean of the members, ``(N, 6)``."""
         windows = window_features(features.ordered(self.models), self.settings.features)
         return np.mean([member.predict(windows) for member in self.members], axis=0)
 
     def write_learned(self, folder: Path) -> dict[str, Any]:
-        """Priors and classes as JSON, each model as a CatBoost file."""
+        """Return priors and classes as JSON; write each model as a CatBoost file."""
         for number, member in enumerate(self.members):
-            for place, (model, _) in enumerate(member.trees):
-                model.save_model(str(folder / _file_name(number, place)))
+            for index, (model, _) in enumerate(member.trees):
+                model.save_model(str(folder / _file_name(number, index)))
         described = [
             {"prior": member.prior, "trees": [classes for _, classes in member.trees]}
             for member in self.members
@@ -121,7 +120,7 @@ class CatBoostCandidate(Candidate):
         return {"members": described}
 
     def read_learned(self, learned: dict[str, Any], folder: Path) -> None:
-        """Read the CatBoost files."""
+        """Restore the members from the CatBoost files."""
         from catboost import CatBoostClassifier
 
         members = []
@@ -134,24 +133,24 @@ class CatBoostCandidate(Candidate):
             members.append(_Member(trees, tuple(described["prior"])))
         self.members = tuple(members)
 
-    def _grow(self, windows: Floats32, truth: Labels, held_out: Bools) -> _Member:
+    def _fit_member(self, windows: Floats32, truth: Labels, held_out: Bools) -> _Member:
         from catboost import CatBoostClassifier, Pool
 
-        learned = truth[~held_out]
-        positives = learned.sum(axis=0)
-        prior = tuple(float(p) for p in (positives + 1) / (len(learned) + 2))
-        mixed = [int(k) for k in np.flatnonzero((positives > 0) & (positives < len(learned)))]
-        together = [(place,) for place in mixed] if self.settings.per_class else [tuple(mixed)]
+        training = truth[~held_out]
+        positives = training.sum(axis=0)
+        prior = tuple(float(p) for p in (positives + 1) / (len(training) + 2))
+        mixed = [int(k) for k in np.flatnonzero((positives > 0) & (positives < len(training)))]
+        class_groups = [(k,) for k in mixed] if self.settings.per_class else [tuple(mixed)]
         trees = []
-        for classes in together if mixed else []:
+        for classes in class_groups if mixed else []:
             model = CatBoostClassifier(**self._catboost_parameters(len(classes)))
             target = truth[:, classes[0] if len(classes) == 1 else list(classes)]
-            watched = Pool(windows[held_out], target[held_out]) if held_out.any() else None
+            validation = Pool(windows[held_out], target[held_out]) if held_out.any() else None
             model.fit(
                 Pool(windows[~held_out], target[~held_out]),
-                eval_set=watched,
-                early_stopping_rounds=self.settings.patience if watched is not None else None,
-                use_best_model=watched is not None,
+                eval_set=validation,
+                early_stopping_rounds=self.settings.patience if validation is not None else None,
+                use_best_model=validation is not None,
             )
             trees.append((model, classes))
         return _Member(tuple(trees), prior)
@@ -167,7 +166,7 @@ class CatBoostCandidate(Candidate):
             "depth": settings.depth,
             "border_count": settings.bins,
             "l2_leaf_reg": settings.l2,
-            # One step a leaf instead of ten: faster, and no worse on patients left out.
+            # One step per leaf instead of ten: faster, and as good on held-out patients.
             "leaf_estimation_iterations": 1,
             "bootstrap_type": "No",
             "random_strength": 0.0,
@@ -179,5 +178,5 @@ class CatBoostCandidate(Candidate):
         }
 
 
-def _file_name(number: int, place: int) -> str:
-    return f"member_{number}_{place}.cbm"
+def _file_name(number: int, index: int) -> str:
+    return f"member_{number}_{index}.cbm"

@@ -1,4 +1,4 @@
-"""What every kind of second-level model has in common."""
+"""Base class of second-level models."""
 
 import json
 import logging
@@ -23,20 +23,20 @@ Labels = npt.NDArray[np.integer]
 Groups = npt.NDArray[Any]
 
 DESCRIPTION: Final = "candidate.json"
-"""File in a saved candidate's folder that says which kind it is and how it was set."""
+"""File in the folder of a saved candidate with its kind and settings."""
 
 
 @dataclass
 class Candidate(ABC):
-    """A second-level model; ``registry.build`` makes one, ``registry.load_candidate`` reads one.
+    """A second-level model; see ``registry.build`` and ``registry.load_candidate``.
 
     Attributes:
-        settings: Parameters of its kind.
-        seed: Seed of everything random in it.
-        models: First-level models that it was fitted on, in their order.
-        parts: Other candidates that it is made of, by name.
-        trained_on: Digest of the weights behind the predictions that it was fitted on, by model
-            and fold, as far as they are recorded.
+        settings: Settings of its kind.
+        seed: Random seed.
+        models: First-level models that it was fitted on, in order.
+        parts: Candidates that it consists of, by name.
+        trained_on: Digests of the network weights whose predictions it was fitted on, by model
+            and fold, where recorded.
     """
 
     settings: CandidateSettings
@@ -51,39 +51,39 @@ class Candidate(ABC):
         return self.settings.kind
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
-        """Learn from first-level predictions of whole studies; at least, which models they are.
+        """Fit on first-level predictions of whole studies; the base class only stores the models.
 
         Args:
             features: N slices.
             labels: ``(N, 6)`` zeros and ones.
-            groups: ``(N,)`` patients; inner splits never cut through one.
+            groups: ``(N,)`` patients; inner splits keep patients together.
         """
         self.models = features.models
 
     def check_members(self, weights: Mapping[str, Mapping[str, str]]) -> None:
-        """Refuse predictions of other networks than those that it was fitted on.
+        """Refuse predictions of networks other than those that it was fitted on.
 
         Args:
-            weights: Digest of the weights behind the predictions, by model and fold.
+            weights: Digests of the network weights of the predictions, by model and fold.
 
         Raises:
-            ModelError: Names the first model and fold that differ.
+            ModelError: The weights differ; the message names the first model and fold.
         """
         for model, by_fold in weights.items():
             fitted = self.trained_on.get(model, {})
             for fold, digest in by_fold.items():
                 if fitted.get(fold, digest) != digest:
                     raise ModelError(
-                        f"The second level was fitted to predictions of another {model} of fold "
-                        f"{fold}: the network was trained again since then. {REMEDY}"
+                        f"The second level was fitted on predictions of an earlier {model}, fold "
+                        f"{fold}: the network has been retrained since. {REMEDY}"
                     )
 
     @abstractmethod
     def predict(self, features: FirstLevel) -> Floats:
-        """Probabilities ``(N, 6)`` in 0..1; whole studies, any order of rows."""
+        """Predict probabilities ``(N, 6)`` of whole studies, with rows in any order."""
 
     def save(self, folder: Path) -> None:
-        """Write everything into an existing folder, each part in a subfolder; no pickles."""
+        """Save into an existing folder, each part in a subfolder, without pickles."""
         content = {
             "kind": self.kind,
             "settings": self.settings.model_dump(),
@@ -99,20 +99,20 @@ class Candidate(ABC):
             part.save(folder / f"part_{number}")
 
     def write_learned(self, folder: Path) -> dict[str, Any]:
-        """Return what ``fit`` learned as JSON can hold it; what cannot goes into files."""
+        """Return the fitted state as JSON; write the rest to files in the folder."""
         return {}
 
     def read_learned(self, learned: dict[str, Any], folder: Path) -> None:
-        """Take over what ``write_learned`` returned and wrote."""
+        """Restore the fitted state from ``write_learned``."""
         vars(self).update(learned)
 
 
-def constant_classes(labels: Labels, who: str) -> Floats:
-    """Return what to predict for classes that the labels show on no slice or on every one.
+def constant_classes(labels: Labels, name: str) -> Floats:
+    """Return constant predictions for classes with the same label on every slice.
 
     Args:
         labels: ``(N, 6)`` zeros and ones.
-        who: Named in the warning about such classes.
+        name: Name of the model in the warning.
 
     Returns:
         ``(6,)``: NaN for a class that can be learned, else the constant by the rule of
@@ -120,9 +120,9 @@ def constant_classes(labels: Labels, who: str) -> Floats:
     """
     positives = np.asarray(labels).sum(axis=0, dtype=np.float64)
     mixed = (positives > 0) & (positives < len(labels))
-    for place in np.flatnonzero(~mixed):
+    for index in np.flatnonzero(~mixed):
         logger.warning(
-            "%s: %s slice shows %s, so nothing can be learned of it.",
-            *(who, "every" if positives[place] else "no", CLASSES[place]),
+            "%s: %s slice shows %s, so this class cannot be learned.",
+            *(name, "every" if positives[index] else "no", CLASSES[index]),
         )
     return np.where(mixed, np.nan, (positives + 1.0) / (len(labels) + 2.0))

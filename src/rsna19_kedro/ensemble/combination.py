@@ -1,4 +1,4 @@
-"""Candidates that combine: the plain mean of the models and the optimal convex combination."""
+"""Candidates: the plain mean of the models and the optimal convex combination."""
 
 import logging
 from dataclasses import dataclass, field
@@ -27,24 +27,24 @@ class MeanSettings(CandidateSettings):
 
 @dataclass
 class MeanCandidate(Candidate):
-    """Plain mean of the first-level models; what every other candidate is measured against."""
+    """Plain mean of the first-level models; the reference for all other candidates."""
 
     settings: MeanSettings = field(default_factory=MeanSettings)
 
     def predict(self, features: FirstLevel) -> Floats:
-        """Mean over the models, ``(N, 6)``."""
+        """Return the mean over the models, ``(N, 6)``."""
         return features.ordered(self.models).predictions.mean(axis=1, dtype=np.float64)
 
 
 class SimplexSettings(CandidateSettings):
-    """Convex combination of the window's predictions.
+    """Convex combination of the predictions in a window of slices.
 
     Attributes:
         kind: Always simplex.
-        radius: Slices on either side whose predictions take part (reference: 2).
+        radius: Number of neighbouring slices on either side (reference: 2).
         beyond: Padding at the ends of a study: ``zeros`` (reference) or ``edge``.
-        eps: Predictions stay this far from 0 and 1 (reference: 1e-5 in the submission).
-        gap: Certified distance of every class's loss to its optimum.
+        eps: Minimum distance of predictions from 0 and 1 (reference: 1e-5 in the submission).
+        gap: Certified maximum distance of the loss of a class from its optimum.
     """
 
     kind: Literal["simplex"] = "simplex"
@@ -55,17 +55,17 @@ class SimplexSettings(CandidateSettings):
 
     @property
     def window(self) -> WindowOptions:
-        """The window that the features are taken from."""
+        """Window of the features."""
         return WindowOptions(radius=self.radius, beyond=self.beyond)
 
 
 @dataclass
 class SimplexCandidate(Candidate):
-    """For each class the convex combination of lowest log loss (docs/reference.md#second-level).
+    """The convex combination of lowest log loss for each class (docs/reference.md#second-level).
 
     Attributes:
-        weights: ``(F, 6)`` non-negative, columns sum to 1, once fitted; all windows' values
-            of all models and all six classes may contribute to each class.
+        weights: ``(F, 6)`` non-negative, columns sum to 1, once fitted; the predictions of
+            all models and all six classes in the window may contribute to each class.
         certificates: Loss and duality gap of each class on the fitted slices.
     """
 
@@ -78,7 +78,7 @@ class SimplexCandidate(Candidate):
         windows = window_features(features, self.settings.window)
         for name, positives in zip(CLASSES, labels.sum(axis=0), strict=True):
             if not positives:
-                logger.warning("No slice shows %s: its weights favour what predicts least.", name)
+                logger.warning("No slice shows %s: the weights favour low predictions.", name)
         solutions = fit_classes(windows, labels, eps=self.settings.eps, gap=self.settings.gap)
         self.models = features.models
         self.weights = np.stack([solution.weights for solution in solutions], axis=1)
@@ -88,16 +88,16 @@ class SimplexCandidate(Candidate):
         }
 
     def predict(self, features: FirstLevel) -> Floats:
-        """Combine the windows' predictions, ``(N, 6)`` in ``[eps, 1 - eps]``."""
+        """Combine the predictions in each window, ``(N, 6)`` in ``[eps, 1 - eps]``."""
         windows = window_features(features.ordered(self.models), self.settings.window)
         return combine(windows, self.weights, self.settings.eps)
 
     def weights_table(self) -> pd.DataFrame:
-        """Weights with their origin.
+        """Return the weights with model, class and offset.
 
         Returns:
             One row per feature, named by the index ``<model>|<class>|<offset>``: ``model``,
-            ``source`` (the class that the model predicted), ``offset`` in slices, and a weight
+            ``source`` (the class that the model predicts), ``offset`` in slices, and a weight
             for each class; the weights of a class sum to 1.
         """
         names = pd.Index(feature_names(self.models, self.settings.window), name="feature")
@@ -107,12 +107,12 @@ class SimplexCandidate(Candidate):
         return pd.concat([table.astype({"offset": int}), weights], axis=1)
 
     def write_learned(self, folder: Path) -> dict[str, Any]:
-        """Weights by feature and certificates; floats keep all their digits."""
+        """Return weights by feature and certificates; floats keep all digits."""
         names = feature_names(self.models, self.settings.window)
         weights = dict(zip(names, self.weights.tolist(), strict=True))
         return {"classes": CLASSES, "certificates": self.certificates, "weights": weights}
 
     def read_learned(self, learned: dict[str, Any], folder: Path) -> None:
-        """Take the weights in the order in which they were written."""
+        """Restore weights and certificates."""
         self.weights = np.array(list(learned["weights"].values())).reshape(-1, len(CLASSES))
         self.certificates = learned["certificates"]

@@ -1,4 +1,4 @@
-"""Corrections of finished predictions: calibration, and ``any`` consistent with the types."""
+"""Corrections of predictions: calibration, and consistency of ``any`` with the types."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,22 +16,22 @@ from rsna19_kedro.ensemble.settings import CandidateSettings
 CorrectionKind = Literal["temperature", "beta", "any"]
 
 _EPS = 1e-6
-"""Predictions are drawn in this far from 0 and 1 before a logarithm is taken."""
+"""Predictions are clipped to ``[_EPS, 1 - _EPS]`` before the logarithm."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """One step after a candidate; the steps are applied in turn.
+    """One correction step; several are applied in sequence.
 
     ``temperature`` and ``beta`` (Kull, Silva Filho and Flach, "Beta calibration", 2017) both
     replace p by ``sigmoid(a ln p - b ln(1 - p) + c)``, class by class; a temperature T is
-    ``a = b = 1 / T`` and ``c = 0``. ``any`` lifts any haemorrhage to the likeliest type.
+    ``a = b = 1 / T`` and ``c = 0``. ``any`` raises any to the maximum over the types.
 
     Attributes:
-        kind: Which of them.
-        a: Slope at 0, a class each; empty for ``any``.
-        b: Slope at 1.
-        c: Shift.
+        kind: Kind of correction.
+        a: Slope at 0 per class; empty for ``any``.
+        b: Slope at 1 per class.
+        c: Shift per class.
     """
 
     kind: CorrectionKind
@@ -50,39 +50,38 @@ class Correction:
 
 
 def fit_correction(kind: CorrectionKind, predictions: Floats, labels: Labels) -> Correction:
-    """Find the calibration of lowest log loss; there is nothing to find for ``any``.
+    """Fit the calibration of lowest log loss; ``any`` has no parameters.
 
     Args:
-        kind: Which correction.
-        predictions: ``(N, 6)`` of slices that the candidate was not fitted on.
-        labels: ``(N, 6)`` zeros and ones; a class of one value is left as it is.
+        kind: Kind of correction.
+        predictions: Out-of-fold ``(N, 6)``.
+        labels: ``(N, 6)`` zeros and ones; a class with equal labels stays unchanged.
     """
     if kind == "any":
         return Correction(kind)
     low, high = _logarithms(predictions)
     truth = np.asarray(labels).astype(np.float64)
-    found = np.tile([1.0, 1.0, 0.0], (len(CLASSES), 1))
-    for place in np.flatnonzero(np.ptp(truth, axis=0) > 0):
-        views = np.stack([low[:, place], high[:, place], np.ones(len(truth))], axis=1)
-        found[place] = _least_loss(kind, views, truth[:, place])
-    a, b, c = (tuple(float(v) for v in column) for column in found.T)
+    parameters = np.tile([1.0, 1.0, 0.0], (len(CLASSES), 1))
+    for column in np.flatnonzero(np.ptp(truth, axis=0) > 0):
+        inputs = np.stack([low[:, column], high[:, column], np.ones(len(truth))], axis=1)
+        parameters[column] = _least_loss(kind, inputs, truth[:, column])
+    a, b, c = (tuple(float(v) for v in column) for column in parameters.T)
     return Correction(kind, a, b, c)
 
 
 def apply_all(corrections: Sequence[Correction], predictions: Floats) -> Floats:
-    """Apply the corrections in turn."""
+    """Apply the corrections in sequence."""
     for correction in corrections:
         predictions = correction.apply(predictions)
     return predictions
 
 
 class CorrectedSettings(CandidateSettings):
-    """Corrections of another candidate's predictions; never listed in the parameters.
+    """Corrections of another candidate's predictions; not allowed in the parameters.
 
     Attributes:
         kind: Always corrected.
-        corrections: Known beforehand: they are not to be learned from what the candidate
-            was fitted on.
+        corrections: Set before ``fit``, because they are learned from out-of-fold predictions.
     """
 
     kind: Literal["corrected"] = "corrected"
@@ -91,7 +90,7 @@ class CorrectedSettings(CandidateSettings):
 
 @dataclass
 class CorrectedCandidate(Candidate):
-    """A candidate, its part ``base``, and the corrections that its predictions asked for."""
+    """A candidate (its part ``base``) with corrections of its predictions."""
 
     settings: CorrectedSettings = field(default_factory=CorrectedSettings)
 
@@ -101,32 +100,32 @@ class CorrectedCandidate(Candidate):
         return self.parts["base"]
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
-        """Fit the candidate; the corrections stay."""
+        """Fit the candidate; the corrections stay fixed."""
         self.base.fit(features, labels, groups)
 
     def predict(self, features: FirstLevel) -> Floats:
-        """Corrected predictions, ``(N, 6)``."""
+        """Return corrected predictions, ``(N, 6)``."""
         return apply_all(self.settings.corrections, self.base.predict(features))
 
 
 def _logarithms(predictions: Floats) -> tuple[Floats, Floats]:
     """``ln p`` and ``-ln(1 - p)``."""
-    drawn = np.clip(predictions, _EPS, 1.0 - _EPS)
-    return np.log(drawn), -np.log1p(-drawn)
+    clipped = np.clip(predictions, _EPS, 1.0 - _EPS)
+    return np.log(clipped), -np.log1p(-clipped)
 
 
-def _least_loss(kind: str, views: Floats, truth: Floats) -> Floats:
-    """``a, b, c`` of one class: convex, with ``a, b >= 0`` so that order is kept."""
+def _least_loss(kind: str, inputs: Floats, truth: Floats) -> Floats:
+    """Fit ``a, b, c`` of one class: a convex problem, monotonic by ``a, b >= 0``."""
     mixing = np.eye(3) if kind == "beta" else np.array([[1.0, 1.0, 0.0]])
 
     def loss(free: Floats) -> tuple[float, Floats]:
-        logit = views @ (free @ mixing)
+        logit = inputs @ (free @ mixing)
         value = float(np.mean(np.logaddexp(0.0, logit) - truth * logit))
-        slope: Floats = mixing @ (views.T @ (expit(logit) - truth)) / len(truth)
+        slope: Floats = mixing @ (inputs.T @ (expit(logit) - truth)) / len(truth)
         return value, slope
 
     start = np.array([1.0, 1.0, 0.0])[: len(mixing)]
     bounds = [(0.0, None), (0.0, None), (None, None)][: len(mixing)]
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    result: Floats = found.x @ mixing
+    solution = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    result: Floats = solution.x @ mixing
     return result

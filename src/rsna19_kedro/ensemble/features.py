@@ -1,4 +1,4 @@
-"""Windows along the slices: what the neighbours of a slice were predicted to show."""
+"""Second-level features: first-level predictions in a window of neighbouring slices."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,28 +10,28 @@ from rsna19_kedro.ensemble.settings import Beyond, WindowOptions
 from rsna19_kedro.errors import ParameterError
 
 LOGIT_EPS = 1e-4
-"""Probabilities are drawn in this far from 0 and 1 before a logit is taken."""
+"""Probabilities are clipped to ``[LOGIT_EPS, 1 - LOGIT_EPS]`` before the logit."""
 LEAST_AREA = 1e-5
-"""Smallest share of a slice that counts as one: about a pixel of a mask."""
+"""Minimum share of a slice before the logarithm: about one pixel of a mask."""
 MEAN = "mean"
 AGREEMENT = "agreement"
 
 
 def neighbours(study: Ints, slice_num: Ints, radius: int, beyond: Beyond = "zeros") -> Ints:
-    """Rows of the slices ``-radius..+radius`` around each slice, in its own study.
+    """Find the rows of the slices ``-radius..+radius`` around each slice of the same study.
 
-    Neighbours are found by slice number, not by row: rows may come in any order, and a
-    number that a study lacks is a gap, never another number's slice.
+    Neighbours are found by slice number, not by row: rows may be in any order, and missing
+    slice numbers remain gaps.
 
     Args:
         study: ``(N,)`` number of the slice's study.
-        slice_num: ``(N,)`` place in the study.
+        slice_num: ``(N,)`` slice number in the study.
         radius: Slices on either side.
-        beyond: What stands where there is no slice: ``zeros`` marks it by -1, ``edge``
-            takes the study's first or last slice (in a gap, the slice below it).
+        beyond: Padding for missing slices: ``zeros`` gives -1, ``edge`` the first or last
+            slice of the study (in a gap, the slice below it).
 
     Returns:
-        ``(N, 2 * radius + 1)`` row numbers, -1 where there is none.
+        ``(N, 2 * radius + 1)`` row numbers; -1 for no slice.
     """
     if not len(study):
         return np.empty((0, 2 * radius + 1), dtype=np.int64)
@@ -39,23 +39,23 @@ def neighbours(study: Ints, slice_num: Ints, radius: int, beyond: Beyond = "zero
     lengths = last - first + 1
     starts = np.cumsum(lengths) - lengths
     slots = np.full(lengths.sum(), -1, dtype=np.int64)
-    own = starts[codes] + slice_num - first[codes]
-    slots[own] = np.arange(len(study))
+    slot = starts[codes] + slice_num - first[codes]
+    slots[slot] = np.arange(len(study))
     if beyond == "edge":
         filled = np.where(slots >= 0, np.arange(len(slots)), 0)
         slots = slots[np.maximum.accumulate(filled)]
     low, high = starts[codes], (starts + lengths - 1)[codes]
     rows = np.empty((len(study), 2 * radius + 1), dtype=np.int64)
-    for place, offset in enumerate(range(-radius, radius + 1)):
-        wanted = own + offset
-        rows[:, place] = slots[np.clip(wanted, low, high)]
+    for column, offset in enumerate(range(-radius, radius + 1)):
+        wanted = slot + offset
+        rows[:, column] = slots[np.clip(wanted, low, high)]
         if beyond == "zeros":
-            rows[(wanted < low) | (wanted > high), place] = -1
+            rows[(wanted < low) | (wanted > high), column] = -1
     return rows
 
 
 def _extents(study: Ints, slice_num: Ints) -> tuple[Ints, Ints, Ints]:
-    """Number of each slice's study, and lowest and highest slice number of each study."""
+    """Study number of each slice, and lowest and highest slice number of each study."""
     codes = np.unique(study, return_inverse=True)[1]
     limits = np.iinfo(np.int64)
     first, last = (np.full(codes.max() + 1, start) for start in (limits.max, limits.min))
@@ -65,24 +65,24 @@ def _extents(study: Ints, slice_num: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def window_features(first_level: FirstLevel, options: WindowOptions) -> Floats32:
-    """Predictions of the neighbouring slices, and what else is asked for, as features.
+    """Compute the features of each slice from the predictions of its neighbours.
 
     Args:
         first_level: N slices of M models.
-        options: The reference (section 6) takes a radius of 2 and nothing else.
+        options: Features to include; the reference uses only a radius of 2.
 
     Returns:
-        ``(N, F)`` float32, columns named by ``feature_names``.
+        ``(N, F)`` float32; ``feature_names`` names the columns.
 
     Raises:
-        ParameterError: Areas are asked for and no model predicts masks.
+        ParameterError: Areas are enabled but no model predicts masks.
     """
     if options.areas and first_level.areas is None:
         raise ParameterError(
-            "The second level is to know the areas of predicted masks, but no first-level table "
-            f"of {', '.join(first_level.models)} has them. Take a model with masks in (such as "
-            "resnet18_384_5_planes_bn_f8; tables of older versions lack them, predict again), or "
-            "set features.areas to false."
+            "The second level uses the areas of predicted masks, but no first-level table of "
+            f"{', '.join(first_level.models)} has them. Add a model with masks (such as "
+            "resnet18_384_5_planes_bn_f8; if its tables are of an older version, predict again), "
+            "or set features.areas to false."
         )
     width = len(feature_names(first_level.models, options))
     features = np.empty((len(first_level), width), np.float32)
@@ -94,7 +94,7 @@ def window_features(first_level: FirstLevel, options: WindowOptions) -> Floats32
 
 
 def _columns(first_level: FirstLevel, options: WindowOptions) -> Iterator[Floats32]:
-    """The features in the order of their names, some columns at a time."""
+    """Yield blocks of columns in the order of ``feature_names``."""
     reach = max(options.radius, options.mean_radius or 0)
     rows = neighbours(first_level.study, first_level.slice_num, reach, options.beyond)
     values, nothing = first_level.predictions, np.zeros(1, np.float32)
@@ -111,15 +111,15 @@ def _columns(first_level: FirstLevel, options: WindowOptions) -> Iterator[Floats
         yield first_level.predictions.std(axis=1)
     if options.areas and first_level.areas is not None:
         yield np.log10(np.maximum(first_level.areas, LEAST_AREA))
-    place, length = places(first_level.study, first_level.slice_num)
+    position, length = slice_positions(first_level.study, first_level.slice_num)
     if options.position:
-        yield place[:, None]
+        yield position[:, None]
     if options.length:
         yield length[:, None]
 
 
 def feature_names(models: Sequence[str], options: WindowOptions) -> list[str]:
-    """Names of the columns of ``window_features``.
+    """Return the names of the columns of ``window_features``.
 
     ``<model>|<class>|<offset>``, with ``mean`` for the mean of the models, then
     ``agreement|<class>``, ``area_<mask>``, ``position`` and ``length``.
@@ -139,33 +139,33 @@ def feature_names(models: Sequence[str], options: WindowOptions) -> list[str]:
     return names + ["position"] * options.position + ["length"] * options.length
 
 
-def places(study: Ints, slice_num: Ints) -> tuple[Floats32, Floats32]:
-    """Where slices lie in their study, and how long it is.
+def slice_positions(study: Ints, slice_num: Ints) -> tuple[Floats32, Floats32]:
+    """Return the relative position of each slice in its study, and the length of the study.
 
     Args:
         study: ``(N,)`` number of the slice's study.
-        slice_num: ``(N,)`` place in the study.
+        slice_num: ``(N,)`` slice number in the study.
 
     Returns:
-        ``(N,)`` 0 at the lowest to 1 at the highest slice (0.5 for the only one), and
-        ``(N,)`` number of slices of the study, gaps not counted.
+        ``(N,)`` from 0 at the lowest to 1 at the highest slice (0.5 for a single slice), and
+        ``(N,)`` number of slices in the study, without gaps.
     """
     if not len(study):
         return np.empty(0, np.float32), np.empty(0, np.float32)
     codes, first, last = _extents(study, slice_num)
     span = (last - first)[codes]
-    place = np.where(span > 0, (slice_num - first[codes]) / np.maximum(span, 1), 0.5)
-    return place.astype(np.float32), np.bincount(codes)[codes].astype(np.float32)
+    position = np.where(span > 0, (slice_num - first[codes]) / np.maximum(span, 1), 0.5)
+    return position.astype(np.float32), np.bincount(codes)[codes].astype(np.float32)
 
 
 def to_logits(probabilities: Floats32) -> Floats32:
-    """Logits of float32 probabilities, finite at 0 and 1."""
-    drawn = np.clip(probabilities, LOGIT_EPS, 1.0 - LOGIT_EPS).astype(np.float32)
-    return np.log(drawn / (np.float32(1) - drawn))
+    """Compute logits of float32 probabilities, clipped to be finite."""
+    clipped = np.clip(probabilities, LOGIT_EPS, 1.0 - LOGIT_EPS).astype(np.float32)
+    return np.log(clipped / (np.float32(1) - clipped))
 
 
 def _offsets(options: WindowOptions) -> tuple[range, range]:
-    """Offsets at which each model is taken, and at which their mean is."""
+    """Slice offsets of the single models, and of their mean."""
     near = range(-options.radius, options.radius + 1)
     if options.mean_radius is None:
         return near, range(0)

@@ -1,4 +1,4 @@
-"""What the second level's networks take as one item of a batch: a slice, or a whole study."""
+"""Items of a batch for second-level networks: slices or whole studies."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -9,11 +9,11 @@ from rsna19_kedro.ensemble.level1 import Floats32, Ints
 
 
 class Batch(NamedTuple):
-    """Part of the data, as a network takes it.
+    """Input of a network.
 
     Attributes:
-        inputs: What the network is called with.
-        rows: ``(n,)`` slices whose logits ``(n, 6)`` it gives, in their order.
+        inputs: Arguments of the network.
+        rows: ``(n,)`` rows of the slices whose logits ``(n, 6)`` it returns, in the same order.
     """
 
     inputs: tuple[npt.NDArray[Any], ...]
@@ -22,13 +22,13 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Slices:
-    """Each slice is an item.
+    """Slices as items.
 
     Attributes:
         features: ``(N, F)``.
         rows: ``(N,)`` rows of these slices in the data.
-        directions: Whether items are predicted as they are, reversed, or both.
-        at_once: Items per batch of a prediction.
+        directions: Values of ``reverse`` that predictions are averaged over.
+        at_once: Items per prediction batch.
     """
 
     features: Floats32
@@ -44,6 +44,6 @@ class Slices:
         """Row of the first slice of each item."""
         return self.rows
 
-    def batch(self, places: Ints, reverse: bool) -> Batch:
-        """Put some items, by their numbers, together; reversed if they have an order."""
-        return Batch((self.features[places],), self.rows[places])
+    def batch(self, indices: Ints, reverse: bool) -> Batch:
+        """Make a batch of some items; ``reverse`` has no effect on single slices."""
+        return Batch((self.features[indices],), self.rows[indices])

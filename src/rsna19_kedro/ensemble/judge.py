@@ -1,4 +1,4 @@
-"""Tables of judged candidates, and the choice among them in words and numbers."""
+"""Tables of nested predictions and scores, and the description of the choice."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,7 +20,7 @@ from rsna19_kedro.evaluation.metrics import (
 
 
 def prediction_table(level1: pd.DataFrame, predictions: Mapping[str, Floats]) -> pd.DataFrame:
-    """Long table of nested predictions.
+    """Make the long table of nested predictions.
 
     Args:
         level1: Wide first-level table: keys, ``patient_id``, ``fold``.
@@ -45,12 +45,12 @@ def score_table(
 
     Args:
         level1: ``patient_id`` and the six labels, ``(N,)`` rows.
-        predictions: ``(N, 6)`` by candidate; ``mean`` must be one of them.
+        predictions: ``(N, 6)`` by candidate, including ``mean``.
         resamples: Bootstrap samples of patients.
         seed: Seed of the bootstrap; all candidates are scored on the same samples.
 
     Returns:
-        One row a candidate: ``candidate``; weighted log ``loss``, ``loss_low``,
+        One row per candidate: ``candidate``; weighted log ``loss``, ``loss_low``,
         ``loss_high``; ``difference`` to the plain mean with ``_low`` and ``_high`` (negative
         is better; 95 %, by patient); ``log_loss_<class>`` for each class; ``auc_any``;
         ``slices`` and ``patients``.
@@ -84,12 +84,12 @@ def score_table(
 
 
 def describe_decisions(judgement: Judgement) -> dict[str, Any]:
-    """Say as JSON can what was decided without each fold, and by all of them.
+    """Return the decisions for each outer fold and for all folds as JSON.
 
     Returns:
-        ``folds``: by fold ``candidate``, ``corrections`` and ``losses``; ``final``: the
-        same with ``correction_losses``, ``blend_weights`` (by blend, a list for each member)
-        and the numbers of the corrections.
+        ``folds``: by fold ``candidate``, ``corrections`` and ``losses``; ``final``: the same
+        for all folds, with ``correction_losses``, ``blend_weights`` (by blend, one list per
+        member) and the parameters of the corrections.
     """
     final = judgement.final
     return {
@@ -114,55 +114,55 @@ def describe_decisions(judgement: Judgement) -> dict[str, Any]:
 def describe_choice(
     scores: pd.DataFrame, decisions: Mapping[str, Any], kind: str
 ) -> dict[str, Any]:
-    """Put the choice, its reasons and its honest score in one small JSON.
+    """Describe the choice, its reason and its unbiased score as JSON.
 
     Args:
-        scores: What ``score_table`` gives.
-        decisions: What ``describe_decisions`` gives.
-        kind: Kind of the candidate that all folds choose.
+        scores: Output of ``score_table``.
+        decisions: Output of ``describe_decisions``.
+        kind: Kind of the candidate chosen on all folds.
 
     Returns:
-        ``chosen``: the row of the scores, and of the nested predictions, that is reported,
-        ``inner_choice``; ``candidate`` and ``kind``: what is fitted on all folds;
-        ``corrections`` and ``blend_weights`` that go with it; ``reason`` in words; the
-        reported ``loss`` and ``difference_to_mean`` with intervals; ``losses`` of all
-        candidates; ``inner``: what was chosen without each fold.
+        ``chosen``: the reported row of scores and nested predictions, ``inner_choice``;
+        ``candidate`` and ``kind``: the candidate fitted on all folds, with its
+        ``corrections`` and ``blend_weights``; ``reason`` in words; the reported ``loss`` and
+        ``difference_to_mean`` with intervals; ``losses`` of all candidates; ``inner``: the
+        choice for each outer fold.
     """
     rows = scores.set_index("candidate")
-    final, honest = decisions["final"], rows.loc[INNER_CHOICE]
+    final, nested = decisions["final"], rows.loc[INNER_CHOICE]
     candidate = final["candidate"]
     listed = [*final["losses"], INNER_CHOICE]
     return {
         "chosen": INNER_CHOICE,
         "candidate": candidate,
         "kind": kind,
-        "reason": _reason(decisions, honest),
+        "reason": _reason(decisions, nested),
         "corrections": final["corrections"],
         "correction_losses": final["correction_losses"],
         "blend_weights": final["blend_weights"].get(candidate),
-        "loss": [float(honest[c]) for c in ("loss", "loss_low", "loss_high")],
+        "loss": [float(nested[c]) for c in ("loss", "loss_low", "loss_high")],
         "difference_to_mean": [
-            float(honest[c]) for c in ("difference", "difference_low", "difference_high")
+            float(nested[c]) for c in ("difference", "difference_low", "difference_high")
         ],
         "losses": {str(name): float(rows.loc[name, "loss"]) for name in listed},
         "inner": decisions["folds"],
     }
 
 
-def _reason(decisions: Mapping[str, Any], honest: pd.Series) -> str:
+def _reason(decisions: Mapping[str, Any], nested: pd.Series) -> str:
     final = decisions["final"]
     steps = " and ".join(step["kind"] for step in final["corrections"])
-    times = pd.Series([fold["candidate"] for fold in decisions["folds"].values()]).value_counts()
-    inside = ", ".join(f"{name} {count}x" for name, count in times.items())
-    low, high = honest["difference_low"], honest["difference_high"]
+    counts = pd.Series([fold["candidate"] for fold in decisions["folds"].values()]).value_counts()
+    inside = ", ".join(f"{name} {count}x" for name, count in counts.items())
+    low, high = nested["difference_low"], nested["difference_high"]
     verdict = ""
     if low <= 0 <= high:
-        verdict = "; the interval holds 0, so the difference may be chance"
+        verdict = "; the interval includes 0, so the difference may be due to chance"
     elif low > 0:
         verdict = "; worse than the plain mean"
     return (
         f"{final['candidate']}{f' with {steps}' if steps else ''} has the lowest out-of-fold "
-        f"loss of {len(final['losses'])} candidates and is fitted on all folds; chosen inside "
-        f"the inner folds ({inside}) it scores {honest['loss']:.4f}, "
-        f"{honest['difference']:+.4f} against the plain mean [{low:+.4f}, {high:+.4f}]{verdict}"
+        f"loss of {len(final['losses'])} candidates and is fitted on all folds; the choice on "
+        f"inner folds ({inside}) scores {nested['loss']:.4f}, {nested['difference']:+.4f} "
+        f"relative to the plain mean [{low:+.4f}, {high:+.4f}]{verdict}"
     )

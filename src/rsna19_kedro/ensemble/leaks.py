@@ -1,4 +1,4 @@
-"""First-level predictions that are too good to be out of fold."""
+"""Detection of first-level predictions that are too good to be out-of-fold."""
 
 import logging
 
@@ -16,11 +16,11 @@ _SHARE = 0.5
 def suspicious_folds(
     features: FirstLevel, labels: Labels, folds: np.ndarray
 ) -> list[tuple[str, int]]:
-    """Find models that seem to have been trained on a fold that they should not have seen.
+    """Find models that seem to have been trained on a fold that they predict out of fold.
 
-    A checkpoint of another fold, copied to the wrong place, knows the labels of the fold that
-    it predicts. Its loss there is compared with its median loss on the other folds, times
-    how much harder or easier that fold is for the other models; less than half is reported.
+    This happens if a checkpoint of another fold is copied to the wrong path. The loss on a
+    fold is compared with the expected loss: the median loss on the other folds, scaled by the
+    difficulty of the fold for the other models. Less than half of it is reported.
 
     Args:
         features: N slices.
@@ -28,32 +28,32 @@ def suspicious_folds(
         folds: ``(N,)`` fold of the slice.
 
     Returns:
-        Models and folds, each of which is also logged as a warning.
+        Models and folds, each also logged as a warning.
     """
     numbers = np.unique(folds)
     losses = np.array(
         [
             [
-                weighted_log_loss(labels[folds == fold], features.predictions[folds == fold, place])
+                weighted_log_loss(labels[folds == fold], features.predictions[folds == fold, index])
                 for fold in numbers
             ]
-            for place in range(len(features.models))
+            for index in range(len(features.models))
         ]
     )
     usual = np.array(
-        [np.median(np.delete(losses, place, axis=1), axis=1) for place in range(len(numbers))]
+        [np.median(np.delete(losses, index, axis=1), axis=1) for index in range(len(numbers))]
     ).T
     ratio = losses / np.maximum(usual, 1e-12)
-    found = []
+    suspicious = []
     for model, fold in np.ndindex(*losses.shape):
         others = np.delete(ratio[:, fold], model)
         expected = usual[model, fold] * (np.median(others) if len(others) else 1.0)
         if losses[model, fold] < _SHARE * expected:
-            found.append((features.models[model], int(numbers[fold])))
+            suspicious.append((features.models[model], int(numbers[fold])))
             logger.warning(
-                "First-level model %s has a loss of %.4f on fold %d where %.4f was to be "
-                "expected: it looks as if it had been trained on that fold. Check that "
-                "checkpoint and prediction belong to it; all scores with it are too good.",
-                *(found[-1][0], losses[model, fold], found[-1][1], expected),
+                "First-level model %s has a loss of %.4f on fold %d, expected about %.4f: it "
+                "may have been trained on that fold. Check that checkpoint and prediction belong "
+                "to the fold; otherwise all scores with this model are too good.",
+                *(suspicious[-1][0], losses[model, fold], suspicious[-1][1], expected),
             )
-    return found
+    return suspicious

@@ -1,7 +1,7 @@
 """The first level's predictions as one wide table and as arrays.
 
-The wide table has one row a slice, ordered by study and slice number: the keys, what is known
-of the slice, and a float32 column ``<model>|<class>`` for each model and class. Where models
+The wide table has one row per slice, ordered by study and slice number: the keys, patient, fold
+and labels if known, and a float32 column ``<model>|<class>`` per model and class. If models
 predict masks, ``area_<mask>`` are their mean areas.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rsna19_kedro.contracts import AREAS, CLASSES, FOLDS, KEYS, PREDICTIONS
-from rsna19_kedro.errors import DamagedFileError, InputError, ModelError
+from rsna19_kedro.errors import DamagedFileError, InputError, ModelError, counted
 from rsna19_kedro.networks.made_from import (
     MADE_FROM,
     REMEDY,
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 SEPARATOR: Final = "|"
 
 MEMBERS: Final = "members"
-"""Attribute of a wide table: digest of the weights behind it, by model and fold."""
+"""Attribute of a wide table: digests of the network weights, by model and fold."""
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -49,15 +49,15 @@ def model_names(table: pd.DataFrame) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class FirstLevel:
-    """What a second-level model learns from.
+    """Input of a second-level model.
 
     Attributes:
         models: Names of the M first-level models.
-        predictions: ``(N, M, 6)`` float32 probabilities, averaged over test-time variants.
-        study: ``(N,)`` number of the slice's study; only equality means something.
-        slice_num: ``(N,)`` place in the study, ascending from feet to head.
-        areas: ``(N, 7)`` float32 share of the slice that each predicted mask covers, a mean
-            of the models that predict masks; ``None`` where none does.
+        predictions: ``(N, M, 6)`` float32 probabilities, averaged over test-time augmentations.
+        study: ``(N,)`` number of the slice's study; the order has no meaning.
+        slice_num: ``(N,)`` position in the study, ascending from feet to head.
+        areas: ``(N, 7)`` float32 share of the slice covered by each predicted mask, averaged
+            over the models that predict masks; ``None`` if none does.
     """
 
     models: tuple[str, ...]
@@ -83,10 +83,10 @@ class FirstLevel:
         )
 
     def ordered(self, models: Sequence[str]) -> Self:
-        """The predictions of some models, in the given order.
+        """Select the predictions of some models, in the given order.
 
         Raises:
-            ModelError: A model is missing; the message names it.
+            ModelError: A model is missing (named in the message).
         """
         lacking = [model for model in models if model not in self.models]
         if lacking:
@@ -97,11 +97,11 @@ class FirstLevel:
             )
         if tuple(models) == self.models:
             return self
-        places = [self.models.index(model) for model in models]
-        return replace(self, models=tuple(models), predictions=self.predictions[:, places])
+        indices = [self.models.index(model) for model in models]
+        return replace(self, models=tuple(models), predictions=self.predictions[:, indices])
 
     def take(self, rows: npt.NDArray[np.bool_]) -> Self:
-        """The part of the slices that the mask ``(N,)`` names; meant for whole studies."""
+        """Select slices by a mask ``(N,)``, which should contain whole studies."""
         areas = None if self.areas is None else self.areas[rows]
         return type(self)(
             self.models, self.predictions[rows], self.study[rows], self.slice_num[rows], areas
@@ -109,20 +109,20 @@ class FirstLevel:
 
 
 def combine_oof(folds: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Put the out-of-fold tables of all models side by side, by keys.
+    """Combine the out-of-fold tables of all models into one wide table, by keys.
 
     Args:
         folds: Keys, ``patient_id``, ``fold`` and the six labels of all training slices.
-        tables: One table a model and fold: keys, ``tta``, six ``pred_*``, ``model``, ``fold``.
+        tables: One table per model and fold: keys, ``tta``, six ``pred_*``, ``model``, ``fold``.
 
     Returns:
         Wide table: keys, ``patient_id``, ``fold``, six labels, ``<model>|<class>``, and
-        ``area_<mask>`` if a model has them; the test-time variants of a model are averaged.
+        ``area_<mask>`` if a model has them, averaged over test-time augmentations.
 
     Raises:
-        InputError: Tables that do not hold exactly the slices of their fold, a slice and
-            variant twice, a variant missing, values outside 0..1, a fold missing. The
-            message names model, fold and the first offending keys.
+        InputError: A table does not hold exactly the slices of its fold, a pair of
+            slice and augmentation is repeated or missing, values are outside 0..1, or a fold
+            is missing. The message names model, fold and the first offending keys.
     """
     slices = _ordered(folds[[*KEYS, "patient_id", "fold", *CLASSES]])
     fold_of = slices["fold"].to_numpy(np.int64)
@@ -130,23 +130,23 @@ def combine_oof(folds: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataF
     wide = _combine(slices, tables, rows)
     models = model_names(wide)
     if len(models) == 1:
-        logger.warning("The second level has one model only, %s: it can but smooth it.", *models)
+        logger.warning("The second level has a single model, %s: it can only smooth it.", *models)
     return wide
 
 
 def combine_test(test_slices: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Put the test tables of all models side by side, averaged over variants and folds.
+    """Combine the test tables of all models, averaged over augmentations and folds.
 
     Args:
         test_slices: Keys of all test slices.
-        tables: One table a model and fold, each with all test slices.
+        tables: One table per model and fold, each with all test slices.
 
     Returns:
         Wide table: keys, ``<model>|<class>``, ``area_<mask>``. Without test slices it has
         no rows and no prediction columns.
 
     Raises:
-        InputError: As in ``combine_oof``.
+        InputError: As for ``combine_oof``.
     """
     slices = _ordered(test_slices[list(KEYS)])
     if slices.empty:
@@ -155,9 +155,9 @@ def combine_test(test_slices: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> p
 
 
 def _combine(
-    slices: pd.DataFrame, tables: Sequence[pd.DataFrame], rows: dict[int, Ints], what: str = ""
+    slices: pd.DataFrame, tables: Sequence[pd.DataFrame], rows: dict[int, Ints], suffix: str = ""
 ) -> pd.DataFrame:
-    """Average each model's tables, each of the rows of its fold, and put the models together."""
+    """Average each model's tables over the rows of their folds, and join the models."""
     sources = _named(tables)
     _check_folds(sources, tuple(rows))
     wide, areas = [slices], []
@@ -172,28 +172,28 @@ def _combine(
         masked = all(AREAS[0] in table for table in parts.values())
         columns = [*PREDICTIONS, *AREAS] if masked else list(PREDICTIONS)
         total = np.zeros((len(slices), len(columns)))
-        times = np.zeros((len(slices), 1))
+        counts = np.zeros((len(slices), 1))
         for fold, table in parts.items():
-            source = f"{model}, fold {fold}{what}"
-            total[rows[fold]] += _mean_over_variants(
+            source = f"{model}, fold {fold}{suffix}"
+            total[rows[fold]] += _mean_over_augmentations(
                 table, slices.iloc[rows[fold]], columns, source
             )
-            times[rows[fold]] += 1
-        values = (total / times).astype(np.float32)
+            counts[rows[fold]] += 1
+        values = (total / counts).astype(np.float32)
         classes = len(PREDICTIONS)
         wide.append(pd.DataFrame(values[:, :classes], columns=prediction_columns([model])))
         areas += [values[:, classes:]] * masked
     if areas:
         wide.append(pd.DataFrame(np.mean(areas, axis=0), columns=list(AREAS)))
-    whole = pd.concat(wide, axis=1)
-    whole.attrs = {MEMBERS: weights_of(made_from)}
-    return whole
+    combined = pd.concat(wide, axis=1)
+    combined.attrs = {MEMBERS: weights_of(made_from)}
+    return combined
 
 
 def weights_of(
     made_from: Mapping[str, Mapping[int, Mapping[str, Any] | None]],
 ) -> dict[str, dict[str, str]]:
-    """Digest of the weights of each model and fold, as far as they are recorded."""
+    """Return the digest of the weights of each model and fold, where recorded."""
     return {
         model: {str(fold): made["weights"] for fold, made in by_fold.items() if made is not None}
         for model, by_fold in made_from.items()
@@ -201,35 +201,35 @@ def weights_of(
 
 
 def _ordered(slices: pd.DataFrame) -> pd.DataFrame:
-    twice = slices["sop_instance_uid"].duplicated()
-    twice |= slices.duplicated(["study_id", "slice_num"])
-    if twice.any():
+    duplicated = slices["sop_instance_uid"].duplicated()
+    duplicated |= slices.duplicated(["study_id", "slice_num"])
+    if duplicated.any():
         raise InputError(
-            f"The slice table holds {int(twice.sum())} slices twice, the first is "
-            f"{_keys_text(slices[twice])}; expected every slice once. Run the pipeline "
+            f"The slice table holds {counted(int(duplicated.sum()), 'duplicate slice')}, the first "
+            f"is {_keys_text(slices[duplicated])}; expected every slice once. Run the pipeline "
             "folds again."
         )
     return slices.sort_values(["study_id", "slice_num"], ignore_index=True)
 
 
 def _named(tables: Sequence[pd.DataFrame]) -> dict[str, dict[int, pd.DataFrame]]:
-    """Tables by model and fold, models in the order in which they come."""
+    """Tables by model and fold, models in order of first appearance."""
     named: dict[str, dict[int, pd.DataFrame]] = {}
     for number, table in enumerate(tables, start=1):
         lacking = [c for c in (*KEYS, "tta", *PREDICTIONS, "model", "fold") if c not in table]
         pairs = [] if lacking else list(table[["model", "fold"]].drop_duplicates().to_numpy())
         if len(pairs) != 1:
-            found = f"lacks the columns {lacking}" if lacking else f"names {len(pairs)} of them"
+            fault = f"lacks the columns {lacking}" if lacking else f"names {len(pairs)} of them"
             raise InputError(
                 f"First-level table {number} of {len(tables)} should be the prediction of one "
-                f"model and fold but {found}. Run the pipeline inference again."
+                f"model and fold but {fault}. Run the pipeline inference again."
             )
         model, fold = str(pairs[0][0]), int(pairs[0][1])
         if fold in named.setdefault(model, {}):
             raise InputError(f"First-level model {model}, fold {fold} was given twice.")
         named[model][fold] = table
     if not named:
-        raise InputError("The second level got no first-level table; expected one model at least.")
+        raise InputError("The second level got no first-level table; expected at least one model.")
     return named
 
 
@@ -239,37 +239,40 @@ def _check_folds(sources: dict[str, dict[int, pd.DataFrame]], wanted: Sequence[i
         surplus = [fold for fold in parts if fold not in wanted]
         if lacking or surplus:
             raise InputError(
-                f"First-level model {model} has predictions of folds {sorted(parts)}, the data "
+                f"First-level model {model} has predictions of folds {sorted(parts)}, but the data "
                 f"has folds {list(wanted)}: missing {lacking}, unknown {surplus}. Run the "
                 f'pipeline inference with --params "models:{model}" for the missing folds.'
             )
 
 
-def _mean_over_variants(
+def _mean_over_augmentations(
     table: pd.DataFrame, slices: pd.DataFrame, columns: list[str], source: str
 ) -> np.ndarray:
-    """Check one table against the slices it should hold; means of some columns, in their order."""
+    """Check one table against its expected slices; return means of some columns, in their order."""
     values = table[columns].to_numpy(np.float64)
     outside = ~((values >= 0.0) & (values <= 1.0)).all(axis=1)
     _refuse(table[outside], source, "NaN or values outside 0..1")
-    _refuse(table[table.duplicated(["sop_instance_uid", "tta"])], source, "a slice and tta twice")
-    place = pd.Index(slices["sop_instance_uid"]).get_indexer(pd.Index(table["sop_instance_uid"]))
-    _refuse(table[place < 0], source, "slices that do not belong to it")
-    moved = slices["slice_num"].to_numpy()[place] != table["slice_num"].to_numpy()
-    moved |= slices["study_id"].to_numpy()[place] != table["study_id"].to_numpy()
-    _refuse(table[moved], source, "slices under another study_id or slice_num than in folds")
-    counts = np.bincount(place, minlength=len(slices))
+    _refuse(
+        table[table.duplicated(["sop_instance_uid", "tta"])], source, "a repeated slice and tta"
+    )
+    index = pd.Index(slices["sop_instance_uid"]).get_indexer(pd.Index(table["sop_instance_uid"]))
+    _refuse(table[index < 0], source, "unexpected slices")
+    moved = slices["slice_num"].to_numpy()[index] != table["slice_num"].to_numpy()
+    moved |= slices["study_id"].to_numpy()[index] != table["study_id"].to_numpy()
+    _refuse(table[moved], source, "a study_id or slice_num that differs from the slice table")
+    counts = np.bincount(index, minlength=len(slices))
     _refuse(slices[counts == 0], source, "no prediction")
-    variants = table["tta"].nunique()
-    _refuse(slices[counts != variants], source, f"fewer than its {variants} test-time variants")
-    sums = [np.bincount(place, weights=column, minlength=len(slices)) for column in values.T]
+    expected = table["tta"].nunique()
+    _refuse(slices[counts != expected], source, f"fewer than {expected} test-time augmentations")
+    sums = [np.bincount(index, weights=column, minlength=len(slices)) for column in values.T]
     return np.stack(sums, axis=1) / counts[:, None]
 
 
-def _refuse(rows: pd.DataFrame, source: str, what: str) -> None:
+def _refuse(rows: pd.DataFrame, source: str, problem: str) -> None:
     if len(rows):
         raise DamagedFileError(
-            f"First-level model {source}: {len(rows)} rows with {what}, first {_keys_text(rows)}. "
+            f"First-level model {source}: {counted(len(rows), 'row')} with {problem}, first "
+            f"{_keys_text(rows)}. "
             "Every table must hold each slice of its fold once per test-time augmentation, with "
             f"probabilities in 0..1. {REMEDY}"
         )

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class MLPSettings(NetworkSettings):
-    """What the network sees, its width, and how it is trained.
+    """Input, width and training settings of the MLP.
 
     Attributes:
         kind: Always mlp.
-        features: The window (reference: logits of 5 slices).
+        features: Window of slices (reference: logits of 5 slices).
         width: Hidden units (reference: 128).
         batch: Slices per step (reference: all of them).
         learning_rate: Reference: 0.008.
@@ -38,16 +38,16 @@ class MLPSettings(NetworkSettings):
 
 @dataclass
 class MLPCandidate(NetworkCandidate):
-    """Each slice predicted by itself, from the logits of its neighbourhood."""
+    """An MLP that predicts each slice from the logits of its neighbourhood."""
 
     settings: MLPSettings = field(default_factory=MLPSettings)
 
     def items(self, features: FirstLevel) -> Slices:
-        """Slices with their windows."""
+        """Return the slices with their features."""
         return Slices(window_features(features, self.settings.features), np.arange(len(features)))
 
     def network(self) -> "nn.Module":
-        """Standardised features, one hidden layer of rectified units, six logits."""
+        """Build the MLP: standardisation, one hidden ReLU layer, six logits."""
         from torch import nn
 
         from rsna19_kedro.ensemble.network_fit import Standardise
@@ -62,7 +62,7 @@ class MLPCandidate(NetworkCandidate):
         )
 
     def begin(self, network: Any, labels: Labels) -> None:
-        """Predict the prevalence to start with."""
+        """Initialise the output bias with the prevalences."""
         import torch
 
         share = np.clip(labels.mean(axis=0), 1e-4, 1 - 1e-4)

@@ -1,9 +1,9 @@
-"""Candidates judged on patients that they have not seen, and chosen on others still.
+"""Nested cross-validation: selected on inner folds, scored on the outer fold.
 
-For every two folds a candidate is fitted on the rest and predicts both. Seen from fold k,
-these fits give each other fold a prediction by a model that saw neither that fold nor k: all
-that is chosen, weighed or calibrated for fold k is decided on them. One set of fits so serves
-as the inner folds of every outer fold, half as many as nesting one loop in another.
+For every pair of folds, a candidate is fitted on the other folds and predicts both. For outer
+fold k, these fits give each other fold a prediction by a model that saw neither that fold nor
+k. Choice, blend weights and calibration for fold k use only these predictions. Outer folds
+share the fits, which halves their number compared with two nested loops.
 """
 
 import logging
@@ -41,14 +41,14 @@ Learned = TypeVar("Learned")
 
 @dataclass(frozen=True)
 class Decision:
-    """What predictions out of fold say is best.
+    """The choice made on out-of-fold predictions.
 
     Attributes:
-        candidate: Name of the candidate of lowest loss; the first of equals.
+        candidate: Name of the candidate with the lowest loss (the first if equal).
         losses: Weighted log loss of each candidate, blends included.
-        corrections: What is done to its predictions; nothing if nothing helps.
-        correction_losses: Its loss after each set of corrections that was tried, by their
-            names joined by ``+``; ``none`` is its own.
+        corrections: Corrections of its predictions; empty if none helps.
+        correction_losses: Its loss with each set of corrections tried, by names joined with
+            ``+``; ``none`` is the uncorrected loss.
         blends: ``(members, 6)`` weights of each blend.
     """
 
@@ -61,13 +61,13 @@ class Decision:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Every candidate's predictions of every fold, and how the choice went.
+    """Predictions of all candidates for all folds, and the decisions.
 
     Attributes:
         predictions: ``(N, 6)`` by name: candidates, blends, ``inner_choice``,
-            ``prevalence``; no slice was predicted by anything that its patient had a part in.
-        decisions: What was decided without each fold.
-        final: What all folds together decide, for data that are not among them.
+            ``prevalence``; no patient took part in fitting or choosing their predictor.
+        decisions: Decision for each outer fold, made on the other folds.
+        final: Decision on all folds, for new data.
     """
 
     predictions: dict[str, Floats]
@@ -85,19 +85,19 @@ def judge(
     blends: Blends | None = None,
     corrections: Sequence[CorrectionKind] = (),
 ) -> Judgement:
-    """Predict each fold by candidates, and by a choice among them, made without it.
+    """Predict each fold with all candidates, and with the one chosen on the other folds.
 
     Args:
         features: N slices.
         labels: ``(N, 6)`` zeros and ones.
         patients: ``(N,)`` patients.
         folds: ``(N,)`` fold of the slice.
-        builders: Makes a fresh candidate, by name.
-        blends: Names of the candidates that are blended, by name of the blend.
-        corrections: What may be done to the chosen candidate's predictions.
+        builders: Functions that make an unfitted candidate, by name.
+        blends: Member names by name of the blend.
+        corrections: Corrections to try on the chosen candidate's predictions.
 
     Raises:
-        InputError: A patient in two folds, or fewer than three folds.
+        InputError: A patient is in two folds, or there are fewer than three folds.
     """
     numbers = _check_folds(patients, folds)
     constant_classes(labels, "Second level")
@@ -109,11 +109,11 @@ def judge(
     names = (*builders, *blends, INNER_CHOICE, PREVALENCE)
     result = {name: np.empty(labels.shape) for name in names}
     decisions: dict[int, Decision] = {}
-    for place, fold in enumerate(numbers):
+    for index, fold in enumerate(numbers):
         scored, rest = folds == fold, folds != fold
-        inside = {name: view[place, rest].astype(np.float64) for name, view in views.items()}
+        inside = {name: view[index, rest].astype(np.float64) for name, view in views.items()}
         decision = decide(inside, labels[rest], folds[rest], blends, corrections)
-        outside = {name: view[place, scored].astype(np.float64) for name, view in views.items()}
+        outside = {name: view[index, scored].astype(np.float64) for name, view in views.items()}
         for name, members in blends.items():
             outside[name] = blend([outside[m] for m in members], decision.blends[name])
         outside[INNER_CHOICE] = apply_all(decision.corrections, outside[decision.candidate])
@@ -121,23 +121,22 @@ def judge(
         for name, values in outside.items():
             result[name][scored] = values
         decisions[fold] = decision
-        logger.info("Second level: fold %d is predicted by %s", fold, _in_words(decision))
+        logger.info("Second level: chosen for fold %d: %s", fold, _in_words(decision))
     outer = {name: result[name] for name in builders}
     blended = {name: result[name] for name in blends}
     final = decide(outer, labels, folds, blends, corrections, blended)
-    logger.info("Second level: all folds choose %s", _in_words(final))
+    logger.info("Second level: chosen on all folds: %s", _in_words(final))
     return Judgement(result, decisions, final)
 
 
 def _check_folds(patients: Groups, folds: Folds) -> list[int]:
-    """Numbers of the folds, three at least, none of which shares a patient with another."""
+    """Return the fold numbers; check that there are at least three and they share no patient."""
     check_patients(patients, folds)
     numbers = [int(fold) for fold in np.unique(folds)]
     if len(numbers) < 3:
         raise InputError(
-            "The second level is chosen on inner folds and judged on the fold left out, which "
-            f"takes three folds at least, but only fold {numbers} holds slices. Run the whole "
-            "graph with at least three folds."
+            "Nested cross-validation of the second level needs at least three folds, but all "
+            f"slices are in folds {numbers}. Run the whole graph with at least three folds."
         )
     return numbers
 
@@ -150,17 +149,17 @@ def decide(
     corrections: Sequence[CorrectionKind],
     blended: Mapping[str, Floats] | None = None,
 ) -> Decision:
-    """Choose a candidate, and what corrects it, by predictions out of fold.
+    """Choose a candidate and its corrections by out-of-fold loss.
 
-    Blends and calibrations are learned on all folds but one and scored on that one.
+    Blends and calibrations are cross-fitted: learned on all folds but one, scored on that one.
 
     Args:
         predictions: ``(n, 6)`` by candidate.
         labels: ``(n, 6)``.
         folds: ``(n,)`` fold of the slice.
         blends: Members by name.
-        corrections: What may be tried.
-        blended: ``(n, 6)`` by blend, if they were predicted out of fold already.
+        corrections: Corrections to try.
+        blended: Out-of-fold ``(n, 6)`` by blend, if already known.
     """
     tried = {**predictions, **(blended or {})}
     weights: dict[str, Floats] = {}
@@ -182,7 +181,7 @@ def decide(
 def _decide_corrections(
     predictions: Floats, labels: Labels, folds: Folds, allowed: Sequence[CorrectionKind]
 ) -> tuple[tuple[CorrectionKind, ...], dict[str, float]]:
-    """Which calibration, if any, then whether ``any`` is made consistent; losses of all."""
+    """Choose a calibration, if any, and whether to correct ``any``; return all losses."""
     tried: dict[tuple[CorrectionKind, ...], Floats] = {(): predictions}
     for kind in allowed:
         if kind != "any":
@@ -207,7 +206,7 @@ def _cross_fitted(
     labels: Labels,
     folds: Folds,
 ) -> Floats:
-    """Predict each fold ``(n, 6)`` by what the other folds' values ``(..., n, 6)`` teach."""
+    """Apply to each fold what was fitted on the others; values ``(..., n, 6)`` to ``(n, 6)``."""
     result = np.empty(labels.shape)
     for fold in np.unique(folds):
         scored = folds == fold
@@ -224,23 +223,23 @@ def _views(
     patients: Groups,
     folds: Folds,
 ) -> Floats32:
-    """A candidate's predictions seen from each fold, ``(folds, N, 6)``.
+    """Predict with a candidate for each outer fold, ``(folds, N, 6)``.
 
-    Row k holds, for the slices of fold k, the prediction by a fit on all other folds; for
-    those of another fold j, the prediction by a fit on the folds other than j and k.
+    Row k holds the predictions of fold k by a fit on all other folds, and those of each other
+    fold j by a fit on all folds except j and k.
     """
     start = time.perf_counter()
     numbers = np.unique(folds)
     views = np.empty((len(numbers), *labels.shape), dtype=np.float32)
 
-    places = range(len(numbers))
-    for left_out in (*combinations(places, 1), *combinations(places, 2)):
+    indices = range(len(numbers))
+    for left_out in (*combinations(indices, 1), *combinations(indices, 2)):
         learned = ~np.isin(folds, numbers[list(left_out)])
         candidate = build()
         candidate.fit(features.take(learned), labels[learned], patients[learned])
-        for seen_from, of in zip(left_out, left_out[::-1], strict=True):
-            scored = folds == numbers[of]
-            views[seen_from, scored] = candidate.predict(features.take(scored))
+        for outer, predicted in zip(left_out, left_out[::-1], strict=True):
+            scored = folds == numbers[predicted]
+            views[outer, scored] = candidate.predict(features.take(scored))
     logger.info("Second level: %s fitted in %.1f s", name, time.perf_counter() - start)
     return views
 

@@ -1,7 +1,7 @@
-"""What the second level's networks have in common as candidates.
+"""Base class of second-level networks as candidates.
 
-Parameters are read before pipelines are wired, and torch takes seconds to import: this module
-and those of the networks' kinds import it where it is used.
+Torch takes seconds to import and parameters are read before pipelines are created. Therefore
+this module and its subclasses' modules import torch inside functions.
 """
 
 from abc import abstractmethod
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class NetworkCandidate(Candidate):
-    """One network, or the mean of several that each left out other patients.
+    """One network, or the mean of several networks with different held-out patients.
 
     Attributes:
-        constants: ``(6,)`` prediction for a class that could not be learned, else NaN.
-        networks: The members, once fitted.
+        constants: ``(6,)`` constant prediction of classes that could not be learned, else NaN.
+        networks: Fitted members.
     """
 
     settings: NetworkSettings
@@ -37,17 +37,17 @@ class NetworkCandidate(Candidate):
 
     @abstractmethod
     def items(self, features: FirstLevel) -> Slices:
-        """Slices or studies as the network takes them."""
+        """Return the slices or studies in the format of the network."""
 
     @abstractmethod
     def network(self) -> "nn.Module":
-        """A network for the models of the candidate, with random weights."""
+        """Build a network with random weights for the models of the candidate."""
 
     def begin(self, network: Any, labels: Labels) -> None:
-        """Initialise from the labels ``(n, 6)`` that are learned from, if the kind does."""
+        """Initialise the network from the training labels ``(n, 6)``; does nothing by default."""
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
-        """Train the members, each stopped on patients of its own."""
+        """Train the members, each with early stopping on different patients."""
         import torch
 
         from rsna19_kedro.ensemble.network_fit import fit_network, standardise
@@ -69,7 +69,7 @@ class NetworkCandidate(Candidate):
         self.networks = tuple(networks)
 
     def predict(self, features: FirstLevel) -> Floats:
-        """Mean of the members and of the directions that they read in, ``(N, 6)``."""
+        """Average the predictions over members and reading directions, ``(N, 6)``."""
         from rsna19_kedro.ensemble.network_fit import predict_network
 
         items = self.items(features.ordered(self.models))
@@ -81,7 +81,7 @@ class NetworkCandidate(Candidate):
         return np.where(np.isnan(self.constants), np.mean(probabilities, axis=0), self.constants)
 
     def write_learned(self, folder: Path) -> dict[str, Any]:
-        """Constants as JSON, the weights of each member as a safetensors file."""
+        """Return constants as JSON; write the weights of each member as a safetensors file."""
         from safetensors.torch import save_file
 
         for number, network in enumerate(self.networks):
@@ -90,7 +90,7 @@ class NetworkCandidate(Candidate):
         return {"constants": constants, "members": len(self.networks)}
 
     def read_learned(self, learned: dict[str, Any], folder: Path) -> None:
-        """Read the safetensors files."""
+        """Restore constants, and networks from the safetensors files."""
         from safetensors.torch import load_file
 
         self.constants = np.array(learned["constants"], dtype=np.float64)

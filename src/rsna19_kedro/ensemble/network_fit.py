@@ -1,4 +1,4 @@
-"""Training of the second level's small networks, with early stopping on held-out patients."""
+"""Training of second-level networks with early stopping on held-out patients."""
 
 import copy
 import math
@@ -18,15 +18,15 @@ from rsna19_kedro.ensemble.splits import Bools
 from rsna19_kedro.networks.loss import class_weights, weighted_bce
 
 _RISING = 0.2
-"""Share of the steps over which the learning rate rises."""
+"""Share of the steps in which the learning rate rises."""
 _SCORED_AT_ONCE = 8
-"""Training batches that are scored as one."""
+"""Size of a validation batch, in training batches."""
 
 Labelled = tuple[list[Tensor], Tensor]
 
 
 class Standardise(nn.Module):
-    """Features ``(..., F)`` to mean 0 and standard deviation 1 of the training slices."""
+    """Standardise features ``(..., F)`` to mean 0 and standard deviation 1."""
 
     centre: Tensor
     spread: Tensor
@@ -42,7 +42,7 @@ class Standardise(nn.Module):
 
 
 def standardise(network: nn.Module, features: Floats32) -> None:
-    """Set the network's ``Standardise`` to features ``(n, F)``."""
+    """Set the network's ``Standardise`` layer from features ``(n, F)``."""
     layer = next(part for part in network.modules() if isinstance(part, Standardise))
     values = torch.from_numpy(features)
     layer.centre.copy_(values.mean(dim=0, dtype=torch.float64))
@@ -50,7 +50,7 @@ def standardise(network: nn.Module, features: Floats32) -> None:
 
 
 class _Batches(Dataset[Labelled]):
-    """Batches, planned beforehand and made when needed, with their labels."""
+    """Batches with labels, planned in advance and built on access."""
 
     def __init__(self, items: Slices, labels: Labels, plan: list[tuple[Ints, bool]]) -> None:
         self.items, self.labels, self.plan = items, labels.astype(np.float32), plan
@@ -58,8 +58,8 @@ class _Batches(Dataset[Labelled]):
     def __len__(self) -> int:
         return len(self.plan)
 
-    def __getitem__(self, place: int) -> Labelled:
-        inputs, rows = self.items.batch(*self.plan[place])
+    def __getitem__(self, index: int) -> Labelled:
+        inputs, rows = self.items.batch(*self.plan[index])
         return [torch.from_numpy(part) for part in inputs], torch.from_numpy(self.labels[rows])
 
 
@@ -71,77 +71,77 @@ def fit_network(
     settings: NetworkSettings,
     seed: int,
 ) -> None:
-    """Train a network in place; the weights with the lowest loss on held-out items are kept.
+    """Train a network in place, keeping the weights with the lowest held-out loss.
 
     Args:
-        network: Gives logits ``(n, 6)`` for the inputs of a batch.
+        network: Maps the inputs of a batch to logits ``(n, 6)``.
         items: Slices or studies.
-        labels: ``(N, 6)`` zeros and ones of the slices that the items' rows name.
-        held_out: ``(items,)`` mask of those not to learn from; with none of them, training
-            goes to the end and the last weights stay.
-        settings: How to train.
+        labels: ``(N, 6)`` zeros and ones, indexed by the rows of the items.
+        held_out: ``(items,)`` mask of the items for early stopping; if empty, training runs
+            to the end and keeps the last weights.
+        settings: Training settings.
         seed: Seed of the order of the items, their reversal and dropout.
     """
     rng = np.random.default_rng(seed)
-    learned, hidden = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    in_epoch = -(-len(learned) // settings.batch)
-    epochs = max(settings.epochs, -(-settings.least_steps // in_epoch))
+    training, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    steps_per_epoch = -(-len(training) // settings.batch)
+    epochs = max(settings.epochs, -(-settings.least_steps // steps_per_epoch))
     plan = [
         (part, bool(rng.integers(2)))
         for _ in range(epochs)
-        for part in np.array_split(rng.permutation(learned), in_epoch)
+        for part in np.array_split(rng.permutation(training), steps_per_epoch)
     ]
-    parts = max(1, len(hidden) // (_SCORED_AT_ONCE * settings.batch))
-    check = [(part, False) for part in np.array_split(hidden, parts) if len(part)]
-    learning, scoring = (
+    parts = max(1, len(validation) // (_SCORED_AT_ONCE * settings.batch))
+    check = [(part, False) for part in np.array_split(validation, parts) if len(part)]
+    training_batches, validation_batches = (
         DataLoader(_Batches(items, labels, batches), batch_size=None) for batches in (plan, check)
     )
     with _seeded(seed, settings.threads):
-        _descend(network, learning, scoring, settings)
+        _descend(network, training_batches, validation_batches, settings)
     network.cpu().eval()
 
 
 def _descend(
     network: nn.Module,
-    learned: DataLoader[Labelled],
-    held_out: DataLoader[Labelled],
+    training: DataLoader[Labelled],
+    validation: DataLoader[Labelled],
     settings: NetworkSettings,
 ) -> None:
-    """AdamW along one cycle of the learning rate, stopped early."""
+    """Run AdamW with a one-cycle learning rate schedule and early stopping."""
     gpu = settings.accelerator == "gpu"
     gpu |= settings.accelerator == "auto" and torch.cuda.is_available()
     weights = class_weights().to("cuda" if gpu else "cpu")
     network.to(weights.device)
-    steps, watched = len(learned), len(held_out) > 0
+    steps, has_validation = len(training), len(validation) > 0
     optimizer = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
 
     def rate(step: int) -> float:
-        """Share of the peak: up over a fifth of the steps, down along a cosine."""
-        rising = (step + 1) / (_RISING * steps + 1)
-        return min(rising, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+        """Factor of the peak rate: a linear rise over a fifth of the steps, bounded by a cosine."""
+        rise = (step + 1) / (_RISING * steps + 1)
+        return min(rise, 0.5 + 0.5 * math.cos(math.pi * step / steps))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    best = _held_out_loss(network, held_out, weights) if watched else math.inf
-    kept, losses = copy.deepcopy(network.state_dict()), []
-    for step, batch in enumerate(learned, start=1):
+    best = _held_out_loss(network, validation, weights) if has_validation else math.inf
+    best_weights, losses = copy.deepcopy(network.state_dict()), []
+    for step, batch in enumerate(training, start=1):
         network.train()
         optimizer.zero_grad()
         _loss(network, batch, weights).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if not watched or step % max(1, steps // settings.checks):
+        if not has_validation or step % max(1, steps // settings.checks):
             continue
-        losses.append(_held_out_loss(network, held_out, weights))
+        losses.append(_held_out_loss(network, validation, weights))
         if losses[-1] < best:
-            best, kept = losses[-1], copy.deepcopy(network.state_dict())
-        # The loss before the first step does not count here: early steps may raise it.
+            best, best_weights = losses[-1], copy.deepcopy(network.state_dict())
+        # Ignores the loss before the first step, because early steps may increase it.
         if len(losses) - 1 - int(np.argmin(losses)) >= settings.patience:
             break
-    if watched:
-        network.load_state_dict(kept)
+    if has_validation:
+        network.load_state_dict(best_weights)
 
 
 @torch.no_grad()
@@ -160,7 +160,7 @@ def _loss(network: nn.Module, batch: Labelled, weights: Tensor) -> Tensor:
 
 @contextmanager
 def _seeded(seed: int, threads: int) -> Iterator[None]:
-    """Draw from the seed alone, on a few threads, and leave both as they were."""
+    """Set the seed and number of threads, and restore both on exit."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -173,17 +173,17 @@ def _seeded(seed: int, threads: int) -> Iterator[None]:
 
 @torch.no_grad()
 def predict_network(network: nn.Module, items: Slices, reverse: bool) -> Floats:
-    """Probabilities ``(N, 6)`` of all items, by row of the data.
+    """Predict probabilities ``(N, 6)`` of all items, by row of the data.
 
     Args:
-        network: As it was trained.
-        items: Slices or studies; together they hold every row once.
+        network: Trained network.
+        items: Slices or studies that contain every row once.
         reverse: Read the studies from head to feet.
     """
     result = np.empty((len(items.rows), 6))
     for start in range(0, len(items), items.at_once):
-        places = np.arange(start, min(start + items.at_once, len(items)))
-        inputs, rows = items.batch(places, reverse)
+        indices = np.arange(start, min(start + items.at_once, len(items)))
+        inputs, rows = items.batch(indices, reverse)
         logits = network(*(torch.from_numpy(part) for part in inputs))
         result[rows] = torch.sigmoid(logits.double()).numpy()
     return result

@@ -1,4 +1,4 @@
-"""All kinds of second-level models: their settings, building one, reading one back."""
+"""Registry of second-level models: settings, construction and loading by kind."""
 
 import json
 from importlib import import_module
@@ -22,17 +22,17 @@ KINDS: Final = {
     "blend": ("blend.BlendSettings", "blend.BlendCandidate"),
     "corrected": ("correction.CorrectedSettings", "correction.CorrectedCandidate"),
 }
-"""Settings and class by kind, as ``module.name`` in this package; imported when needed."""
+"""Settings and class by kind, as ``module.name`` in this package; imported on demand."""
 
 
 def read_settings(content: Any) -> CandidateSettings:
-    """Read settings of whatever kind they name.
+    """Parse settings of any kind.
 
     Args:
-        content: Mapping with ``kind``; settings are returned as they are.
+        content: Mapping with ``kind``, or settings, which are returned unchanged.
 
     Raises:
-        ValueError: Unknown kind, unknown key or impossible value (for Pydantic to report).
+        ValueError: Unknown kind, unknown key or invalid value (reported by Pydantic).
     """
     if isinstance(content, CandidateSettings):
         return content
@@ -45,16 +45,16 @@ def read_settings(content: Any) -> CandidateSettings:
 
 
 def build(settings: CandidateSettings, seed: int = 0) -> Candidate:
-    """Make a candidate that is not fitted yet."""
+    """Make an unfitted candidate."""
     candidate: Candidate = _imported(KINDS[settings.kind][1])(settings, seed)
     return candidate
 
 
 def load_candidate(folder: Path) -> Candidate:
-    """Read a saved second-level model of whatever kind it is.
+    """Load a saved second-level model of any kind.
 
     Raises:
-        ModelError: The folder holds none, or one of an unknown kind or another version.
+        ModelError: The folder holds no model, or one of an unknown kind or another version.
     """
     path = folder / DESCRIPTION
     if not path.is_file():
@@ -65,8 +65,8 @@ def load_candidate(folder: Path) -> Candidate:
     content = json.loads(path.read_text(encoding="utf-8"))
     if content["kind"] not in KINDS:
         raise ModelError(
-            f"The second-level model in {folder} is of kind {content['kind']!r}; known are "
-            f"{', '.join(KINDS)}. It was written by another version: run the pipeline "
+            f"The second-level model in {folder} has the unknown kind {content['kind']!r} (known: "
+            f"{', '.join(KINDS)}). It was written by another version: run the pipeline "
             "stacking again."
         )
     try:

@@ -1,4 +1,4 @@
-"""A network over the whole study, with all models' logits as input."""
+"""A sequence network over the whole study, with all models' logits as input."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class SequenceSettings(NetworkSettings):
-    """What the network reads, its shape, and how it is trained.
+    """Input, architecture and training settings of the sequence network.
 
     Attributes:
         kind: Always sequence.
-        features: What is known of each slice; the network reads the neighbours itself.
+        features: Features of each slice; the network itself reads the neighbours.
         body: ``gru`` or ``transformer``.
-        width: Hidden units, of each direction; a multiple of 4.
+        width: Hidden units per direction; a multiple of 4.
         layers: Layers of the body.
-        least_steps: As for every network; more of them overfit a small data set.
-        learning_rate: As for every network.
+        least_steps: Minimum number of steps; more overfit a small data set.
+        learning_rate: Peak of the one-cycle learning rate schedule.
     """
 
     kind: Literal["sequence"] = "sequence"
@@ -41,17 +41,17 @@ class SequenceSettings(NetworkSettings):
     @classmethod
     def _has_heads(cls, width: int) -> int:
         if width % 4:
-            raise ValueError(f"width {width} is not a multiple of 4, the transformer's heads")
+            raise ValueError(f"width {width} is not a multiple of 4 (number of transformer heads)")
         return width
 
 
 @dataclass(frozen=True)
 class Studies(Slices):
-    """Each study is an item; slices are ordered by study, from feet to head.
+    """Studies as items; slices are ordered by study, from feet to head.
 
     Attributes:
         mean_logits: ``(N, 6)``, in the same order.
-        starts: ``(studies + 1,)`` where each study starts, and the end.
+        starts: ``(studies + 1,)`` start index of each study, and the end.
     """
 
     mean_logits: Floats32
@@ -64,31 +64,31 @@ class Studies(Slices):
         """Row of the first slice of each study."""
         return self.rows[self.starts[:-1]]
 
-    def batch(self, places: Ints, reverse: bool) -> Batch:
-        """Pad some studies with zeros to the longest of them."""
-        first, last = self.starts[places][:, None], self.starts[places + 1][:, None] - 1
+    def batch(self, indices: Ints, reverse: bool) -> Batch:
+        """Make a batch of some studies, padded with zeros to the longest."""
+        first, last = self.starts[indices][:, None], self.starts[indices + 1][:, None] - 1
         step = np.arange((last - first).max() + 1)
         exists = step <= last - first
-        index = np.where(exists, last - step if reverse else first + step, 0)
+        row = np.where(exists, last - step if reverse else first + step, 0)
         features, means = (
-            np.where(exists[..., None], values[index], np.float32(0))
+            np.where(exists[..., None], values[row], np.float32(0))
             for values in (self.features, self.mean_logits)
         )
-        return Batch((features, means, exists.sum(axis=1)), self.rows[index[exists]])
+        return Batch((features, means, exists.sum(axis=1)), self.rows[row[exists]])
 
 
 @dataclass
 class SequenceCandidate(NetworkCandidate):
-    """Reads each study in both directions; the order of its slices is that of their numbers.
+    """A sequence network that reads each study in order of slice number.
 
-    Read from head to feet as well, in training at random and in prediction as a test-time
-    augmentation whose probabilities are averaged with the others.
+    Studies are also read in reverse, from head to feet: at random in training, and as a
+    test-time augmentation in prediction.
     """
 
     settings: SequenceSettings = field(default_factory=SequenceSettings)
 
     def items(self, features: FirstLevel) -> Studies:
-        """Studies, whatever the order of the rows."""
+        """Return the studies; rows may be in any order."""
         order = np.lexsort((features.slice_num, features.study))
         studies = features.study[order]
         starts = np.flatnonzero(np.diff(studies, prepend=studies[:1] - 1))
@@ -101,7 +101,7 @@ class SequenceCandidate(NetworkCandidate):
         )
 
     def network(self) -> "nn.Module":
-        """A network of the settings' shape."""
+        """Build the network of the settings."""
         from rsna19_kedro.ensemble.sequence_network import SequenceNetwork
 
         chosen = self.settings

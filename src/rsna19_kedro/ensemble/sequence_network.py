@@ -16,17 +16,17 @@ _HEADS = 4
 
 
 class SequenceNetwork(nn.Module):
-    """The mean of the models, corrected by what stands elsewhere in the study.
+    """The mean of the models, corrected by the predictions in the rest of the study.
 
-    Logits are ``scale * logit(mean) + correction(whole study)``; scale starts at 1, the
-    correction at 0, so that training starts from the plain mean.
+    Logits are ``scale * logit(mean) + correction(whole study)``. Training starts from the
+    plain mean: scale is initialised to 1, the correction to 0.
 
     Args:
         features: Features per slice.
         body: ``gru`` (both directions) or ``transformer`` (encoder with sinusoidal positions).
-        width: Hidden units, of each direction.
+        width: Hidden units per direction.
         layers: Layers of the body.
-        dropout: Share of hidden values left out in training.
+        dropout: Dropout probability of hidden units.
     """
 
     def __init__(self, features: int, body: Body, width: int, layers: int, dropout: float) -> None:
@@ -45,26 +45,25 @@ class SequenceNetwork(nn.Module):
         self.scale = nn.Parameter(torch.ones(len(CLASSES)))
 
     def forward(self, features: Tensor, mean_logits: Tensor, lengths: Tensor) -> Tensor:
-        """Logits of the slices that are there.
+        """Compute the logits of all slices except padding.
 
         Args:
             features: ``(B, S, F)``, padded at the end.
             mean_logits: ``(B, S, 6)`` logits of the models' mean, padded likewise.
-            lengths: ``(B,)`` slices of each study, S at most.
+            lengths: ``(B,)`` slices per study, at most S.
 
         Returns:
-            ``(sum of lengths, 6)``, study after study. What stands in the padding has no
-            influence on it.
+            ``(sum of lengths, 6)``, study after study. The values of the padding have no effect.
         """
-        there = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
+        is_slice = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
         hidden = torch.relu(self.inlet(self.standardise(features)))
-        hidden = self.body(self.dropout(hidden), lengths, there)
+        hidden = self.body(self.dropout(hidden), lengths, is_slice)
         correction: Tensor = self.outlet(self.dropout(hidden))
-        return (self.scale * mean_logits + correction)[there]
+        return (self.scale * mean_logits + correction)[is_slice]
 
 
 class _Recurrent(nn.Module):
-    """Gated recurrent units from either end; packed, so that padding is never read."""
+    """Bidirectional GRU on packed sequences, so that padding is never read."""
 
     def __init__(self, width: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -74,15 +73,15 @@ class _Recurrent(nn.Module):
             width, width, layers, batch_first=True, dropout=between, bidirectional=True
         )
 
-    def forward(self, hidden: Tensor, lengths: Tensor, there: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, lengths: Tensor, is_slice: Tensor) -> Tensor:
         packed = pack_padded_sequence(hidden, lengths.cpu(), True, enforce_sorted=False)
-        output, _ = pad_packed_sequence(self.units(packed)[0], True, total_length=there.shape[1])
+        output, _ = pad_packed_sequence(self.units(packed)[0], True, total_length=is_slice.shape[1])
         result: Tensor = output
         return result
 
 
 class _Attentive(nn.Module):
-    """Transformer encoder; the padding is masked."""
+    """Transformer encoder with masked padding."""
 
     def __init__(self, width: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -92,14 +91,14 @@ class _Attentive(nn.Module):
         )
         self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
-    def forward(self, hidden: Tensor, lengths: Tensor, there: Tensor) -> Tensor:
-        placed = hidden + _places(hidden.shape[1], self.width, hidden)
-        output: Tensor = self.encoder(placed, src_key_padding_mask=~there)
+    def forward(self, hidden: Tensor, lengths: Tensor, is_slice: Tensor) -> Tensor:
+        positioned = hidden + _positions(hidden.shape[1], self.width, hidden)
+        output: Tensor = self.encoder(positioned, src_key_padding_mask=~is_slice)
         return output
 
 
-def _places(slices: int, width: int, like: Tensor) -> Tensor:
-    """Sines and cosines of the slice's number, ``(S, width)`` (Vaswani et al., 2017)."""
+def _positions(slices: int, width: int, like: Tensor) -> Tensor:
+    """Sinusoidal position encoding of the slice number, ``(S, width)`` (Vaswani et al., 2017)."""
     number = torch.arange(slices, dtype=like.dtype, device=like.device)[:, None]
     half = torch.arange(0, width, 2, dtype=like.dtype, device=like.device)
     angle = number * torch.exp(-math.log(1000.0) * half / width)

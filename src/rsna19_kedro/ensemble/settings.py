@@ -1,4 +1,4 @@
-"""Settings that several kinds of second-level model share."""
+"""Settings shared by several kinds of second-level models."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ Beyond = Literal["zeros", "edge"]
 
 
 class CandidateSettings(Strict):
-    """Base of the settings of every kind of candidate.
+    """Base class of the settings of all kinds of candidates.
 
     Attributes:
         kind: Name of the kind in parameters, files and the registry.
@@ -20,20 +20,20 @@ class CandidateSettings(Strict):
 
 
 class WindowOptions(Strict):
-    """What is known of a slice when it is predicted from its neighbourhood.
+    """Features of a slice: predictions of its neighbourhood and more.
 
     Attributes:
-        radius: Slices on either side whose predictions, of every model, are features.
-        mean_radius: The same for the mean of the models, on the given scale, which costs one
-            column per class instead of one per class and model; ``None`` leaves the mean out.
+        radius: Neighbouring slices on either side whose predictions, of every model, are features.
+        mean_radius: The same for the mean of the models, on the given scale, with one column
+            per class and offset instead of one per model; ``None`` omits the mean.
         beyond: Padding at the ends of a study: ``zeros`` (probability 0, as in the
-            reference) or ``edge`` (the first or last slice again).
-        scale: Probabilities, or their logits.
+            reference) or ``edge`` (repeats the first or last slice).
+        scale: ``probability`` or ``logit``.
         position: Add the position in the study, 0 at the feet to 1 at the head.
         length: Add the number of slices of the study.
         agreement: Add the standard deviation between models, one column per class.
-        areas: Add how much of the slice the masks cover that a model with masks predicts
-            (decimal logarithm of the share, -5 at least): five types, unclassified and any.
+        areas: Add the area of predicted masks (decimal logarithm of the share of the slice,
+            at least -5): five types, unclassified and any.
     """
 
     radius: int = Field(2, ge=0, le=9)
@@ -47,24 +47,24 @@ class WindowOptions(Strict):
 
 
 class NetworkSettings(CandidateSettings):
-    """How a network of the second level is trained.
+    """Training settings of a second-level network.
 
     Attributes:
-        features: What is known of each slice.
-        epochs: Passes over the training data, if that gives more steps than ``least_steps``.
-        least_steps: Minimum number of steps, however few data there are.
-        batch: Items per step: slices or studies, whatever the network takes.
-        learning_rate: Peak of the learning rate schedule (one cycle).
+        features: Features of each slice.
+        epochs: Passes over the training data, unless ``least_steps`` requires more.
+        least_steps: Minimum number of steps.
+        batch: Items per step: slices or studies, depending on the network.
+        learning_rate: Peak of the one-cycle learning rate schedule.
         weight_decay: Decoupled decay (AdamW).
         dropout: Dropout probability of the hidden units.
-        checks: How often, evenly over the steps, the held-out patients are scored; the
-            weights of the best check are kept.
-        patience: Checks without improvement after which training ends.
-        members: Networks whose predictions are averaged; each has its own seed and
-            leaves another part of the patients out.
-        inner_folds: Parts that the patients are split into; a member leaves one out.
-        accelerator: Device that trains: ``cpu``, ``gpu``, or ``auto`` (a GPU if there is one).
-        threads: CPU threads of a training; these networks are too small to share.
+        checks: Number of validations on the held-out patients, evenly over the steps; the
+            weights of the best one are kept.
+        patience: Validations without improvement after which training stops.
+        members: Networks whose predictions are averaged, each with a different seed and
+            different held-out patients.
+        inner_folds: Number of parts of the patients; each member holds one out.
+        accelerator: Training device: ``cpu``, ``gpu``, or ``auto`` (a GPU if available).
+        threads: CPU threads for training; these networks are too small to gain from more.
     """
 
     features: WindowOptions

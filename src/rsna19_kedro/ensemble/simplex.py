@@ -1,21 +1,21 @@
-"""Convex combinations of predictions under log loss, solved to the optimum.
+"""Optimal convex combinations of predictions under log loss.
 
-The reference (section 6) finds the weights of its second level, non-negative and summing to
-1, by 10,000 gradient steps. For one class, with predictions ``x_i`` of slice i and
-``a_i = x_i`` where the slice is positive and ``1 - x_i`` where it is not, the loss is
+The reference (docs/reference.md#second-level) fits its second-level weights, non-negative and
+summing to 1, by 10,000 gradient steps. For one class, with predictions ``x_i`` of slice i and
+``a_i = x_i`` for positive slices and ``1 - x_i`` for negative ones, the loss is
 
     f(w) = -mean(log(a_i . w))    over the simplex,
 
-the likelihood of mixture proportions: convex and self-concordant. It is solved here by
-sequential quadratic programming with an active set, as Kim, Carbonetto, Stephens and
-Anitescu do for mixtures ("A fast algorithm for maximum likelihood estimation of mixture
-proportions using sequential quadratic programming", 2020). Because ``grad f(w) . w`` is
-always -1, the Frank-Wolfe gap, an upper bound of ``f(w) - min f``, is just
-``-1 - min_j grad_j f(w)``: every solution comes with its own proof.
+the negative log-likelihood of mixture proportions, which is convex and self-concordant. It is
+solved by sequential quadratic programming with an active set, after Kim, Carbonetto, Stephens
+and Anitescu ("A fast algorithm for maximum likelihood estimation of mixture proportions using
+sequential quadratic programming", 2020). Because ``grad f(w) . w`` is
+always -1, the Frank-Wolfe gap, an upper bound of ``f(w) - min f``, is
+``-1 - min_j grad_j f(w)``. It certifies every solution.
 
-Predictions of exactly 0 or 1 would make the loss infinite. Clipping would break convexity;
-instead every prediction x is drawn in to ``eps + (1 - 2 eps) x``, which a convex combination
-carries through unchanged.
+Predictions of exactly 0 or 1 would make the loss infinite. Clipping would break convexity.
+Instead, every prediction x is shrunk to ``eps + (1 - 2 eps) x``, an affine map that commutes
+with convex combinations.
 """
 
 import logging
@@ -36,12 +36,12 @@ from rsna19_kedro.parallel import available_cores
 logger = logging.getLogger(__name__)
 
 _BLOCK_ROWS: Final = 4096
-"""Rows worked on at a time: a block of 330 float64 features stays in the cache."""
+"""Rows per block: a block with 330 float64 features fits into the cache."""
 _COARSE_ROWS: Final = 40_000
-"""Above this many rows, a subset is solved first and gives the start and the active set."""
+"""With more than twice this many rows, a subset is solved first to give start and active set."""
 _MAX_STEPS: Final = 200
 _RIDGE: Final = 1e-10
-"""Added to the Hessian's diagonal, relative to its mean: twin features make it singular."""
+"""Added to the Hessian's diagonal, relative to its mean: equal features make it singular."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class SimplexFit:
         weights: ``(F,)`` non-negative, sum 1.
         loss: Mean log loss at the weights.
         gap: Upper bound of the distance to the lowest possible loss (Frank-Wolfe gap).
-        steps: Newton steps on all the rows.
+        steps: Newton steps on all rows.
     """
 
     weights: Floats
@@ -62,7 +62,7 @@ class SimplexFit:
 
 
 def combine(features: Floats32, weights: Floats, eps: float) -> Floats:
-    """Predictions of the combination, drawn in from 0 and 1 by ``eps``.
+    """Compute the predictions of the combination, shrunk from 0 and 1 by ``eps``.
 
     Args:
         features: ``(N, F)`` probabilities.
@@ -86,14 +86,14 @@ def fit_simplex(
     Args:
         features: ``(N, F)`` float32 probabilities in 0..1.
         positive: ``(N,)`` whether the slice shows the class.
-        eps: How far predictions are drawn in from 0 and 1.
-        gap: The loss is at most this far above the optimum (mean log loss).
+        eps: Shrinkage of predictions from 0 and 1.
+        gap: Maximum distance of the mean log loss from the optimum.
 
     Returns:
-        The weights with their certificate. The same input gives the same weights.
+        The weights with their certificate; deterministic.
 
     Raises:
-        InputError: No rows, other shapes, or values outside 0..1.
+        InputError: No rows, wrong shapes, or values outside 0..1.
     """
     features = np.ascontiguousarray(features, dtype=np.float32)
     positive = np.asarray(positive, dtype=bool)
@@ -110,19 +110,19 @@ def fit_simplex(
 def fit_classes(
     features: Floats32, labels: npt.NDArray[np.integer], *, eps: float = 1e-6, gap: float = 1e-6
 ) -> list[SimplexFit]:
-    """Solve all classes, several at a time.
+    """Solve all classes in parallel.
 
-    BLAS gets one thread meanwhile: its own threads wait for each other on the solver's many
-    small factorisations, a hundred times longer than these take when the cores are busy.
+    BLAS is limited to one thread: on busy cores, synchronising BLAS threads takes a hundred
+    times as long as the small factorisations themselves.
 
     Args:
         features: ``(N, F)`` float32 probabilities in 0..1.
         labels: ``(N, C)`` zeros and ones.
-        eps: As in ``fit_simplex``.
-        gap: As in ``fit_simplex``.
+        eps: As for ``fit_simplex``.
+        gap: As for ``fit_simplex``.
 
     Returns:
-        One solution a class.
+        One solution per class.
     """
 
     def solve(column: npt.NDArray[np.integer]) -> SimplexFit:
@@ -139,7 +139,7 @@ def _check(features: Floats32, positive: Bools) -> None:
             f"{positive.shape}; expected (N, F) and (N,) with at least one row and feature."
         )
     if not (features.min() >= 0.0 and features.max() <= 1.0):
-        raise InputError("The simplex combines probabilities: NaN or values outside 0..1 found.")
+        raise InputError("The simplex got NaN or values outside 0..1; expected probabilities.")
 
 
 def _blocks(count: int) -> Iterator[slice]:
@@ -148,7 +148,7 @@ def _blocks(count: int) -> Iterator[slice]:
 
 
 def _spread_rows(positive: Bools) -> Ints:
-    """Every k-th positive and every k-th negative row."""
+    """Select every k-th positive and every k-th negative row."""
     stride = -(-len(positive) // _COARSE_ROWS)
     kinds = (np.flatnonzero(positive), np.flatnonzero(~positive))
     return np.sort(np.concatenate([rows[::stride] for rows in kinds]))
@@ -156,18 +156,18 @@ def _spread_rows(positive: Bools) -> Ints:
 
 @dataclass(frozen=True)
 class _Objective:
-    """Loss of one class with its derivatives, in passes over blocks of rows."""
+    """Loss of one class and its derivatives, computed in blocks of rows."""
 
     features: Floats32
     positive: Bools
     eps: float
 
-    def hit(self, prediction: Floats) -> Floats:
-        """Probability given to what is true, ``a_i . w``."""
+    def true_probability(self, prediction: Floats) -> Floats:
+        """Probability of the true label, ``a_i . w``."""
         return np.where(self.positive, prediction, 1.0 - prediction)
 
     def loss(self, prediction: Floats) -> float:
-        return float(-np.log(self.hit(prediction)).mean())
+        return float(-np.log(self.true_probability(prediction)).mean())
 
     def change(self, columns: Ints, direction: Floats) -> Floats:
         """Change of the predictions along a direction that sums to 0."""
@@ -177,21 +177,21 @@ class _Objective:
         return (1.0 - 2.0 * self.eps) * result
 
     def gradient(self, prediction: Floats) -> Floats:
-        """Derivative by every weight, ``(F,)``, float64 throughout: the gap depends on it."""
+        """Gradient by weight, ``(F,)``, in float64, because the gap depends on it."""
         slope = self._slope(prediction)
         total = np.zeros(self.features.shape[1])
         for rows in _blocks(len(self.features)):
             total += slope[rows] @ self.features[rows].astype(np.float64)
-        inner = (1.0 - 2.0 * self.eps) * total + self.eps * slope.sum()
-        outer = np.sum(1.0 / self.hit(prediction), where=~self.positive)
-        return -(inner + outer) / len(self.features)
+        linear = (1.0 - 2.0 * self.eps) * total + self.eps * slope.sum()
+        constant = np.sum(1.0 / self.true_probability(prediction), where=~self.positive)
+        return -(linear + constant) / len(self.features)
 
     def hessian(self, prediction: Floats, columns: Ints) -> Floats:
-        """Curvature between some weights, on directions that sum to 0.
+        """Hessian of some weights, for directions that sum to 0.
 
-        There the negative slices' ``1 - x`` acts as ``-x``, and whatever all features share
-        cancels. It is taken out first: a slice that all call 1 wrongly would otherwise add
-        1e12 in a direction that is never taken and drown the rest in rounding.
+        For these, ``1 - x`` of negative slices acts as ``-x``, and the mean over features
+        cancels. It is subtracted first: a negative slice with predictions of 1 would otherwise
+        add 1e12 in an unused direction and cause large rounding errors.
         """
         slope = self._slope(prediction)
         total = np.zeros((len(columns), len(columns)))
@@ -203,16 +203,16 @@ class _Objective:
         return (1.0 - 2.0 * self.eps) ** 2 * total / len(self.features)
 
     def _slope(self, prediction: Floats) -> Floats:
-        return np.where(self.positive, 1.0, -1.0) / self.hit(prediction)
+        return np.where(self.positive, 1.0, -1.0) / self.true_probability(prediction)
 
 
-def _descend(objective: _Objective, weights: Floats, wanted_gap: float) -> SimplexFit:
+def _descend(objective: _Objective, weights: Floats, target_gap: float) -> SimplexFit:
     prediction = combine(objective.features, weights, objective.eps)
     for step in range(_MAX_STEPS):
         gradient = objective.gradient(prediction)
         gap = float(weights @ gradient - gradient.min())
         loss = objective.loss(prediction)
-        if gap < wanted_gap:
+        if gap < target_gap:
             return SimplexFit(weights, loss, max(gap, 0.0), step)
         active = np.flatnonzero((weights > 0.0) | (gradient < weights @ gradient))
         hessian = objective.hessian(prediction, active)
@@ -227,7 +227,7 @@ def _descend(objective: _Objective, weights: Floats, wanted_gap: float) -> Simpl
         weights[active] = moved / moved.sum()
         prediction = combine(objective.features, weights, objective.eps)
     logger.warning(
-        "Simplex weights: gap %.1e after %d steps, wanted %.1e", gap, step + 1, wanted_gap
+        "Simplex did not converge: gap %.1e after %d steps, target %.1e", gap, step + 1, target_gap
     )
     return SimplexFit(weights, loss, gap, _MAX_STEPS)
 
@@ -235,7 +235,7 @@ def _descend(objective: _Objective, weights: Floats, wanted_gap: float) -> Simpl
 def _line_search(
     objective: _Objective, prediction: Floats, change: Floats, loss: float, slope: float
 ) -> float:
-    """Largest of 1, 1/2, 1/4, ... that lowers the loss in proportion to the slope (Armijo)."""
+    """Return the largest of 1, 1/2, 1/4, ... that fulfils the Armijo condition."""
     length = 1.0
     while length > 1e-12:
         if objective.loss(prediction + length * change) <= loss + 1e-4 * length * slope:
@@ -247,10 +247,10 @@ def _line_search(
 def _quadratic_minimum(hessian: Floats, gradient: Floats, start: Floats) -> Floats:
     """Minimise ``g.(v - w) + (v - w).H.(v - w) / 2`` for v on the simplex, from w.
 
-    A primal active set: solve with the free weights alone, stop at the first one that
-    reaches 0 and fix it there; at a solution, free the fixed weight with the most negative
-    multiplier. Curvature along (1, 1, ..., 1), which no step on the simplex meets, is added
-    so that the equations are well conditioned.
+    A primal active-set method: solve for the free weights, stop at the first that reaches 0
+    and fix it; at a solution, free the fixed weight with the most negative multiplier.
+    Curvature along (1, 1, ..., 1), which is orthogonal to the simplex, is added for better
+    conditioning.
     """
     count = len(start)
     scale = max(float(np.trace(hessian)) / count, 1e-8)
@@ -265,11 +265,11 @@ def _quadratic_minimum(hessian: Floats, gradient: Floats, start: Floats) -> Floa
         step = np.zeros(count)
         step[free] = multiplier * newton[:, 1] - newton[:, 0]
         shrinking = step < 0.0
-        room = np.where(shrinking, -value / np.where(shrinking, step, -1.0), np.inf)
-        length = min(1.0, float(room.min()))
+        limit = np.where(shrinking, -value / np.where(shrinking, step, -1.0), np.inf)
+        length = min(1.0, float(limit.min()))
         value = np.maximum(value + length * step, 0.0)
         if length < 1.0:
-            blocked = int(room.argmin())
+            blocked = int(limit.argmin())
             value[blocked], free[blocked] = 0.0, False
             continue
         reduced = np.where(free, 0.0, gradient + curved @ (value - start) - multiplier)

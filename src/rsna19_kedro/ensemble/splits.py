@@ -1,4 +1,4 @@
-"""Parting patients: whom a model learns from and whom it is stopped, chosen or scored on."""
+"""Patient-level splits for fitting, early stopping, selection and scoring."""
 
 import logging
 from collections.abc import Iterator
@@ -9,21 +9,21 @@ import pandas as pd
 
 from rsna19_kedro.ensemble.candidate import Groups
 from rsna19_kedro.ensemble.level1 import Bools
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, counted
 
 logger = logging.getLogger(__name__)
 
 
 def inner_folds(groups: Groups, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """Cut the patients into equal parts.
+    """Split the patients into parts of equal size.
 
     Args:
         groups: ``(N,)`` patients.
-        folds: Number of parts; fewer where there are fewer patients.
+        folds: Number of parts; fewer if there are fewer patients.
         seed: Seed of the shuffle.
 
     Returns:
-        ``(N,)`` part of each slice; all slices of a patient are in the same one.
+        ``(N,)`` part of each slice; all slices of a patient are in the same part.
     """
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     shuffled = np.random.default_rng(seed).permutation(len(names))
@@ -31,15 +31,15 @@ def inner_folds(groups: Groups, folds: int, seed: int) -> npt.NDArray[np.int64]:
     return parts[codes]
 
 
-def held_out_parts(groups: Groups, folds: int, seed: int, who: str) -> Iterator[Bools]:
-    """Masks ``(N,)`` of the patients to stop early on, one part of them after the other.
+def held_out_parts(groups: Groups, folds: int, seed: int, name: str) -> Iterator[Bools]:
+    """Yield one mask ``(N,)`` of patients for early stopping per part.
 
-    A single patient cannot be left out: there is one empty mask then, and a warning.
+    A single patient cannot be held out: this yields one empty mask and logs a warning.
     """
     part = inner_folds(groups, folds, seed)
     numbers = np.unique(part)
     if len(numbers) == 1:
-        logger.warning("%s: a single patient, so nothing can stop it early.", who)
+        logger.warning("%s: a single patient, so early stopping is disabled.", name)
         yield np.zeros(len(part), dtype=bool)
         return
     for number in numbers:
@@ -47,15 +47,16 @@ def held_out_parts(groups: Groups, folds: int, seed: int, who: str) -> Iterator[
 
 
 def check_patients(patients: Groups, folds: npt.NDArray[np.integer]) -> None:
-    """Make sure that no patient stands in two folds.
+    """Check that every patient is in a single fold.
 
     Raises:
-        InputError: A patient does; the message names the first ones.
+        InputError: Patients are in several folds (the message names the first three).
     """
     pairs = pd.DataFrame({"patient": patients, "fold": folds}).drop_duplicates()
     crossing = pairs["patient"][pairs["patient"].duplicated()].unique()
     if len(crossing):
         raise InputError(
-            f"{len(crossing)} patients stand in more than one fold, first {list(crossing[:3])}: "
-            "a second level judged on them would have seen them. Run the pipeline folds again."
+            f"In more than one fold: {counted(len(crossing), 'patient')}, first "
+            f"{list(crossing[:3])}. Scores of the second level would be biased. Run the pipeline "
+            "folds again."
         )

@@ -1,4 +1,4 @@
-"""The second level on tables: judge the candidates, build and fit the chosen one, predict."""
+"""The second level on tables: select a candidate, fit it, predict."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,7 +20,7 @@ from rsna19_kedro.ensemble.level1 import MEMBERS, FirstLevel
 from rsna19_kedro.ensemble.nested import Judgement, judge
 from rsna19_kedro.ensemble.registry import build
 from rsna19_kedro.ensemble.settings import CandidateSettings
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, counted
 
 Candidates = Mapping[str, CandidateSettings]
 
@@ -31,13 +31,13 @@ def judge_tables(
     corrections: Sequence[CorrectionKind],
     seed: int,
 ) -> Judgement:
-    """Run nested cross-validation of the candidates, and look for leaks before.
+    """Check for leaks, then run nested cross-validation of the candidates.
 
     Args:
         level1_oof: Wide first-level table with ``patient_id``, ``fold`` and labels.
         candidates: Settings by name.
-        corrections: What may be done to the chosen candidate's predictions.
-        seed: Seed of everything random in them.
+        corrections: Corrections to try on the chosen candidate's predictions.
+        seed: Random seed of the candidates.
     """
     features, labels = FirstLevel.from_table(level1_oof), labels_of(level1_oof)
     folds = level1_oof["fold"].to_numpy()
@@ -55,12 +55,12 @@ def judge_tables(
 
 
 def build_chosen(candidates: Candidates, choice: Mapping[str, Any], seed: int) -> Candidate:
-    """Make what all folds chose, not fitted yet; blend weights and corrections are known.
+    """Make the candidate chosen on all folds, unfitted, with blend weights and corrections.
 
     Args:
         candidates: Settings by name.
         choice: ``candidate``, ``blend_weights`` and ``corrections`` of ``level2_choice``.
-        seed: Seed of everything random in it.
+        seed: Random seed of the candidate.
     """
     name = choice["candidate"]
     chosen = build(candidates[name], seed)
@@ -82,10 +82,10 @@ def fit_on_table(candidate: Candidate, level1_oof: pd.DataFrame) -> None:
 
 
 def predict_table(candidate: Candidate, level1: pd.DataFrame) -> Floats:
-    """Probabilities ``(N, 6)`` of a wide first-level table, which may be empty.
+    """Predict probabilities ``(N, 6)`` for a wide first-level table, which may be empty.
 
     Raises:
-        ModelError: The candidate was fitted to predictions of other networks.
+        ModelError: The candidate was fitted on predictions of other networks.
     """
     candidate.check_members(level1.attrs.get(MEMBERS, {}))
     if level1.empty:
@@ -99,17 +99,17 @@ def labels_of(level1_oof: pd.DataFrame) -> Labels:
 
 
 def in_order_of(level1_oof: pd.DataFrame, table: pd.DataFrame) -> Floats:
-    """Predictions ``(N, 6)`` of a table in the order of the first-level table, by keys.
+    """Return the predictions ``(N, 6)`` of a table in the order of the first-level table.
 
     Raises:
-        InputError: The table holds other slices.
+        InputError: The tables hold different slices.
     """
     wanted = pd.Index(level1_oof["sop_instance_uid"])
-    place = pd.Index(table["sop_instance_uid"]).get_indexer(wanted)
-    if len(table) != len(wanted) or (place < 0).any():
+    index = pd.Index(table["sop_instance_uid"]).get_indexer(wanted)
+    if len(table) != len(wanted) or (index < 0).any():
         raise InputError(
-            f"A second-level table holds {len(table)} slices where {len(wanted)} belong, missing "
-            f"among others {wanted[place < 0][:3].tolist()}. Run the pipeline stacking from "
-            "collect_oof on."
+            f"A second-level table holds {counted(len(table), 'slice')}, expected {len(wanted)}; "
+            f"first missing: {wanted[index < 0][:3].tolist()}. Run the pipeline stacking again, "
+            "starting at collect_oof."
         )
-    return table[list(PREDICTIONS)].to_numpy(np.float64)[place]
+    return table[list(PREDICTIONS)].to_numpy(np.float64)[index]

@@ -1,4 +1,4 @@
-"""Kaggle's submission format, and a check against the competition's sample file."""
+"""Kaggle's submission format, and a check against the sample submission."""
 
 import logging
 from pathlib import Path
@@ -9,6 +9,7 @@ import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.candidate import Floats
+from rsna19_kedro.errors import counted
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +17,7 @@ SAMPLE: Final = "stage_2_sample_submission.csv"
 
 
 def submission_table(slices: pd.DataFrame, predictions: Floats, eps: float) -> pd.DataFrame:
-    """Predictions as Kaggle takes them (docs/reference.md#second-level).
+    """Convert predictions to Kaggle's format (docs/reference.md#second-level).
 
     Args:
         slices: ``sop_instance_uid`` of N slices.
@@ -36,39 +37,39 @@ def submission_table(slices: pd.DataFrame, predictions: Floats, eps: float) -> p
 def check_submission(submission: pd.DataFrame, raw_folder: Path) -> list[str]:
     """Compare a submission's IDs with the download's sample submission, if it has one.
 
-    What differs is logged as a warning and never stops the run: someone who predicts a part
-    of the test set wants that part's file, and hours of work should not end without one.
+    Differences are logged as warnings and never stop the run: a submission for part of the
+    test set is valid output, too.
 
     Args:
         submission: Columns ``ID`` and ``Label``.
         raw_folder: Folder of the download.
 
     Returns:
-        What was found, a sentence each; empty when the IDs are the same or there is no
-        sample submission.
+        One sentence per difference; empty if the IDs are equal or there is no sample
+        submission.
     """
     sample = _find_sample(raw_folder)
     if sample is None:
-        logger.info("No %s in the download: the submission's IDs were not compared.", SAMPLE)
+        logger.info("No %s in the download: the IDs of the submission were not checked.", SAMPLE)
         return []
     wanted = set(pd.read_csv(sample, usecols=["ID"], dtype={"ID": "str"})["ID"])
     given = set(submission["ID"])
     findings = [
-        f"The submission has {len(ids)} IDs {what} {sample.name}, first {sorted(ids)[:3]}: {then}."
-        for ids, what, then in (
-            (wanted - given, "fewer than", "Kaggle refuses it unless they are added"),
-            (given - wanted, "that are not in", "Kaggle refuses it unless they are removed"),
+        f"{counted(len(ids), 'ID')} {difference} {sorted(ids)[:3]}. Kaggle refuses such a file."
+        for ids, difference in (
+            (wanted - given, f"of {sample.name} missing from the submission, first"),
+            (given - wanted, f"of the submission not in {sample.name}, first"),
         )
         if ids
     ]
     for finding in findings:
         logger.warning(finding)
     if not findings:
-        logger.info("The submission has exactly the %d IDs of %s.", len(given), sample.name)
+        logger.info("The submission has the same %d IDs as %s.", len(given), sample.name)
     return findings
 
 
 def _find_sample(raw_folder: Path) -> Path | None:
-    """In the folder itself or one below; deeper there are only slices, a million of them."""
-    found = [raw_folder / SAMPLE, *sorted(raw_folder.glob(f"*/{SAMPLE}"))]
-    return next((path for path in found if path.is_file()), None)
+    """Find the sample submission in the folder or one level below."""
+    candidates = [raw_folder / SAMPLE, *sorted(raw_folder.glob(f"*/{SAMPLE}"))]
+    return next((path for path in candidates if path.is_file()), None)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STACKED = "second level"
-"""Name of the stacked predictions among those of the models; drawn black and thick."""
+"""Name of the stacked predictions; drawn black and thick."""
 
 _MANY = 6
-"""With more models than this, each is a thin grey line: the tables say which is which."""
+"""With more models than this, all are thin grey lines with one legend entry."""
 
 _PALE = "#98a3aa"
 
@@ -35,7 +35,7 @@ _Z95 = 1.959964
 
 
 class Reliability(NamedTuple):
-    """A calibration curve: one entry a bin that is not empty.
+    """A calibration curve, one entry per non-empty bin.
 
     Attributes:
         predicted: Mean predicted probability.
@@ -53,7 +53,7 @@ class Reliability(NamedTuple):
 
     @property
     def expected_error(self) -> float:
-        """Mean distance of predicted and observed over all slices (Guo et al. 2017)."""
+        """Expected calibration error (Guo et al., 2017)."""
         distance = np.abs(self.predicted - self.observed)
         return float(np.average(distance, weights=self.slices))
 
@@ -61,23 +61,23 @@ class Reliability(NamedTuple):
 def reliability(
     labels: NDArray[np.number], probability: NDArray[np.number], bins: int
 ) -> Reliability:
-    """Compare predicted probabilities with shares, in bins of equal width.
+    """Compare predicted probabilities with observed shares, in bins of equal width.
 
     Args:
         labels: Zeros and ones, ``(n,)``.
         probability: Predictions in 0..1, ``(n,)``.
-        bins: Number of bins; empty ones are left out.
+        bins: Number of bins; empty bins are omitted.
 
     Returns:
-        The curve. The interval is Wilson's, which stays inside 0..1 and is honest for bins
-        of a few slices (it takes slices as independent, so it is rather too narrow).
+        The curve with Wilson intervals, which stay within 0..1 and suit small bins. They
+        assume independent slices and are therefore too narrow.
     """
-    place = np.clip((np.asarray(probability, float) * bins).astype(int), 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
+    index = np.clip((np.asarray(probability, float) * bins).astype(int), 0, bins - 1)
+    count = np.bincount(index, minlength=bins)
     filled = count > 0
     n = count[filled]
-    predicted = np.bincount(place, probability, bins)[filled] / n
-    observed = np.bincount(place, labels, bins)[filled] / n
+    predicted = np.bincount(index, probability, bins)[filled] / n
+    observed = np.bincount(index, labels, bins)[filled] / n
     centre = (observed + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
     half = np.sqrt(observed * (1 - observed) / n + (_Z95 / (2 * n)) ** 2) * _Z95 / (1 + _Z95**2 / n)
     return Reliability(predicted, observed, centre - half, centre + half, n)
@@ -85,14 +85,14 @@ def reliability(
 
 @report_style()
 def draw_roc(labels: NDArray[np.number], predictions: Mapping[str, NDArray[np.floating]]) -> Figure:
-    """Draw one ROC panel per class with a curve for each set of predictions.
+    """Draw one ROC panel per class, with one curve per set of predictions.
 
     Args:
         labels: Zeros and ones, ``(n, 6)``.
         predictions: Probabilities ``(n, 6)`` by name; :data:`STACKED` is drawn in black.
 
     Returns:
-        Six panels; one without positives (or negatives) says so.
+        Six panels; a panel without positives (or negatives) has a note instead.
     """
     from sklearn.metrics import roc_curve
 
@@ -119,8 +119,8 @@ def draw_calibration(
 
     Args:
         labels: Zeros and ones, ``(n, 6)``.
-        predictions: Probabilities ``(n, 6)`` by name. Intervals and the expected calibration
-            error are those of :data:`STACKED` (of the first entry where it is missing).
+        predictions: Probabilities ``(n, 6)`` by name. Intervals and expected calibration error
+            are those of :data:`STACKED`, or of the first entry without it.
         bins: Bins of equal width.
 
     Returns:
@@ -133,9 +133,9 @@ def draw_calibration(
         if labels[:, column].max() == 0:
             note(panel, "no positive slices")
             continue
-        for (who, probability), look in zip(predictions.items(), looks, strict=True):
+        for (name, probability), look in zip(predictions.items(), looks, strict=True):
             curve = reliability(labels[:, column], probability[:, column], bins)
-            if who == main:
+            if name == main:
                 _draw_intervals(panel, curve)
                 panel.set_title(f"{CLASSES[column]}, error {curve.expected_error:.3f}")
             panel.plot(curve.predicted, curve.observed, **look)
@@ -145,7 +145,7 @@ def draw_calibration(
 
 
 def _unit_panels(names: Iterable[str], margin: float) -> tuple[Figure, list[Axes]]:
-    """Six square panels of 0..1, each with its class and the diagonal; a legend of the names."""
+    """Make six square panels of 0..1 with class title and diagonal, and a legend."""
     figure, panels = new_figure(2, 3, (10.5, 7.2), share_x=True, share_y=True)
     for panel, name in zip(panels, CLASSES, strict=True):
         panel.set_title(name)
@@ -162,7 +162,7 @@ def _draw_intervals(panel: Axes, curve: Reliability) -> None:
 
 
 def _looks(names: Iterable[str]) -> list[dict[str, Any]]:
-    """Line style of each name, in their order."""
+    """Line style of each name, in the same order."""
     listed = list(names)
     many = len(listed) > _MANY + 1
     thin = {"color": _PALE, "linestyle": "-", "lw": 0.9}

@@ -1,4 +1,4 @@
-"""Counts of slices, studies and tags: what the data and its folds consist of."""
+"""Counts of slices, studies and header tags."""
 
 import pandas as pd
 from pydicom.uid import UID
@@ -8,19 +8,19 @@ from rsna19_kedro.evaluation.formatting import MINUS
 from rsna19_kedro.evaluation.study_level import study_maxima
 
 ALL_FOLDS = "all"
-"""The row of :func:`fold_statistics` that stands for the folds together."""
+"""The row of :func:`fold_statistics` for all folds together."""
 
 
 def fold_statistics(folds: pd.DataFrame) -> pd.DataFrame:
-    """Count what each fold holds (docs/reference.md#reports).
+    """Count the slices, studies and patients of each fold (docs/reference.md#reports).
 
     Args:
-        folds: One row a slice: keys, ``patient_id``, ``fold``, six labels.
+        folds: One row per slice: keys, ``patient_id``, ``fold``, six labels.
 
     Returns:
-        One row a fold and a last one, ``all``: ``fold`` (text), ``slices``, ``studies``,
+        One row per fold and a last row ``all``: ``fold`` (text), ``slices``, ``studies``,
         ``patients``, and for each class ``slices_<class>`` and ``studies_<class>``, the
-        number of slices that carry it and of studies with at least one such slice.
+        number of positive slices and of studies with at least one positive slice.
     """
     parts = [(str(fold), part) for fold, part in folds.groupby("fold", sort=True)]
     rows = [_counts(name, part) for name, part in [*parts, (ALL_FOLDS, folds)]]
@@ -46,23 +46,23 @@ def class_correlations(folds: pd.DataFrame) -> pd.DataFrame:
         folds: Six labels per slice.
 
     Returns:
-        One row per class: ``class`` and Pearson's correlation with each of the six; NaN for a
-        class that is the same on every slice.
+        One row per class: ``class`` and Pearson correlation with each of the six; NaN for a
+        class with the same label on every slice.
     """
     table = folds[list(CLASSES)].astype(float).corr()
     return table.rename_axis("class").reset_index()
 
 
 def tag_statistics(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> pd.DataFrame:
-    """Count the values of the header tags that decide how a file has to be read.
+    """Count the values of the header tags that determine how a file is read.
 
     Args:
-        slice_index: One row a DICOM file, as the ingestion writes it.
-        volume_index: One row a prepared study: ``slices``, ``alignment``.
+        slice_index: One row per DICOM file, as the ingestion writes it.
+        volume_index: One row per prepared study: ``slices``, ``alignment``.
 
     Returns:
         ``tag`` (in words), ``value`` (in words), ``slices``, ``studies``; tags in a fixed
-        order, values by falling number of slices.
+        order, values by decreasing number of slices.
     """
     described = pd.DataFrame(
         {
@@ -103,5 +103,5 @@ def _pixel_format(slice_index: pd.DataFrame) -> pd.Series:
 
 
 def _syntax_name(uid: object) -> str:
-    """Name of a transfer syntax (0002,0010) without its brackets; the UID where it has none."""
+    """Name of a transfer syntax (0002,0010) without its suffix in brackets; else the UID."""
     return "not given" if not isinstance(uid, str) or not uid else UID(uid).name.split(" (")[0]

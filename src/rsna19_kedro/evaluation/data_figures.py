@@ -1,4 +1,4 @@
-"""Figures of the data: how even the folds are, and how the scanners were set."""
+"""Figures of the data: class balance of the folds, and acquisition geometry."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def draw_folds(fold_statistics: pd.DataFrame) -> Figure:
     """Draw the share of positive slices of each class in each fold.
 
     Args:
-        fold_statistics: As :func:`rsna19_kedro.evaluation.data_counts.fold_statistics` counts.
+        fold_statistics: Output of :func:`rsna19_kedro.evaluation.data_counts.fold_statistics`.
 
     Returns:
-        Six small panels, one a class; the line across is the share over all folds.
+        Six small panels, one per class; the horizontal line is the share over all folds.
     """
     parts = fold_statistics[fold_statistics["fold"] != ALL_FOLDS]
     whole = fold_statistics[fold_statistics["fold"] == ALL_FOLDS].iloc[0]
@@ -44,11 +44,11 @@ def draw_folds(fold_statistics: pd.DataFrame) -> Figure:
 
 @report_style()
 def draw_scanner(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> Figure:
-    """Draw how studies spread over gantry tilt, slice distance, pixel size and length.
+    """Draw histograms of gantry tilt, slice distance, pixel spacing and number of slices.
 
     Args:
-        slice_index: One row a file: ``study_id``, ``row_spacing_mm``.
-        volume_index: One row a study: ``tilt_deg``, ``slice_distance_mm``, ``slices``.
+        slice_index: One row per file: ``study_id``, ``row_spacing_mm``.
+        volume_index: One row per study: ``tilt_deg``, ``slice_distance_mm``, ``slices``.
 
     Returns:
         Four histograms over studies.
@@ -58,7 +58,7 @@ def draw_scanner(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> Figur
     _histogram(panels[0], volume_index["tilt_deg"], "gantry tilt", "degrees")
     _histogram(panels[1], volume_index["slice_distance_mm"], "slice distance", "mm")
     _histogram(panels[2], spacing, "pixel spacing", "mm")
-    _histogram(panels[3], volume_index["slices"], "slices of a study", "slices")
+    _histogram(panels[3], volume_index["slices"], "slices per study", "slices")
     panels[0].set_ylabel("studies")
     return figure
 
@@ -69,13 +69,13 @@ def _histogram(panel: Axes, values: pd.Series, title: str, unit: str) -> None:
     panel.grid(visible=False, axis="x")
     known = values.dropna().to_numpy(dtype=float)
     if known.size == 0:
-        note(panel, "not known")
+        note(panel, "unknown")
         return
     low, high = known.min(), known.max()
     edges = np.linspace(low, high, 21) if high > low else np.array([low - 0.5, low + 0.5])
     panel.hist(
         known, bins=edges.tolist(), color=ACCENT, alpha=0.85, edgecolor="white", linewidth=0.6
     )
-    middle = float(np.median(known))
-    panel.axvline(middle, color=INK, lw=1.2)
-    panel.set_xlabel(f"{unit}, median {middle:.3g}")
+    median = float(np.median(known))
+    panel.axvline(median, color=INK, lw=1.2)
+    panel.set_xlabel(f"{unit}, median {median:.3g}")

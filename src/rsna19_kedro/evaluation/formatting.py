@@ -1,4 +1,4 @@
-"""How numbers and pictures are written on a page: one rule each, used by every table."""
+"""Formatting of numbers and pictures on the pages, shared by all templates."""
 
 import base64
 import math
@@ -12,7 +12,7 @@ from rsna19_kedro.provenance.history import Origin
 from rsna19_kedro.provenance.plan import duration
 
 DASH = "\N{EN DASH}"
-"""Stands for what is not known or not defined."""
+"""Shown for unknown or undefined values."""
 
 MINUS = "\N{MINUS SIGN}"
 THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
@@ -38,12 +38,12 @@ def _missing(value: object) -> bool:
 
 
 def count(value: float | None) -> str:
-    """Write a whole number with thousands separators: 674,258."""
+    """Format a whole number with thousands separators: 674,258."""
     return DASH if value is None or _missing(float(value)) else f"{int(value):,}"
 
 
 def number(value: float | None, digits: int) -> str:
-    """Write a number with fixed digits, a true minus sign, and a dash where there is none."""
+    """Format a number with fixed digits and a true minus sign; a dash if it is undefined."""
     if value is None or _missing(float(value)):
         return DASH
     text = f"{value:,.{digits}f}"
@@ -51,7 +51,7 @@ def number(value: float | None, digits: int) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Write a part of a whole in per cent: 14.4 %; below 0.1 % with two digits."""
+    """Format a part of a whole in per cent: 14.4 %; below 0.1 % with two digits."""
     if not whole:
         return DASH
     percent = 100 * part / whole
@@ -60,34 +60,34 @@ def share(part: float, whole: float) -> str:
 
 
 def span(interval: Mapping[str, float | None], digits: int) -> str:
-    """Write the ends of an interval (``low``, ``high``): 0.0560 to 0.0592."""
+    """Format the ends of an interval (``low``, ``high``): 0.0560 to 0.0592."""
     if _missing(interval["low"]) or _missing(interval["high"]):
         return DASH
     return f"{number(interval['low'], digits)} to {number(interval['high'], digits)}"
 
 
 def words(name: str) -> str:
-    """Write the name of a candidate in words; unknown ones lose their underscores only."""
+    """Return the display name of a candidate; unknown names only lose their underscores."""
     return _WORDS.get(name, name.replace("_", " "))
 
 
 def breakable(name: str) -> Markup:
-    """Let a long identifier break after its underscores."""
+    """Allow line breaks after the underscores of a long identifier."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
 def picture(data: bytes, mime: str) -> str:
-    """Write a picture as a data URI, so that the page needs no second file."""
+    """Encode a picture as a data URI, so that the page needs no other file."""
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def percent(value: float) -> str:
-    """Write a probability in per cent: 14.4 %."""
+    """Format a probability in per cent: 14.4 %."""
     return f"{100 * float(value):.1f} %"
 
 
 def period(made: Origin) -> str:
-    """Write when results were made: 2026-11-26 19:40, or from the first to the last."""
+    """Format when results were made: 2026-11-26 19:40 UTC, or the first to the last time."""
     first, last = (moment[:16].replace("T", " ") for moment in (made.first, made.last))
     return f"{first} UTC" if first == last else f"{first} to {last} UTC"
 
@@ -108,11 +108,11 @@ FILTERS = {
 
 
 def template(name: str, *, autoescape: bool = True) -> Template:
-    """Read a template of this package; all of :data:`FILTERS` can be used in it.
+    """Load a template of this package, with :data:`FILTERS`.
 
     Args:
         name: File in ``evaluation/templates``.
-        autoescape: Whether values are escaped, as a page needs and Markdown does not.
+        autoescape: Whether to escape values: yes for HTML, no for Markdown.
     """
     environment = Environment(
         loader=PackageLoader("rsna19_kedro.evaluation", "templates"),

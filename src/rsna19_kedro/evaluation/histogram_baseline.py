@@ -1,7 +1,6 @@
-"""How far counting bright pixels gets: logistic regression on each slice's HU histogram.
+"""Baseline without a network: logistic regression on the HU histogram of each slice.
 
-A benchmark for honesty. If this came close to the networks, the data would be too easy, as
-phantoms without noise would be.
+If it came close to the networks, the data would be too easy, such as phantoms without noise.
 """
 
 from functools import partial
@@ -20,19 +19,19 @@ Floats = npt.NDArray[np.float64]
 HU_EDGES: Floats = np.array(
     [-200.0, -50.0, *range(0, 100, 5), 100.0, 150.0, 200.0, 300.0, 1000.0, 3100.0]
 )
-"""Bin edges in HU: 5 HU wide where brain (20 to 45) and blood (50 to 80) lie. Air, most of
-every slice, is left out; what lies beyond is counted in no bin."""
+"""Bin edges in HU: 5 HU wide in the range of brain (20 to 45) and blood (50 to 80). Values outside
+the edges, such as air, are not counted."""
 
 
 def hu_histograms(volumes: VolumeStore, study_id: str) -> Floats:
-    """Histogram of each slice of a study.
+    """Compute the histogram of each slice of a study.
 
     Args:
         volumes: Store of int16 volumes in HU.
         study_id: A study of the store.
 
     Returns:
-        ``(S, B)`` logarithm of 1 + the number of pixels in each bin of ``HU_EDGES``.
+        ``(S, B)`` natural logarithm of 1 + the number of pixels in each bin of ``HU_EDGES``.
     """
     volume = volumes.read(study_id)
     edges = np.ceil(HU_EDGES).astype(np.int64)
@@ -53,7 +52,7 @@ def histogram_predictions(
     Args:
         volumes: Store of int16 volumes in HU.
         folds: Keys, ``patient_id``, ``fold`` and six labels.
-        workers: Processes; ``None`` takes all cores.
+        workers: Processes; ``None`` uses all cores.
 
     Returns:
         Keys, ``patient_id``, ``fold`` and six ``pred_*`` float32, by study and slice.
@@ -69,18 +68,18 @@ def histogram_predictions(
 def slice_histograms(
     volumes: VolumeStore, slices: pd.DataFrame, workers: int | None = None
 ) -> Floats:
-    """Histograms of labelled slices, study by study in parallel.
+    """Compute the histograms of labelled slices, in parallel over studies.
 
     Args:
         volumes: Store of int16 volumes in HU.
         slices: ``study_id`` and ``slice_num`` of N slices, in any order.
-        workers: Processes; ``None`` takes all cores.
+        workers: Processes; ``None`` uses all cores.
 
     Returns:
         ``(N, B)``, in the order of the slices.
 
     Raises:
-        InputError: A slice number that its volume does not have.
+        InputError: A slice number is missing from its volume.
     """
     features = np.empty((len(slices), len(HU_EDGES) - 1))
     numbers = slices["slice_num"].to_numpy()
@@ -103,7 +102,7 @@ def slice_histograms(
 def nested_histogram_predictions(
     features: Floats, labels: npt.NDArray[np.integer], folds: npt.NDArray[np.integer]
 ) -> Floats:
-    """Predict each fold by regressions fitted on the others, one a class.
+    """Predict each fold by regressions fitted on the other folds, one per class.
 
     Args:
         features: ``(N, B)`` from ``slice_histograms``.
@@ -111,8 +110,8 @@ def nested_histogram_predictions(
         folds: ``(N,)`` folds by patient.
 
     Returns:
-        ``(N, 6)`` probabilities; a class that the other folds do not show (or show on every
-        slice) gets ``(positives + 1) / (slices + 2)``.
+        ``(N, 6)`` probabilities; a class that is the same on every slice of the other folds
+        gets ``(positives + 1) / (slices + 2)``.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -121,12 +120,12 @@ def nested_histogram_predictions(
     result = np.empty((len(features), len(CLASSES)))
     for fold in np.unique(folds):
         scored = folds == fold
-        for place in range(len(CLASSES)):
-            target = labels[~scored, place]
+        for column in range(len(CLASSES)):
+            target = labels[~scored, column]
             if target.min() == target.max():
-                result[scored, place] = (target.sum() + 1) / (len(target) + 2)
+                result[scored, column] = (target.sum() + 1) / (len(target) + 2)
                 continue
             model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
             model.fit(features[~scored], target)
-            result[scored, place] = model.predict_proba(features[scored])[:, 1]
+            result[scored, column] = model.predict_proba(features[scored])[:, 1]
     return result

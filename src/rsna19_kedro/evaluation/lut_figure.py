@@ -1,4 +1,4 @@
-"""The figure of the look-up table."""
+"""Figure of the look-up tables."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from rsna19_kedro.evaluation.style import ACCENT, SECOND, figure_png, new_figure
 
 @report_style()
 def draw_curves(drawn: np.ndarray, fitted: np.ndarray, used: str) -> bytes:
-    """Draw both look-up tables, all of them and the range of brain and blood.
+    """Draw both look-up tables over all HU and over the range of brain and blood.
 
     Args:
         drawn: (1401,) table from the knots.
@@ -31,7 +31,7 @@ def draw_curves(drawn: np.ndarray, fitted: np.ndarray, used: str) -> bytes:
         panel.set_ylim(-1.05, 1.05)
         panel.set_xlabel("HU")
     panels[0].set_ylabel("network input")
-    panels[0].set_title("All of the table")
+    panels[0].set_title("Whole table")
     panels[1].set_title("Brain and blood")
     panels[1].legend(loc="upper left")
     return figure_png(figure)

@@ -1,6 +1,6 @@
 """The competition's weighted log loss, metrics per class, and intervals by patient.
 
-Arrays everywhere are ``(N, 6)`` with the classes in the order of ``contracts.CLASSES``.
+Labels and predictions are ``(N, 6)`` with the classes in the order of ``contracts.CLASSES``.
 """
 
 from typing import NamedTuple
@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rsna19_kedro.contracts import CLASS_WEIGHTS, CLASSES
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, counted
 
 Floats = npt.NDArray[np.float64]
 
 CLASS_WEIGHT_SHARES: Floats = np.asarray(CLASS_WEIGHTS) / sum(CLASS_WEIGHTS)
-"""Weights of the classes in the challenge's score; their sum is 1."""
+"""Class weights of the competition's score, normalised to sum 1."""
 _GATHER_LIMIT = 4_000_000
-"""Patients times resamples that are drawn at once, so that memory stays below 100 MB."""
+"""Maximum patients times resamples per batch; keeps memory below 100 MB."""
 
 
 class Interval(NamedTuple):
@@ -36,7 +36,7 @@ class Interval(NamedTuple):
 def slice_log_losses(
     labels: npt.ArrayLike, predictions: npt.ArrayLike, eps: float = 1e-6
 ) -> Floats:
-    """Log loss of every slice and class.
+    """Compute the log loss of every slice and class.
 
     Args:
         labels: ``(N, 6)`` zeros and ones.
@@ -47,7 +47,7 @@ def slice_log_losses(
         ``(N, 6)`` float64.
 
     Raises:
-        InputError: Other shapes, no slice at all, or a prediction that is not a number.
+        InputError: Wrong shapes, no slices, or a prediction that is not a number.
     """
     truth, probability = _checked(labels, predictions)
     probability = np.clip(probability, eps, 1.0 - eps)
@@ -57,7 +57,7 @@ def slice_log_losses(
 def class_log_losses(
     labels: npt.ArrayLike, predictions: npt.ArrayLike, eps: float = 1e-6
 ) -> Floats:
-    """Mean log loss of each class, ``(6,)``; arguments as in ``slice_log_losses``."""
+    """Mean log loss of each class, ``(6,)``; arguments as for ``slice_log_losses``."""
     return slice_log_losses(labels, predictions, eps).mean(axis=0)
 
 
@@ -66,22 +66,22 @@ def weighted_log_loss(
 ) -> float:
     """The competition's score: log losses weighted 1, 1, 1, 1, 1, 2 over 7; lower is better.
 
-    Arguments and errors as in ``slice_log_losses``.
+    Arguments and errors as for ``slice_log_losses``.
     """
     return float(class_log_losses(labels, predictions, eps) @ CLASS_WEIGHT_SHARES)
 
 
 def prevalence_loss(labels: npt.ArrayLike) -> float:
-    """Weighted log loss of predicting the prevalence of labels ``(N, 6)`` for every slice.
+    """Weighted log loss of predicting the prevalence of the labels ``(N, 6)`` for every slice.
 
-    It is their entropy: no constant prediction has a lower loss.
+    It equals the weighted entropy of the labels: no constant prediction has a lower loss.
     """
     truth = np.asarray(labels, dtype=np.float64)
     return weighted_log_loss(truth, np.broadcast_to(truth.mean(axis=0), truth.shape))
 
 
 def roc_auc(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
-    """Area under the ROC curve of one class; nan where the labels hold a single value.
+    """Area under the ROC curve of one class; nan if all labels are equal.
 
     Args:
         labels: ``(N,)`` zeros and ones.
@@ -90,13 +90,13 @@ def roc_auc(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
     truth = np.asarray(labels) > 0.5
     if truth.all() or not truth.any():
         return float("nan")
-    from sklearn.metrics import roc_auc_score  # Slow to import, and needed late.
+    from sklearn.metrics import roc_auc_score  # Imported here because it is slow.
 
     return float(roc_auc_score(truth, np.asarray(predictions)))
 
 
 def class_metrics(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> dict[str, Floats]:
-    """Metrics of each class at a threshold of 0.5 (docs/reference.md#reports).
+    """Compute the metrics of each class at a threshold of 0.5 (docs/reference.md#reports).
 
     Args:
         labels: ``(N, 6)`` zeros and ones.
@@ -104,9 +104,9 @@ def class_metrics(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> dict[str
 
     Returns:
         ``accuracy, f1, specificity, sensitivity, roc_auc, log_loss`` and the share of
-        positives ``prevalence``, each ``(6,)``. What is not defined is nan: sensitivity
-        without positives, specificity without negatives, F1 without either positives or
-        positive predictions, the area under the curve with a single class present.
+        positives ``prevalence``, each ``(6,)``. Undefined values are nan: sensitivity without
+        positives, specificity without negatives, F1 without positives and positive
+        predictions, the area under the curve if all labels are equal.
     """
     truth, probability = _checked(labels, predictions)
     positive, called = truth > 0.5, probability >= 0.5
@@ -134,17 +134,17 @@ def bootstrap_loss(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Weighted log loss with a 95 % interval (percentiles) from resampling whole patients.
+    """Weighted log loss with a 95 % percentile interval from a bootstrap over patients.
 
-    Slices of one head are nearly copies of each other; resampling slices would make the
-    interval several times too narrow.
+    Slices of one patient are strongly correlated; resampling slices would make the interval
+    several times too narrow.
 
     Args:
         labels: ``(N, 6)`` zeros and ones.
         predictions: ``(N, 6)`` probabilities.
-        patients: ``(N,)`` whose slice it is.
+        patients: ``(N,)`` patient of each slice.
         resamples: Number of bootstrap samples.
-        seed: Seed of the resampling; the same seed draws the same patients.
+        seed: Seed of the resampling.
     """
     loss = slice_log_losses(labels, predictions) @ CLASS_WEIGHT_SHARES
     return _bootstrap_mean(loss, patients, resamples, seed)
@@ -161,23 +161,23 @@ def bootstrap_difference(
 ) -> Interval:
     """Paired difference of two weighted log losses, with a 95 % interval by patient.
 
-    Both are scored on the same resampled patients, so what makes a patient hard for both
-    cancels out. Negative values say that ``predictions`` is better than ``reference``.
+    Both are scored on the same resampled patients. Negative values mean that ``predictions``
+    is better than ``reference``.
 
     Args:
         labels: ``(N, 6)`` zeros and ones.
         predictions: ``(N, 6)`` probabilities.
         reference: ``(N, 6)`` probabilities to compare with.
-        patients: ``(N,)`` whose slice it is.
+        patients: ``(N,)`` patient of each slice.
         resamples: Number of bootstrap samples.
-        seed: Seed of the resampling; the same seed draws the same patients.
+        seed: Seed of the resampling.
     """
     change = slice_log_losses(labels, predictions) - slice_log_losses(labels, reference)
     return _bootstrap_mean(change @ CLASS_WEIGHT_SHARES, patients, resamples, seed)
 
 
 def _bootstrap_mean(values: Floats, patients: npt.ArrayLike, resamples: int, seed: int) -> Interval:
-    from scipy.stats import bootstrap  # Slow to import, and needed late.
+    from scipy.stats import bootstrap  # Imported here because it is slow.
 
     names, codes = np.unique(np.asarray(patients), return_inverse=True)
     if codes.shape != values.shape:
@@ -188,7 +188,7 @@ def _bootstrap_mean(values: Floats, patients: npt.ArrayLike, resamples: int, see
     value = float(values.mean())
     if len(names) == 1:
         return Interval(value, value, value)
-    found = bootstrap(
+    result = bootstrap(
         (np.bincount(codes, weights=values), np.bincount(codes)),
         lambda sums, counts, axis: sums.sum(axis=axis) / counts.sum(axis=axis),
         paired=True,
@@ -198,7 +198,7 @@ def _bootstrap_mean(values: Floats, patients: npt.ArrayLike, resamples: int, see
         batch=max(1, _GATHER_LIMIT // len(names)),
         rng=np.random.default_rng(seed),
     )
-    return Interval(value, *(float(end) for end in found.confidence_interval))
+    return Interval(value, *(float(end) for end in result.confidence_interval))
 
 
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Floats:
@@ -214,11 +214,11 @@ def _checked(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> tuple[Floats,
             f"{probability.shape}; expected (N, {len(CLASSES)}) for both."
         )
     if not len(truth):
-        raise InputError("Metrics got no slice at all; expected at least one labelled slice.")
+        raise InputError("Metrics got no slices; expected at least one labelled slice.")
     missing = np.flatnonzero(np.isnan(probability).any(axis=1) | np.isnan(truth).any(axis=1))
     if len(missing):
         raise InputError(
-            f"Metrics got {len(missing)} rows that are not numbers, the first is row {missing[0]}; "
+            f"Metrics got NaN in {counted(len(missing), 'row')}, the first is row {missing[0]}; "
             "expected a label and a probability for every slice and class."
         )
     return truth, probability

@@ -1,4 +1,4 @@
-"""The model card: what the models are, what they were trained on, how well they do, and limits."""
+"""The model card: models, training data, performance and limits."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,28 +21,28 @@ def model_card(
     *,
     versions: Mapping[str, str],
 ) -> str:
-    """Fill the card from the run's tables.
+    """Fill the model card from the run's tables.
 
     Args:
-        summary: ``report_summary``; its ``band`` says what the models were trained on.
-        study_metrics: Of ``study_level.study_metrics``.
-        fold_losses: Of ``scores.fold_losses``.
+        summary: ``report_summary``; its ``band`` describes the training data.
+        study_metrics: Output of ``study_level.study_metrics``.
+        fold_losses: Output of ``scores.fold_losses``.
         fold_statistics: Counts per fold, with a row ``all``.
-        origins: When and from what all results were made.
-        versions: Software and its versions.
+        origins: When each result was made, and from which inputs.
+        versions: Software versions by name.
 
     Returns:
         Markdown.
     """
     origins = list(origins)
-    told_apart = study_metrics.dropna(subset="auc")
-    everything = fold_statistics[fold_statistics["fold"].astype(str) == "all"].iloc[0]
+    scored = study_metrics.dropna(subset="auc")
+    all_folds = fold_statistics[fold_statistics["fold"].astype(str) == "all"].iloc[0]
     return template("model_card.md.j2", autoescape=False).render(
         summary=summary,
         studies=study_metrics.to_dict("records"),
-        worst=next(iter(told_apart.nsmallest(1, "auc").to_dict("records")), None),
+        worst=next(iter(scored.nsmallest(1, "auc").to_dict("records")), None),
         losses=fold_losses.to_dict("records"),
-        positive={name: int(everything[f"slices_{name}"]) for name in CLASSES},
+        positive={name: int(all_folds[f"slices_{name}"]) for name in CLASSES},
         origins=[made for made in origins if made.dataset.endswith(("checkpoint", *_TABLES))],
         accepted=[made for made in origins if made.accepted],
         versions=versions,

@@ -1,4 +1,4 @@
-"""The report page: tables brought into the form that the templates walk through."""
+"""The report page: tables converted for the templates."""
 
 import platform
 from collections.abc import Mapping
@@ -43,40 +43,40 @@ _METRIC_TITLES = {
 
 _GROUP_TEXTS = {
     MISSED: (
-        "Missed: a haemorrhage that was called improbable",
-        "None: every slice with a haemorrhage was called at a probability of 0.5.",
+        "Missed: haemorrhages with a probability of any below 0.5",
+        "None: every slice with a haemorrhage has a probability of 0.5 or more.",
     ),
     FALSE_ALARM: (
-        "False alarms: no haemorrhage by the labels, but called",
-        "None: no slice without a haemorrhage was called at a probability of 0.5.",
+        "False alarms: no haemorrhage labelled, probability of any 0.5 or more",
+        "None: no slice without a haemorrhage has a probability of 0.5 or more.",
     ),
-    HIGHEST_LOSS: ("Highest loss over all classes, of what is not shown above", "None is left."),
+    HIGHEST_LOSS: ("Highest loss over all classes, excluding slices above", "No other slices."),
 }
 
 
 def render_page(content: Mapping[str, Any]) -> str:
-    """Write the page as one HTML text that refers to nothing outside itself.
+    """Render the page as one self-contained HTML text.
 
     Args:
-        content: What ``report.html.j2`` shows, by the names that it uses.
+        content: Variables of ``report.html.j2`` by name.
     """
     return template("report.html.j2").render(classes=CLASSES, **content)
 
 
 def tag_tables(tag_statistics: pd.DataFrame, longest: int = 12) -> list[tuple[str, Rows]]:
-    """Split the tag table by tag; rare values beyond ``longest`` become one row."""
+    """Split the tag table by tag; with more than ``longest`` values, merge the rarest."""
     tables = []
     for tag, rows in tag_statistics.groupby("tag", sort=False):
-        found = records(rows)
-        if len(found) > longest:
-            rest = found[longest - 1 :]
+        values = records(rows)
+        if len(values) > longest:
+            rest = values[longest - 1 :]
             other = {
                 "value": f"{len(rest)} other values",
                 "slices": sum(row["slices"] for row in rest),
                 "studies": None,
             }
-            found = [*found[: longest - 1], other]
-        tables.append((str(tag), found))
+            values = [*values[: longest - 1], other]
+        tables.append((str(tag), values))
     return tables
 
 
@@ -92,10 +92,10 @@ def training_table(histories: pd.DataFrame) -> dict[str, Any]:
 
 
 def metric_tables(metrics: pd.DataFrame) -> Rows:
-    """Turn the long metrics table into one wide table a metric, best values marked.
+    """Turn the long metrics table into one wide table per metric, best values marked.
 
     Args:
-        metrics: As :func:`rsna19_kedro.evaluation.scores.metrics_table` makes it.
+        metrics: Output of :func:`rsna19_kedro.evaluation.scores.metrics_table`.
     """
     names = list(dict.fromkeys(metrics["predictor"]))
     tables = []
@@ -110,8 +110,8 @@ def metric_tables(metrics: pd.DataFrame) -> Rows:
             for pairs in (zip(row, best, strict=True) for row in values)
         ]
         rows = [
-            {"name": name, "last": place == len(names) - 1 and place > 0, "cells": cells[place]}
-            for place, name in enumerate(names)
+            {"name": name, "last": index == len(names) - 1 and index > 0, "cells": cells[index]}
+            for index, name in enumerate(names)
         ]
         tables.append(
             {
@@ -125,7 +125,7 @@ def metric_tables(metrics: pd.DataFrame) -> Rows:
 
 
 def fold_table(losses: pd.DataFrame) -> dict[str, Any]:
-    """Bring ``scores.fold_losses`` into rows with their folds side by side."""
+    """Convert ``scores.fold_losses`` to rows with one value per fold."""
     folds = [name for name in losses.columns if name.startswith("fold_")]
     rows = [
         {
@@ -139,21 +139,21 @@ def fold_table(losses: pd.DataFrame) -> dict[str, Any]:
 
 
 def ranked_studies(ranked: pd.DataFrame, worst: pd.DataFrame) -> Rows:
-    """Group the ranked studies by class; those that are pictured get a link to the picture."""
+    """Group the ranked studies by class; studies with a picture link to it."""
     pictured = worst.drop_duplicates("study_id").set_index("study_id")["slice_num"]
     groups = []
     for name in dict.fromkeys(ranked["class"]):
-        own = records(ranked[ranked["class"] == name])
-        for row in own:
+        rows = records(ranked[ranked["class"] == name])
+        for row in rows:
             study = row["study_id"]
             row["link"] = anchor(study, int(pictured[study])) if study in pictured else None
-        ends = {end: [row for row in own if row["end"] == end] for end in ("highest", "lowest")}
+        ends = {end: [row for row in rows if row["end"] == end] for end in ("highest", "lowest")}
         groups.append({"class": name, **ends})
     return groups
 
 
 def anchor(study_id: str, slice_num: int) -> str:
-    """Name by which a picture is linked to."""
+    """HTML id of the picture of a slice."""
     return f"slice-{study_id}-{slice_num}".replace(" ", "-")
 
 
@@ -177,12 +177,12 @@ def _slice(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def software_versions() -> dict[str, str]:
-    """Versions of what the run's numbers depend on."""
+    """Versions of Python and of the packages that affect the results."""
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    own = {"page made": made, "Python": platform.python_version()}
-    return own | package_versions(*_PACKAGES)
+    versions = {"page made": made, "Python": platform.python_version()}
+    return versions | package_versions(*_PACKAGES)
 
 
 def records(table: pd.DataFrame) -> Rows:
-    """Rows of a table as dicts, for a template to walk through."""
+    """Rows of a table as dictionaries, for the templates."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

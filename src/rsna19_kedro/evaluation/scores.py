@@ -25,16 +25,16 @@ WEIGHTED = "weighted"
 def metrics_table(
     labels: NDArray[np.number], predictions: Mapping[str, NDArray[np.floating]]
 ) -> pd.DataFrame:
-    """Work out the metrics of each set of predictions at a threshold of 0.5.
+    """Compute the metrics of each set of predictions at a threshold of 0.5.
 
     Args:
         labels: Zeros and ones, ``(n, 6)``.
         predictions: Probabilities ``(n, 6)`` by name.
 
     Returns:
-        ``predictor``, ``class`` and the columns of :data:`SHOWN_METRICS`: six rows a
-        predictor, one a class, and one of class ``weighted`` with the weighted log loss.
-        What is not defined (a class without positives) is nan.
+        ``predictor``, ``class`` and the columns of :data:`SHOWN_METRICS`: per predictor, one
+        row per class and one of class ``weighted`` with the weighted log loss. Undefined
+        values (a class without positives) are nan.
     """
     parts = []
     for name, probability in predictions.items():
@@ -55,26 +55,26 @@ def fold_losses(
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Weighted log loss of each set of predictions, over all folds and in each.
+    """Compute the weighted log loss of each set of predictions, over all folds and per fold.
 
     Args:
         labels: Zeros and ones, ``(n, 6)``.
         predictions: Probabilities ``(n, 6)`` by name.
         folds: ``(n,)``.
-        patients: ``(n,)`` whose slice it is.
+        patients: ``(n,)`` patient of each slice.
         resamples: Bootstrap samples of patients.
-        seed: Their seed.
+        seed: Seed of the bootstrap.
 
     Returns:
         ``model``, ``loss`` with ``loss_low`` and ``loss_high`` (95 %), ``fold_<k>``.
     """
     rows = []
     for name, probability in predictions.items():
-        found = bootstrap_loss(labels, probability, patients, resamples=resamples, seed=seed)
-        row = {"model": name, "loss": found.value, "loss_low": found.low, "loss_high": found.high}
+        ends = bootstrap_loss(labels, probability, patients, resamples=resamples, seed=seed)
+        row = {"model": name, "loss": ends.value, "loss_low": ends.low, "loss_high": ends.high}
         for fold in np.unique(folds):
-            own = folds == fold
-            row[f"fold_{fold}"] = weighted_log_loss(labels[own], probability[own])
+            in_fold = folds == fold
+            row[f"fold_{fold}"] = weighted_log_loss(labels[in_fold], probability[in_fold])
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -87,41 +87,41 @@ def bootstrap_auc(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Area under the ROC curve of one class with a 95 % interval, resampling patients.
+    """Area under the ROC curve of one class with a 95 % interval from a bootstrap over patients.
 
-    A resample only changes how often each slice counts, so slices are sorted once and the
-    area of a resample is a weighted Mann-Whitney statistic (ties count half).
+    A resample only changes the weight of each slice, so slices are sorted once and the area
+    of a resample is a weighted Mann-Whitney statistic (ties count half).
 
     Args:
         labels: Zeros and ones, ``(n,)``.
         scores: Predictions of any scale, ``(n,)``.
-        patients: Whose slice it is, ``(n,)``.
-        resamples: Bootstrap samples; those that drew a single label are left out.
+        patients: Patient of each slice, ``(n,)``.
+        resamples: Bootstrap samples; those with a single label are ignored.
         seed: Seed of the resampling.
 
     Returns:
-        Value and percentile interval; nan where the labels hold a single value.
+        Value and percentile interval; nan if all labels are equal.
     """
     truth = np.asarray(labels, dtype=float)
     value = roc_auc(truth, scores)
     if np.isnan(value):
         return Interval(value, value, value)
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
-    _, place = np.unique(np.asarray(scores), return_inverse=True)
+    _, rank = np.unique(np.asarray(scores), return_inverse=True)
     rng = np.random.default_rng(seed)
     areas = []
     for _ in range(resamples):
-        times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        areas.append(_weighted_auc(truth, place, times[owner].astype(float)))
+        draws = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
+        areas.append(_weighted_auc(truth, rank, draws[owner].astype(float)))
     low, high = np.nanquantile(areas, (0.025, 0.975))
     return Interval(value, float(low), float(high))
 
 
 def _weighted_auc(
-    truth: NDArray[np.float64], place: NDArray[np.intp], weight: NDArray[np.float64]
+    truth: NDArray[np.float64], rank: NDArray[np.intp], weight: NDArray[np.float64]
 ) -> float:
-    positives = np.bincount(place, weight * truth)
-    negatives = np.bincount(place, weight * (1 - truth))
+    positives = np.bincount(rank, weight * truth)
+    negatives = np.bincount(rank, weight * (1 - truth))
     pairs = positives.sum() * negatives.sum()
     if pairs == 0:
         return float("nan")

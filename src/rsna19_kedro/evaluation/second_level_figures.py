@@ -1,4 +1,4 @@
-"""Figures of the second level: its candidates with intervals, and the simplex weights."""
+"""Figures of the second level: candidates with intervals, and simplex weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DARK_FROM = 0.55
-"""Weight from which a cell's number is written in white."""
+"""Weight above which a cell's number is white."""
 
 
 @report_style()
@@ -24,10 +24,10 @@ def draw_candidates(scores: pd.DataFrame, chosen: str) -> Figure:
     """Draw each candidate's loss, and its paired difference to the plain average.
 
     Args:
-        scores: One row a candidate: ``candidate``, ``loss`` and ``difference`` with their
-            ``_low`` and ``_high`` ends. Candidates that learned nothing from the networks
-            are the caller's to leave out: they would squeeze the others together.
-        chosen: The candidate that the submission is made with.
+        scores: One row per candidate: ``candidate``, ``loss`` and ``difference`` with their
+            ``_low`` and ``_high`` ends. The caller leaves out references without a
+            network, which would compress the scale.
+        chosen: The reported candidate.
 
     Returns:
         Two panels that share their rows, best candidate on top.
@@ -49,25 +49,25 @@ def draw_candidates(scores: pd.DataFrame, chosen: str) -> Figure:
     return figure
 
 
-def _intervals(panel: Axes, rows: pd.DataFrame, what: str, chosen: str) -> None:
-    for place, row in rows.iterrows():
-        mine = row["candidate"] == chosen
-        colour = SECOND if mine else ACCENT
-        panel.hlines(place, row[f"{what}_low"], row[f"{what}_high"], color=colour, lw=2.2)
-        panel.plot(row[what], place, marker="D" if mine else "o", ms=7, color=colour)
+def _intervals(panel: Axes, rows: pd.DataFrame, score: str, chosen: str) -> None:
+    for y, row in rows.iterrows():
+        is_chosen = row["candidate"] == chosen
+        colour = SECOND if is_chosen else ACCENT
+        panel.hlines(y, row[f"{score}_low"], row[f"{score}_high"], color=colour, lw=2.2)
+        panel.plot(row[score], y, marker="D" if is_chosen else "o", ms=7, color=colour)
 
 
 @report_style()
 def draw_weights(weights: pd.DataFrame) -> Figure:
-    """Draw what the simplex weights of each output rest on.
+    """Draw the simplex weights of each output as heatmaps.
 
     Args:
-        weights: ``model``, ``source`` (class that the model predicted), ``offset`` (in
-            slices), and one column a class with the weights of that output, which sum to one.
+        weights: ``model``, ``source`` (class that the model predicts), ``offset`` (in
+            slices), and one column per class with the weights of that output, which sum to 1.
 
     Returns:
-        Three heatmaps below each other: the weights summed by model, by source class and by
-        neighbouring slice, in per cent; cells below 0.5 % stay empty.
+        Three heatmaps, one above the other: the weights summed by model, by source class and
+        by neighbouring slice, in per cent; cells below 0.5 % are empty.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""How well whole studies are told apart, as a worklist would use the predictions."""
+"""Study-level metrics, as a worklist would use the predictions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,23 +12,23 @@ from rsna19_kedro.evaluation.metrics import roc_auc
 from rsna19_kedro.evaluation.scores import bootstrap_auc
 
 OPERATING_POINTS = (0.90, 0.95)
-"""Specificities (and sensitivities) at which the other one is stated."""
+"""Specificities at which the sensitivity is reported, and sensitivities for the specificity."""
 
 
 def study_maxima(slices: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Greatest value of some columns among the slices of each study, by ``study_id``."""
+    """Maximum of some columns over the slices of each study, by ``study_id``."""
     return slices.groupby("study_id")[list(columns)].max()
 
 
 def study_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row a study: what its slices show, and its most suspicious slice.
+    """Take the maximum of labels and predictions over the slices of each study.
 
     Args:
-        predictions: Keys, ``patient_id``, six labels and six ``pred_*``, one row a slice.
+        predictions: Keys, ``patient_id``, six labels and six ``pred_*``, one row per slice.
 
     Returns:
-        ``study_id``, ``patient_id``, six labels (greatest of its slices) and six ``pred_*``
-        (greatest of its slices, as ``new_study`` reports them).
+        One row per study: ``study_id``, ``patient_id``, six labels and six ``pred_*``, each
+        the maximum over its slices (``new_study`` reports the same).
     """
     maxima = study_maxima(predictions, [*CLASSES, *PREDICTIONS])
     maxima.insert(0, "patient_id", predictions.groupby("study_id")["patient_id"].first())
@@ -36,17 +36,17 @@ def study_table(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def study_metrics(predictions: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
-    """Metrics of whole studies, class by class.
+    """Compute study-level metrics of each class.
 
     Args:
         predictions: As for :func:`study_table`.
         resamples: Bootstrap samples of patients for the interval of the AUC.
-        seed: Their seed.
+        seed: Seed of the bootstrap.
 
     Returns:
-        One row a class: ``class``, ``studies``, ``positive``, ``auc`` with ``auc_low`` and
+        One row per class: ``class``, ``studies``, ``positive``, ``auc`` with ``auc_low`` and
         ``auc_high``, ``sensitivity_at_90`` and ``_at_95`` per cent specificity, and
-        ``specificity_at_90`` and ``_at_95`` per cent sensitivity. What is not defined is nan.
+        ``specificity_at_90`` and ``_at_95`` per cent sensitivity. Undefined metrics are nan.
     """
     studies = study_table(predictions)
     rows = []
@@ -75,23 +75,22 @@ def study_metrics(predictions: pd.DataFrame, *, resamples: int, seed: int) -> pd
 def operating_point(
     truth: NDArray[np.floating], score: NDArray[np.floating], specificity: float
 ) -> float:
-    """Highest sensitivity at no less than a specificity.
+    """Return the highest sensitivity at a minimum specificity.
 
-    With labels and scores reversed it is the highest specificity at no less than a
-    sensitivity.
+    With labels and scores reversed, it is the highest specificity at a minimum sensitivity.
 
     Args:
         truth: ``(n,)`` zeros and ones.
-        score: ``(n,)``; the higher, the rather positive.
-        specificity: Share of negatives that must not be called.
+        score: ``(n,)``; higher values mean more likely positive.
+        specificity: Minimum share of negatives predicted negative.
 
     Returns:
-        The share of positives that are called; nan without positives or negatives.
+        Share of positives predicted positive; nan without positives or negatives.
     """
     if np.isnan(roc_auc(truth, score)):
         return float("nan")
     negatives = np.sort(score[truth < 0.5])
-    # The lowest threshold that is above enough negatives: called is what lies above it.
-    spared = int(np.ceil(specificity * len(negatives) - 1e-9))
-    threshold = negatives[spared - 1] if spared else -np.inf
+    # The lowest threshold with enough negatives at or below it; positive means above it.
+    rejected = int(np.ceil(specificity * len(negatives) - 1e-9))
+    threshold = negatives[rejected - 1] if rejected else -np.inf
     return float((score[truth > 0.5] > threshold).mean())

@@ -1,7 +1,6 @@
-"""The look of every figure: light, quiet, and readable in grey and at half size.
+"""Style shared by all figures, readable in greyscale and at half size.
 
-Reading this module does not import matplotlib: it takes half a second, and pipelines that draw
-nothing are wired beside those that do.
+Matplotlib takes half a second to import, so it is imported only when a figure is drawn.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ ACCENT = "#0b5c8a"
 SECOND = "#c8501e"
 
 FOLD_COLOURS = ("#14213d", "#9c2a2a", "#2e7f78", "#d07a1f", "#8fa9cf")
-"""From dark to light, so that they stay apart in grey."""
+"""From dark to light, to remain distinguishable in greyscale."""
 
 FOLD_MARKERS = ("o", "s", "^", "D", "v")
 
@@ -62,7 +61,7 @@ _RC = {
 
 @contextmanager
 def report_style() -> Iterator[None]:
-    """Draw with the report's fonts, greys and line widths: a block, or a function's decorator."""
+    """Apply the report's fonts, colours and line widths; a context manager and decorator."""
     import matplotlib
 
     with matplotlib.rc_context(_RC):  # type: ignore[arg-type]
@@ -77,11 +76,11 @@ def new_figure(
     share_x: bool = False,
     share_y: bool = False,
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure that belongs to no window system and is freed with its last name.
+    """Make a figure without pyplot, freed by garbage collection.
 
     Args:
         rows: Rows of panels.
-        columns: Panels a row.
+        columns: Panels per row.
         size_in: Width and height in inches.
         share_x: Whether all panels have the same x axis, labelled at the bottom.
         share_y: The same for y, labelled on the left.
@@ -97,7 +96,7 @@ def new_figure(
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Colour and dash of the ``index``-th line; no two of the first 28 are alike in print."""
+    """Colour and dash of the ``index``-th line; the first 28 all differ."""
     return {
         "color": _LINE_COLOURS[index % len(_LINE_COLOURS)],
         "linestyle": _LINE_DASHES[index % len(_LINE_DASHES)],
@@ -105,7 +104,7 @@ def line_style(index: int) -> dict[str, Any]:
 
 
 def note(panel: Axes, text: str) -> None:
-    """Say in the middle of an empty panel why it is empty."""
+    """Write in the middle of an empty panel why it is empty."""
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=MUTED)
 
 
@@ -114,10 +113,10 @@ def figure_png(figure: Figure, dpi: int = 144) -> bytes:
 
     Args:
         figure: A finished figure.
-        dpi: Pixels per inch; 144 is twice what a page shows, sharp on dense screens.
+        dpi: Pixels per inch; 144 is sharp on high-resolution screens.
 
     Returns:
-        The bytes of the file. They depend on the figure alone, not on time or version.
+        The bytes of the file, without a time or software version.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""The main numbers of a run, and the second level's candidates as the page lists them."""
+"""The main numbers of a run, and the table of the second level's candidates."""
 
 import math
 from typing import Any
@@ -23,7 +23,7 @@ def main_numbers(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Work out the numbers that the page starts with.
+    """Compute the numbers of the page's summary.
 
     Args:
         stacked_oof: Predictions of the chosen candidate: keys, ``patient_id``, ``fold``,
@@ -37,7 +37,7 @@ def main_numbers(
         ``folds``, ``studies``, ``slices``, ``patients``, ``positive_slices``, ``chosen``,
         ``loss`` and ``auc_any`` (``value``, ``low``, ``high``), ``average_loss``
         (of the plain average), ``prevalence_loss``, ``gain_percent`` and
-        ``histogram_auc``; what is not defined is ``None``.
+        ``histogram_auc``; undefined values are ``None``.
     """
     labels = stacked_oof[list(CLASSES)].to_numpy()
     predictions = stacked_oof[list(PREDICTIONS)].to_numpy(float)
@@ -65,12 +65,11 @@ def main_numbers(
 
 
 def constant_loss(scores: pd.DataFrame, labels: NDArray[np.number]) -> float:
-    """Weighted log loss of predicting prevalences.
+    """Return the weighted log loss of predicting prevalences.
 
     Args:
-        scores: Its row ``prevalence``, where there is one, was predicted fold by fold from
-            the other folds and is taken.
-        labels: Zeros and ones ``(n, 6)``; else their own prevalence is scored.
+        scores: Its row ``prevalence``, predicted out of fold, is used if present.
+        labels: Zeros and ones ``(n, 6)``; otherwise their prevalence is scored.
     """
     row = scores.loc[scores["candidate"] == PREVALENCE, "loss"]
     return float(row.iloc[0]) if len(row) else prevalence_loss(labels)
@@ -82,13 +81,13 @@ def candidate_tables(
     """Split the scores into candidates and references, each best first.
 
     Args:
-        scores: One row a candidate: ``candidate``, ``loss`` and ``difference`` with their
+        scores: One row per candidate: ``candidate``, ``loss`` and ``difference`` with their
             ``_low`` and ``_high`` ends, ``auc_any``.
         chosen: Name of the chosen candidate.
         constant: Loss of predicting prevalences.
 
     Returns:
-        ``candidates`` and ``references``, as the page's template walks through them.
+        ``candidates`` and ``references``, each a list of rows for the template.
     """
     rows = [
         {
@@ -108,21 +107,21 @@ def candidate_tables(
 
 
 def networks_only(scores: pd.DataFrame) -> pd.DataFrame:
-    """Leave out the references that no network took part in."""
+    """Drop the references that use no network."""
     return scores[~scores["candidate"].isin(REFERENCES)]
 
 
 def _interval(row: pd.Series, name: str) -> dict[str, float | None]:
-    """Value and ends of a score; the ends are ``None`` where the table has none."""
+    """Value and interval of a score; the ends are ``None`` if the table lacks them."""
     ends = {end: known(row.get(f"{name}_{end}", math.nan)) for end in ("low", "high")}
     return {"value": known(row[name]), **ends}
 
 
 def gain_percent(loss: float, constant: float) -> float | None:
-    """How far a loss is below that of predicting prevalences, in per cent."""
+    """Reduction of a loss relative to that of predicting prevalences, in per cent."""
     return 100 * (1 - loss / constant) if constant > 0 else None
 
 
 def known(value: float) -> float | None:
-    """Return the number, or ``None`` where it is nan: JSON has no nan."""
+    """Return the number, or ``None`` for nan, which JSON lacks."""
     return float(value) if math.isfinite(value) else None

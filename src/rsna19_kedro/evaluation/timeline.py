@@ -1,4 +1,4 @@
-"""Which node ran when, and on which device: the timeline of a run on Ray."""
+"""Timeline of a run on Ray: when and on which device each node ran."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ import pandas as pd
 from rsna19_kedro.evaluation.style import INK, figure_png, new_figure, report_style
 
 _LOOKS = {"training": ("#0b5c8a", ""), "prediction": ("#d07a1f", "//"), "other": ("#b9c2c8", "")}
-"""Colour and hatch by kind of node; the colours differ in grey, and predictions are hatched."""
+"""Colour and hatch by kind of node; distinguishable in greyscale."""
 
 _LANE_INCHES = 0.32
 _MAX_LANES = 60
 
 
 def draw_timeline(schedule: pd.DataFrame) -> bytes:
-    """Draw one lane per device or CPU slot, with one bar per node.
+    """Draw one lane per device or CPU slot, and one bar per node.
 
     Args:
         schedule: One row per node: ``kind`` (``training``, ``prediction``, ``other``),
-            ``outcome`` (``done``, or else it is marked), ``start``, ``seconds``, ``host``,
+            ``outcome`` (marked unless ``done``), ``start``, ``seconds``, ``host``,
             ``device``.
 
     Returns:
@@ -59,7 +59,7 @@ def draw_timeline(schedule: pd.DataFrame) -> bytes:
 
 
 def _lanes(schedule: pd.DataFrame, begin: np.ndarray, end: np.ndarray) -> tuple[list[str], Any]:
-    """Labels of the lanes, and the lane of each node: the first free one of its device."""
+    """Labels of the lanes, and the lane of each node: the first free lane of its device."""
     ends: dict[tuple[str, str], list[float]] = {}
     taken = []
     for host, device, start, stop in zip(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _FEW = 3
-"""Up to this many models get high panels."""
+"""Maximum number of models with tall panels."""
 
 
 @report_style()
@@ -29,12 +29,12 @@ def draw_learning_curves(histories: pd.DataFrame) -> Figure:
     """Draw loss and the ROC AUC of ``any`` over the training steps.
 
     Args:
-        histories: One row a validation: ``model``, ``fold``, ``phase``, ``step``,
+        histories: One row per validation: ``model``, ``fold``, ``phase``, ``step``,
             ``train_loss``, ``val_loss`` (weighted log loss), ``val_auc_any``.
 
     Returns:
-        Two panels a model. A colour and a marker a fold; training loss is dashed; a dotted
-        line stands where a phase of the recipe begins.
+        Two panels per model, with one colour and marker per fold. Training loss is dashed;
+        dotted lines mark where a phase of the recipe begins.
     """
     models = list(dict.fromkeys(histories["model"]))
     height = 2.9 if len(models) <= _FEW else 2.1
@@ -56,13 +56,13 @@ def draw_learning_curves(histories: pd.DataFrame) -> Figure:
 
 
 def running_step(run: pd.DataFrame) -> pd.Series:
-    """Count a run's steps on where a phase starts to count from zero again.
+    """Number the steps of a run continuously over phases that each start from zero.
 
     Args:
-        run: Validations of one model and fold in the order in which they were made.
+        run: Validations of one model and fold in chronological order.
 
     Returns:
-        Steps since the start of the run, never falling.
+        Steps since the start of the run, non-decreasing.
     """
     step = run["step"].astype(float)
     before = step.shift(fill_value=0.0)
@@ -78,7 +78,7 @@ def _draw_losses(panel: Axes, runs: pd.DataFrame, model: str) -> None:
     _mark_phases(panel, runs)
     panel.set_title(model)
     panel.set_ylabel("weighted log loss")
-    panel.set_ylim(0, 1.08 * panel.dataLim.y1)  # Room for the markers of the highest loss.
+    panel.set_ylim(0, 1.08 * panel.dataLim.y1)  # Space for the markers of the highest loss.
     _count_steps(panel)
 
 
@@ -95,7 +95,7 @@ def _draw_aucs(panel: Axes, runs: pd.DataFrame) -> None:
 
 
 def _count_steps(panel: Axes) -> None:
-    """Whole steps from zero, also where there is but one validation."""
+    """Start the axis at 0 with integer ticks, even with a single validation."""
     from matplotlib.ticker import MaxNLocator
 
     panel.set_xlim(left=0)
@@ -111,10 +111,10 @@ def _mark_phases(panel: Axes, runs: pd.DataFrame) -> None:
 
 
 def _fold_look(fold: int) -> dict[str, Any]:
-    place = fold % len(FOLD_COLOURS)
+    index = fold % len(FOLD_COLOURS)
     return {
-        "color": FOLD_COLOURS[place],
-        "marker": FOLD_MARKERS[place],
+        "color": FOLD_COLOURS[index],
+        "marker": FOLD_MARKERS[index],
         "markeredgecolor": "white",
     }
 

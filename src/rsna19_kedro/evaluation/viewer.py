@@ -1,4 +1,4 @@
-"""The page of a new study: a worklist, a viewer of slices with overlay, what was picked."""
+"""The page of new studies: worklist, slice viewer with class activation maps, series used."""
 
 import io
 import json
@@ -30,18 +30,18 @@ _JPEG_QUALITY: Final = 72
 
 @dataclass(frozen=True)
 class ViewedStudy:
-    """A study as the page shows it.
+    """A study on the page.
 
     Attributes:
-        number: Its number, which stays the same whatever the order.
-        title: Its heading; no name or number of a patient unless the user asked for it.
-        date: Of the study, as ``2019-06-01``; may be empty.
-        description: Of the series; may be empty.
+        number: Study number, independent of the order of the worklist.
+        title: Heading; without the patient's name or ID unless the user asked for it.
+        date: Study date, as ``2019-06-01``; may be empty.
+        description: Series description; may be empty.
         hu: ``(S, H, W)`` int16.
         slices: Rows of ``StudyResult.slices``.
         study: Probability by class.
         heat: See ``StudyResult``.
-        facts: Term and text, such as the series that was picked.
+        facts: Term and text, such as the series used.
     """
 
     number: int
@@ -63,15 +63,15 @@ def viewer_page(
     facts: Sequence[tuple[str, str]],
     warning: str = "",
 ) -> str:
-    """Compose the page; it needs no other file and no network.
+    """Render the page; it needs no other file and no network.
 
     Args:
         studies: In the order of the worklist, most suspicious first.
-        series: ``study`` (heading), ``text`` (which series), ``reason`` of each series found.
-        problems: How many files were left out, by reason.
+        series: ``study`` (heading), ``text`` (which series) and ``reason`` of each series.
+        problems: Number of skipped files, by reason.
         failed: Heading and reason of studies that could not be predicted.
         facts: Term and text about the run: models, method, versions.
-        warning: What stands above all else; empty for nothing.
+        warning: Warning at the top of the page; empty for none.
     """
     return template("viewer.html.j2").render(
         studies=studies,
@@ -88,10 +88,10 @@ def viewer_page(
 
 
 def _viewer_data(study: ViewedStudy) -> dict[str, Any]:
-    """What the page's script needs of one study."""
+    """Data of one study for the page's script."""
     heat = None
-    with ThreadPoolExecutor(available_cores()) as pool:  # Pillow encodes outside of Python's lock.
-        pictures = {name: list(pool.map(partial(_seen, name), study.hu)) for name in WINDOWS}
+    with ThreadPoolExecutor(available_cores()) as pool:  # Pillow releases the GIL.
+        pictures = {name: list(pool.map(partial(_windowed, name), study.hu)) for name in WINDOWS}
         if study.heat is not None:
             heat = list(pool.map(_overlays, study.heat))
     return {
@@ -102,14 +102,14 @@ def _viewer_data(study: ViewedStudy) -> dict[str, Any]:
     }
 
 
-def _seen(window: str, hu: np.ndarray) -> str:
-    """A slice through a window."""
+def _windowed(window: str, hu: np.ndarray) -> str:
+    """Draw a slice in a window."""
     grey = window_grey(hu, *WINDOWS[window])
     return _encoded(Image.fromarray(grey), "jpeg", quality=_JPEG_QUALITY)
 
 
 def _overlays(maps: np.ndarray) -> list[str]:
-    """Transparent pictures, red where the evidence is; empty where there is hardly any.
+    """Draw class activation maps as transparent red overlays; empty strings for weak maps.
 
     Args:
         maps: ``(6, h, w)`` in 0..1, of one slice.
@@ -119,7 +119,7 @@ def _overlays(maps: np.ndarray) -> list[str]:
 
 
 def _overlay(strength: np.ndarray) -> str:
-    """One colour in steps of opacity, which are places of the palette: a small picture."""
+    """Draw one colour with graded opacity, as a palette image, which is small."""
     image = Image.fromarray(np.rint(strength * _HEAT_STEPS).astype(np.uint8)).convert("P")
     image.putpalette(list(_HEAT_RGB) * (_HEAT_STEPS + 1))
     opacity = np.linspace(0, _HEAT_ALPHA, _HEAT_STEPS + 1).astype(np.uint8)

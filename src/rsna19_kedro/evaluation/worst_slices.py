@@ -1,4 +1,4 @@
-"""Error analysis: the slices and studies that went worst, and pictures of them."""
+"""Error analysis: the slices and studies with the largest errors, and their pictures."""
 
 import io
 from collections.abc import Mapping
@@ -16,38 +16,38 @@ from rsna19_kedro.evaluation.metrics import slice_log_losses
 HIGHEST_LOSS = "highest loss"
 MISSED = "missed"
 FALSE_ALARM = "false alarm"
-"""Groups of worst slices: false negatives and positives of any, and by loss over all classes."""
+"""Groups of worst slices: false negatives and positives of any, and loss over all classes."""
 
 ERROR_BANDS = (0.5, 0.7, 0.9, 0.99, 1.0)
-"""Edges of the bands by which errors of ``any`` are counted: distance of probability and label."""
+"""Bin edges for errors of ``any``, by distance between probability and label."""
 
 
 def with_losses(predictions: pd.DataFrame) -> pd.DataFrame:
     """Add each slice's weighted log loss.
 
     Args:
-        predictions: Keys, six labels and six ``pred_*`` columns, one row a slice.
+        predictions: Keys, six labels and six ``pred_*`` columns, one row per slice.
 
     Returns:
-        The same with ``loss``, whose mean over slices is the competition's score.
+        The table with ``loss``; its mean over slices is the competition's score.
     """
     losses = slice_log_losses(predictions[list(CLASSES)], predictions[list(PREDICTIONS)])
     return predictions.assign(loss=losses @ np.asarray(CLASS_WEIGHTS) / sum(CLASS_WEIGHTS))
 
 
 def find_worst_slices(predictions: pd.DataFrame, per_group: int) -> pd.DataFrame:
-    """Pick the slices to look at, at most one of a study in each group.
+    """Pick the worst slices, at most one per study in each group.
 
     Args:
-        predictions: Keys, six labels and six ``pred_*`` columns, one row a slice.
-        per_group: Slices a group.
+        predictions: Keys, six labels and six ``pred_*`` columns, one row per slice.
+        per_group: Slices per group.
 
     Returns:
         ``group``, ``rank`` (from 1), keys, ``loss``, labels and ``pred_*``. Missed slices
-        are bleeds with a probability of ``any`` below 0.5, lowest first; false alarms are
-        slices without one, highest first; those of highest loss are taken from what the
-        other two groups do not show, so that they tell of mistaken types, too. A group can
-        be short or empty.
+        show a haemorrhage and have a probability of ``any`` below 0.5, lowest first; false
+        alarms show none and have 0.5 or more, highest first. Slices of highest loss are
+        taken from those in neither group, so that they include errors of the types. A group
+        can be short or empty.
     """
     scored = with_losses(predictions)
     positive = scored["any"] == 1
@@ -73,12 +73,12 @@ def worst_studies(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
     """Rank studies by the mean loss of their slices.
 
     Args:
-        predictions: Keys, six labels and six ``pred_*`` columns, one row a slice.
+        predictions: Keys, six labels and six ``pred_*`` columns, one row per slice.
         count: Studies to list.
 
     Returns:
-        ``study_id``, ``slices``, ``loss`` (mean), ``positive_slices`` and ``called_slices``
-        (of ``any``, labelled and at 0.5), highest loss first.
+        ``study_id``, ``slices``, ``loss`` (mean), ``positive_slices`` (labelled ``any``) and
+        ``called_slices`` (``pred_any`` of 0.5 or more), highest loss first.
     """
     scored = with_losses(predictions).assign(called=predictions["pred_any"] >= 0.5)
     table = scored.groupby("study_id").agg(
@@ -91,15 +91,15 @@ def worst_studies(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def studies_by_class(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Studies that show a class, with the highest and the lowest loss of it.
+    """List the positive studies of each class with the highest and the lowest loss.
 
     Args:
-        predictions: Keys, six labels and six ``pred_*`` columns, one row a slice.
-        count: Studies at either end.
+        predictions: Keys, six labels and six ``pred_*`` columns, one row per slice.
+        count: Studies per class and end.
 
     Returns:
-        ``class``, ``end`` (``highest`` or ``lowest``), ``study_id``, ``loss`` (mean over its
-        slices, of that class), ``positive_slices``; a class that never occurs has no rows.
+        ``class``, ``end`` (``highest`` or ``lowest``), ``study_id``, ``loss`` (of that
+        class, mean over slices), ``positive_slices``; a class that never occurs has no rows.
     """
     losses = slice_log_losses(predictions[list(CLASSES)], predictions[list(PREDICTIONS)])
     parts = []
@@ -115,14 +115,15 @@ def studies_by_class(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def error_bands(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Count false negatives and false positives of ``any`` by how wrong they are.
+    """Count false negatives and false positives of ``any`` by size of the error.
 
     Args:
-        predictions: ``any`` and ``pred_any``, one row a slice.
+        predictions: ``any`` and ``pred_any``, one row per slice.
 
     Returns:
-        One row a band: ``low``, ``high`` (distance of probability and label), ``missed``,
-        ``false_alarms``. A distance of exactly 0.5 is a false positive, as 0.5 calls a bleed.
+        One row per band: ``low``, ``high`` (distance between probability and label),
+        ``missed``, ``false_alarms``. A distance of exactly 0.5 is a false positive, because
+        0.5 counts as positive.
     """
     positive = (predictions["any"] == 1).to_numpy()
     called = (predictions["pred_any"] >= 0.5).to_numpy()
@@ -140,14 +141,14 @@ def error_bands(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def picture_slice(hu: NDArray[np.int16], windows: Mapping[str, tuple[float, float]]) -> bytes:
-    """Show one slice through several windows side by side.
+    """Draw one slice in several windows side by side.
 
     Args:
         hu: One slice, ``(H, W)`` in HU.
         windows: Name to (centre, width) in HU.
 
     Returns:
-        A grey JPEG, ``H`` high and ``W`` wide a window, with a thin gap between windows.
+        A greyscale JPEG of height ``H``, width ``W`` per window, with a thin gap between windows.
     """
     gap = np.full((hu.shape[0], 4), 255, dtype=np.uint8)
     panels: list[NDArray[np.uint8]] = []
@@ -161,7 +162,7 @@ def picture_slice(hu: NDArray[np.int16], windows: Mapping[str, tuple[float, floa
 def picture_slices(
     slices: pd.DataFrame, volumes: VolumeStore, windows: Mapping[str, tuple[float, float]]
 ) -> pd.DataFrame:
-    """Picture every slice of a table.
+    """Draw every slice of a table.
 
     Args:
         slices: ``study_id`` and ``slice_num``; a slice may be listed more than once.
@@ -169,7 +170,7 @@ def picture_slices(
         windows: Name to (centre, width) in HU.
 
     Returns:
-        ``study_id``, ``slice_num``, ``picture`` (JPEG bytes), one row a different slice.
+        ``study_id``, ``slice_num``, ``picture`` (JPEG bytes), one row per distinct slice.
     """
     wanted = slices[["study_id", "slice_num"]].drop_duplicates().reset_index(drop=True)
     pictures = [

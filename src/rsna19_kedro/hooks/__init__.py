@@ -1,7 +1,7 @@
-"""What happens around a run, one file per concern: early refusals, quiet logs, closing lines.
+"""Kedro hooks, one file per concern: early checks, logging, records, summary of a run.
 
-When nodes run in worker processes, hooks around nodes and datasets are called there, with the
-data. Those of a class with ``IN_MAIN_PROCESS`` are called in the main process instead, without
-data, because they count or keep notes across nodes. Hooks around the pipeline, the context and
-the catalog are always called in the main process; levels of loggers are handed on to the workers.
+If nodes run in worker processes, node and dataset hooks are called there, with the data. Those
+of a class with ``IN_MAIN_PROCESS`` are called in the main process instead, without data, because
+they keep state across nodes. Pipeline, context and catalog hooks are always called in the main
+process; log levels are passed on to the workers.
 """

@@ -1,4 +1,4 @@
-"""What earlier runs left: results of other raw data."""
+"""Check that results of earlier runs come from the same raw data."""
 
 import json
 import logging
@@ -23,12 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 class OneSource:
-    """Keep results of different raw data or environments apart.
+    """Prevent mixing results of different raw data or environments.
 
-    All runs write to the same folders, and ``--only-missing-outputs`` asks only whether a
-    file exists. So what the index was made from is noted beside it. A run that would go on
-    from something else is refused; the results of phantoms, which are cheap, are removed when
-    a run on other data starts from the beginning.
+    All runs write to the same folders, so the source of the slice index is noted next to it. A
+    run that would reuse results of another source is refused. Results of phantoms, which are
+    cheap, are removed if a run on other data starts from the beginning.
     """
 
     IN_MAIN_PROCESS = True
@@ -41,13 +40,13 @@ class OneSource:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Compare the note with this run.
+        """Compare the noted source with this run.
 
         Raises:
-            InputError: ``data/`` holds results of something else.
+            InputError: ``data/`` contains results of another source.
         """
         if is_new_study(run_params):
-            return  # It takes checkpoints of whatever data, and touches no other result.
+            return  # It uses checkpoints of any data and changes no other result.
         project = Path(run_params["project_path"])
         self._note = (
             Path(project, dataset_path(catalog, "slice_index", project)).parent / "source.json"
@@ -57,34 +56,34 @@ class OneSource:
             "environment": run_params["env"] or "base",
             "phantoms": current_scope().phantoms,
         }
-        found = json.loads(self._note.read_text()) if self._note.is_file() else self._source
-        if found == self._source:
+        noted = json.loads(self._note.read_text()) if self._note.is_file() else self._source
+        if noted == self._source:
             return
         from_the_start = any(node.name == "index_slices" for node in pipeline.nodes)
-        if from_the_start and not run_params["only_missing_outputs"] and found["phantoms"]:
+        if from_the_start and not run_params["only_missing_outputs"] and noted["phantoms"]:
             others = other_runs(project)
             if others:
                 raise LockedError(
-                    f"data/ holds results of the phantom data (environment {found['environment']}),"
+                    f"data/ holds results of the phantom data (environment {noted['environment']}),"
                     f" which would be removed, but another run uses them: {others[0]}. Wait for "
                     "it, or use another clone."
                 )
             logger.info(
-                "Removing results of the phantom data (environment %s)", found["environment"]
+                "Removing results of the phantom data (environment %s)", noted["environment"]
             )
             for name in pipelines["__default__"].all_outputs():
                 remove_file(catalog, name)
             return
         raise InputError(
-            f"data/ holds results of raw_dir {found['raw_dir']} (environment "
-            f"{found['environment']}), but this run is for {self._source['raw_dir']} (environment "
+            f"data/ holds results of raw_dir {noted['raw_dir']} (environment "
+            f"{noted['environment']}), but this run uses {self._source['raw_dir']} (environment "
             f"{self._source['environment']}). Empty data/02_intermediate to data/08_reporting, or "
             "use another clone."
         )
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
-        """Note the source once the index is made from it."""
+        """Note the source after the slice index is made."""
         if node.name == "index_slices":
             with atomic_path(self._note) as part:
                 part.write_text(json.dumps(self._source))

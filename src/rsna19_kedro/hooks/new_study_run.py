@@ -1,4 +1,4 @@
-"""What a prediction of new studies needs before it begins, and where its results are found."""
+"""Checks before a prediction of new studies, and the ``latest`` link to its results."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -17,35 +17,35 @@ from rsna19_kedro.runners.persistence import remove_file
 
 
 def _refuse_running(catalog: CatalogProtocol, pipeline: Pipeline) -> None:
-    """Refuse to remove what another run is writing.
+    """Refuse an output folder that another run is writing to.
 
     Raises:
-        LockedError: Names that run.
+        LockedError: Another run is; the message names it.
     """
     for name in pipeline.all_outputs():
         path = local_path(catalog[name])
         owner = None if path is None else owner_of(path)
         if owner is not None:
             raise LockedError(
-                f"Another run writes to this output folder: {owner}. Give this run a name of its "
-                "own with --params output=NAME, or wait for the other one."
+                f"Another run is writing to this output folder: {owner}. Use a different folder "
+                "with --params output=NAME, or wait for that run."
             )
 
 
 class NewStudyRun:
-    """Refuse a prediction without models; give it an empty folder, and ``latest`` its results."""
+    """Refuse a prediction without models, empty its folders, and link ``latest`` to them."""
 
     _FILES: Final = ("new_slices", "new_volumes_folder", "new_predictions", "new_report")
-    """A dataset of each layer: their folders are the run's, or, of a folder, itself."""
+    """One dataset per layer: a file in the folder of the run, or that folder itself."""
 
     @hook_impl
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Look for models before a DICOM file is read; remove what this run makes anew.
+        """Check that the models exist before reading DICOM; remove results to be replaced.
 
         Raises:
-            ModelError: No trained model is there that was asked for.
+            ModelError: None of the requested models is trained.
         """
         if not is_new_study(run_params):
             return
@@ -54,7 +54,7 @@ class NewStudyRun:
             from rsna19_kedro.prediction.members import find_members
 
             params = catalog.load("params:new_study")
-            if params.source is not None:  # The first node asks for it.
+            if params.source is not None:  # Otherwise the first node raises an error.
                 folder = catalog.load("models_folder")
                 find_members(folder, params.models, params.fold, params.fast)
         if run_params["only_missing_outputs"]:
@@ -72,12 +72,12 @@ class NewStudyRun:
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
-        """Let ``latest`` lead to this run's folders."""
+        """Point ``latest`` to the folders of this run."""
         self._point(run_params, catalog)
 
     @hook_impl
     def on_pipeline_error(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
-        """Let ``latest`` lead to the results of the studies that have some."""
+        """Point ``latest`` to the folders of this run if some studies have results."""
         self._point(run_params, catalog)
 
     def _point(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:

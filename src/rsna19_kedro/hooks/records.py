@@ -1,4 +1,4 @@
-"""The record of what each result was made from, written beside it as soon as it is saved."""
+"""Write a record of its origin next to each result as soon as it is saved."""
 
 import socket
 import time
@@ -26,7 +26,7 @@ _LIBRARIES: Final = ("rsna19_kedro", "torch", "timm", "numpy", "pandas", "scikit
 
 @dataclass(frozen=True)
 class _Begun:
-    """What is known of a node when it starts."""
+    """Facts about a node at its start."""
 
     catalog: CatalogProtocol
     identity: Identity
@@ -35,7 +35,7 @@ class _Begun:
 
 
 class Records:
-    """Write records, whatever the runner; in worker processes too."""
+    """Write records with any runner, including in worker processes."""
 
     def __init__(self) -> None:
         self._begun: dict[str, _Begun] = {}
@@ -44,12 +44,12 @@ class Records:
     def before_node_run(
         self, node: Node, catalog: CatalogProtocol, inputs: Mapping[str, Any]
     ) -> None:
-        """Note what the node is given, before anything can change it."""
+        """Note the inputs of the node before anything can change them."""
         if not declaration_of(node.func).recorded:
             return
         reuse = Reuse(catalog)
         files = None
-        with suppress(InputError, OSError):  # The node itself says what is wrong.
+        with suppress(InputError, OSError):  # The node itself reports the error.
             files = reuse.files(node, inputs)
         identity = reuse.identity(node, inputs)
         self._begun[node.name] = _Begun(catalog, identity, files, time.monotonic())

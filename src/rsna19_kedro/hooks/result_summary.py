@@ -1,4 +1,4 @@
-"""Where to look at the end of a run."""
+"""Log the paths of the main results at the end of a run."""
 
 import logging
 from pathlib import Path
@@ -14,18 +14,18 @@ logger = logging.getLogger(__name__)
 
 
 class ResultSummary:
-    """Say at the end where to look."""
+    """Log the paths of the main results."""
 
     _RESULTS = (
-        ("ingestion_report", "what was read and skipped"),
+        ("ingestion_report", "files read and skipped"),
         ("submission_average", "submission, plain average"),
         ("submission_stacked", "submission, second level"),
-        ("report", "the report"),
-        ("model_card", "the model card"),
+        ("report", "report"),
+        ("model_card", "model card"),
         ("new_predictions_csv", "predictions"),
-        ("new_predictions_json", "predictions for programs"),
-        ("new_sources", "which number is which file"),
-        ("new_report", "the report"),
+        ("new_predictions_json", "predictions as JSON"),
+        ("new_sources", "source files of the studies"),
+        ("new_report", "report"),
     )
 
     @hook_impl
@@ -37,9 +37,9 @@ class ResultSummary:
     def on_pipeline_error(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Of several new studies some may have results although the run ends with an error."""
+        """Log the results of new studies: some may have any although the run failed."""
         if is_new_study(run_params):
-            self._log("Results of what could be predicted", pipeline, catalog)
+            self._log("Results of the studies that could be predicted", pipeline, catalog)
 
     def _log(self, title: str, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         written = pipeline.all_outputs()

@@ -1,4 +1,4 @@
-"""What a run must know of results that it does not make itself."""
+"""Check the stored results that a run uses but does not make."""
 
 import logging
 from typing import Any, Final
@@ -20,17 +20,17 @@ _IN_PARALLEL: Final = ("ThreadRunner", "ParallelRunner")
 
 
 class TruthfulReuse:
-    """Refuse runners that cannot tell what is out of date; name inputs that are."""
+    """Refuse runners that do not check results, and warn about inputs that are out of date."""
 
     @hook_impl
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Compare what the run takes from earlier runs with the parameters of this one.
+        """Compare results of earlier runs that this run uses with its parameters.
 
         Raises:
-            ParameterError: A runner of Kedro's that runs nodes in parallel, or
-                ``--only-missing-outputs`` with another runner than this project's.
+            ParameterError: A parallel runner of Kedro, or ``--only-missing-outputs`` with a
+                runner of Kedro.
         """
         runner = str(run_params.get("runner", ""))  # A representation of the object.
         for name in _IN_PARALLEL:
@@ -42,9 +42,9 @@ class TruthfulReuse:
                 )
         if run_params["only_missing_outputs"] and any(name in runner for name in _OF_KEDRO):
             raise ParameterError(
-                "--only-missing-outputs needs this project's own runner: Kedro's ask only whether "
-                "a file exists, not whether it is up to date. Leave out --runner; in Python, pass "
-                "rsna19_kedro.runners.GPURunner()."
+                "--only-missing-outputs needs the runner of this project: Kedro's runners check "
+                "only whether a file exists, not whether it is up to date. Leave out --runner; in "
+                "Python, pass rsna19_kedro.runners.GPURunner()."
             )
         if is_new_study(run_params):
             return
@@ -53,15 +53,15 @@ class TruthfulReuse:
         stale = Plan(plan.of(State.OUT_OF_DATE))
         if stale.nodes:
             logger.warning(
-                "This run uses results that do not fit its parameters or inputs; bring them up to "
-                "date with kedro run --only-missing-outputs and the same --params:\n  %s",
+                "This run uses results that are out of date. To update them, run "
+                "kedro run --only-missing-outputs with the same --params:\n  %s",
                 "\n  ".join(stale.lines()),
                 extra={"markup": False},
             )
 
 
 def _makers_of_inputs(pipeline: Pipeline) -> Pipeline:
-    """The nodes outside of the run that make what it takes."""
+    """Nodes outside the run that make its inputs."""
     whole, names = pipelines["__default__"], {node.name for node in pipeline.nodes}
     inputs = [name for name in pipeline.inputs() if name in whole.all_outputs()]
     if not inputs:

@@ -1,4 +1,4 @@
-"""The log of a run: one line per node, and nothing from libraries that log per file."""
+"""Log of a run: one line per node, no messages from libraries that log per file."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ _NOISY = ("pydicom", "timm", "matplotlib", "PIL")
 
 
 class NodeProgress:
-    """One line per finished node: how many are done, its name, its time."""
+    """Log one line per finished node: count, name and duration."""
 
     IN_MAIN_PROCESS = True
 
@@ -52,10 +52,10 @@ class NodeProgress:
 
 
 class QuietLogs:
-    """Keep libraries that log per file or per training below the level of the run's log."""
+    """Suppress the messages of libraries that log per file or per training."""
 
     @hook_impl
     def after_context_created(self) -> None:
-        """Raise the levels once the project's logging has been set up."""
+        """Raise their log levels after the project's logging is set up."""
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""From a model's name to its network, with the weights it starts from."""
+"""Build a model's network and set its initial weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,9 +19,9 @@ def build_network(spec: ModelSpec, **options: Any) -> SliceNetwork:
 
 
 def start_from(network: SliceNetwork, weights: Mapping[str, Tensor]) -> None:
-    """Take over the encoder of another network of the same architecture, of 3 channels.
+    """Copy the encoder weights of a 3-channel network of the same architecture.
 
-    Combiner and head stay as they are; a stem of more channels gets the other's in its
+    Combiner and head are unchanged. A stem with more channels gets the weights in its
     middle channels (docs/reference.md#channels-family).
 
     Args:

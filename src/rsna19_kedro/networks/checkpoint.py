@@ -1,6 +1,6 @@
-"""A trained model as it is stored: weights, configuration and look-up table in one file.
+"""A trained model in one file: weights, configuration and look-up table.
 
-Torch is imported when a file is read or written, so that nodes can name the type for free.
+Torch is imported only when a file is read or written, so that importing this module is fast.
 """
 
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rsna19_kedro.networks.slice_network import SliceNetwork
 
 FORMAT = "rsna19_kedro checkpoint 2"
-_BEFORE = "rsna19_kedro checkpoint 1"
+_PREVIOUS_FORMAT = "rsna19_kedro checkpoint 1"
 _HEADER = "checkpoint"
 _LUT = "hu_lut"
 _WEIGHTS = "network."
@@ -30,15 +30,15 @@ _WEIGHTS = "network."
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that prediction needs; nothing in it is pickled.
+    """Everything that prediction needs; nothing is pickled.
 
     Attributes:
-        spec: What the network is made of.
+        spec: Architecture of the network.
         weights: Its ``state_dict``, on the CPU.
         hu_lut: ``(1401,)`` float32, network input of HU -400..1000.
         crop_px: Side of the square that the network sees, in pixels of the prepared volume.
-        resize_px: Side that this square is reduced to; equal to ``crop_px`` for none.
-        metadata: Fold, epoch, validation loss, recipe, versions, and what it was trained on
+        resize_px: Side after reduction; equal to ``crop_px`` if there is none.
+        metadata: Fold, epoch, validation loss, recipe, versions and training data
             (``training_data.describe_training_data``).
     """
 
@@ -58,22 +58,22 @@ class Checkpoint:
         return network.eval()
 
     def check_fits(self, model: str, reduction: float) -> None:
-        """Refuse the checkpoint of another model or resolution.
+        """Raise if the checkpoint is of another model or resolution.
 
         Args:
-            model: Name of the model that is wanted.
-            reduction: Pixels of the prepared slice a side of a pixel that the network sees.
+            model: Name of the expected model.
+            reduction: Expected side of a network pixel, in pixels of the prepared slice.
 
         Raises:
-            ModelError: It is of another one; says what was found and what to do.
+            ModelError: The checkpoint does not fit; the message says what to do.
         """
-        own = self.crop_px / self.resize_px
-        if self.spec.name == model and own == reduction:
+        actual = self.crop_px / self.resize_px
+        if self.spec.name == model and actual == reduction:
             return
         raise ModelError(
-            f"The checkpoint of {self.spec.name}, which sees slices reduced {own:g} times, was "
-            f"given where {model}, reduced {reduction:g} times, is wanted. Delete it and train "
-            f"{model} again with this environment's recipe."
+            f"The checkpoint of {self.spec.name} (reduction factor {actual:g}) does not fit "
+            f"{model} (reduction factor {reduction:g}). Delete it and train {model} again with "
+            "this environment's recipe."
         )
 
     def write(self, path: Path) -> None:
@@ -95,13 +95,13 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
-        """Read a file that ``write`` made.
+        """Read a file written by ``write``.
 
         Raises:
             ModelError: The file is missing, damaged or not such a checkpoint.
         """
-        with _opened(path) as file:
-            content = _content(path, file)
+        with _open_file(path) as file:
+            content = _read_header(path, file)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         size = content["input"]
         return cls(
@@ -119,18 +119,18 @@ class Checkpoint:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Read the metadata of a checkpoint alone, which takes a millisecond.
+    """Read only the metadata of a checkpoint (about 1 ms).
 
     Raises:
         ModelError: As ``Checkpoint.read``.
     """
-    with _opened(path) as file:
-        metadata: dict[str, Any] = _content(path, file)["metadata"]
+    with _open_file(path) as file:
+        metadata: dict[str, Any] = _read_header(path, file)["metadata"]
     return metadata
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open_file(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise ModelError(
             f"There is no checkpoint {path}."
@@ -148,17 +148,17 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _content(path: Path, file: Any) -> dict[str, Any]:
-    """The header of a file, whatever version wrote it."""
+def _read_header(path: Path, file: Any) -> dict[str, Any]:
+    """Return the header of a file of this format version or the previous one."""
     header: dict[str, str] = file.metadata() or {}
-    if header.get("format") == _BEFORE:
+    if header.get("format") == _PREVIOUS_FORMAT:
         parts = {key: json.loads(header[key]) for key in ("spec", "input", "metadata")}
-        return {"format": _BEFORE, **parts}
+        return {"format": _PREVIOUS_FORMAT, **parts}
     content: dict[str, Any] = json.loads(header.get(_HEADER, "{}"))
     if content.get("format") != FORMAT:
-        found = content.get("format", header.get("format"))
+        file_format = content.get("format", header.get("format"))
         raise ModelError(
-            f"{path} is not a checkpoint of this version: its format is {found!r}, expected "
+            f"{path} is not a checkpoint of this version: its format is {file_format!r}, expected "
             f"{FORMAT!r}. Train the model again."
         )
     return content

@@ -1,4 +1,4 @@
-"""Slice encoders: a batch of slices in, a map of features out."""
+"""Slice encoders: from a batch of slices to a feature map."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from rsna19_kedro.networks.weights import WeightSource, imagenet_weights
 
 @dataclass(frozen=True)
 class EncoderSource:
-    """Where an encoder comes from and how its first layers look.
+    """Source of an encoder and layout of its first layers.
 
     Attributes:
-        weights: Architecture and ImageNet weights, by the names of a library.
+        weights: Architecture and ImageNet weights, as named by their library.
         first_conv: Name of the first convolution.
-        stem: Names of the first layers, which learn even while the rest is frozen if the
-            stem is new.
-        new_conv: Makes the first convolution of a new stem (docs/reference.md#networks).
-        new_norm: Name of a norm that is new with the stem, too.
-        new_norm_momentum: Its momentum.
-        levels: Indices of the stages whose maps a decoder takes, the last one included.
+        stem: Names of the first layers. A new stem trains even while the rest of the encoder
+            is frozen.
+        new_conv: Builds the first convolution of a new stem (docs/reference.md#networks).
+        new_norm: Name of a batch norm that is reset together with a new stem.
+        new_norm_momentum: Momentum of this batch norm.
+        levels: Indices of the stages whose feature maps a decoder uses, including the last.
     """
 
     weights: WeightSource
@@ -35,18 +35,18 @@ class EncoderSource:
     levels: tuple[int, ...] = ()
 
 
-def _first(features: int, kernel: int) -> Callable[[], nn.Conv2d]:
-    """A first convolution of one channel at stride 2."""
+def _new_conv(features: int, kernel: int) -> Callable[[], nn.Conv2d]:
+    """Return a builder of a first convolution with one channel and stride 2."""
     return lambda: nn.Conv2d(1, features, kernel, stride=2, padding=kernel // 2, bias=False)
 
 
 ENCODERS: dict[str, EncoderSource] = {
-    # torchvision's first recipe, which the reference used; timm's default tag is another one.
+    # torchvision's first weights, which the reference used; timm's default tag is another one.
     "resnet18": EncoderSource(
         WeightSource("timm", "resnet18.tv_in1k"),
         "conv1",
         ("conv1", "bn1"),
-        _first(64, 7),
+        _new_conv(64, 7),
         "bn1",
         levels=(2, 3, 4),
     ),
@@ -54,7 +54,7 @@ ENCODERS: dict[str, EncoderSource] = {
         WeightSource("timm", "resnet34.tv_in1k"),
         "conv1",
         ("conv1", "bn1"),
-        _first(64, 7),
+        _new_conv(64, 7),
         "bn1",
         levels=(2, 3, 4),
     ),
@@ -62,13 +62,13 @@ ENCODERS: dict[str, EncoderSource] = {
         WeightSource("timm", "legacy_seresnext50_32x4d.in1k"),
         "layer0.conv1",
         ("layer0.conv1", "layer0.bn1"),
-        _first(64, 3),
+        _new_conv(64, 3),
     ),
     "dpn68b": EncoderSource(
         WeightSource("timm", "dpn68b.mx_in1k"),
         "features.conv1_1.conv",
         ("features.conv1_1",),
-        _first(10, 3),
+        _new_conv(10, 3),
         "features.conv1_1.bn",
         new_norm_momentum=0.02,
     ),
@@ -76,24 +76,24 @@ ENCODERS: dict[str, EncoderSource] = {
         WeightSource("pytorchcv", "airnet50_1x64d_r16"),
         "init_block.conv1.conv",
         ("init_block.conv1",),
-        _first(32, 3),
+        _new_conv(32, 3),
     ),
     "sepreresnetbc26b": EncoderSource(
         WeightSource("pytorchcv", "sepreresnetbc26b"),
         "init_block.conv",
         ("init_block.conv", "init_block.bn"),
-        _first(64, 7),
+        _new_conv(64, 7),
     ),
 }
 
 
 class CappedAveragePool(nn.Module):
-    """Average pool of stride 1 whose square is at most as large as the map.
+    """Average pooling with stride 1 and a kernel that is at most as large as the map.
 
-    pytorchcv's networks end in one of 7x7, made for inputs of 224 pixels and more.
+    pytorchcv's networks end in a 7x7 pooling for inputs of at least 224 pixels.
 
     Args:
-        side: Side of the square.
+        side: Kernel size.
     """
 
     def __init__(self, side: int) -> None:
@@ -103,8 +103,8 @@ class CappedAveragePool(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Pool ``(N, F, h, w)``."""
         height, width = maps.shape[-2:]
-        square = (min(self.side, height), min(self.side, width))
-        return nn.functional.avg_pool2d(maps, square, stride=1)
+        kernel = (min(self.side, height), min(self.side, width))
+        return nn.functional.avg_pool2d(maps, kernel, stride=1)
 
 
 def build_encoder(
@@ -115,23 +115,23 @@ def build_encoder(
     weights: str | None = None,
     weights_folder: str | None = None,
 ) -> tuple[nn.Module, int]:
-    """Build an encoder that ends in its last feature map.
+    """Build an encoder without global pooling and head.
 
     Args:
         name: Key of ``ENCODERS``.
         channels: Number of input channels k; the module takes ``(N, k, H, W)``.
-        new_stem: Whether the first convolution is the reference's new one (k = 1), with
+        new_stem: Whether the first convolution is replaced by the reference's (k = 1), with
             random weights.
-        weights: ``imagenet`` for the library's, a path of a file with them, or ``None`` for
-            random ones.
-        weights_folder: Where ImageNet weights are looked for before they are downloaded.
+        weights: ``imagenet`` for the library's weights, the path of a weights file, or ``None``
+            for random weights.
+        weights_folder: Folder searched for ImageNet weights before they are downloaded.
 
     Returns:
         The module, whose output is ``(N, F, h, w)``, and F.
 
     Raises:
         ParameterError: Unknown name.
-        ModelError: Weights that cannot be had or do not fit; says what to do.
+        ModelError: Weights are missing or do not fit; the message says what to do.
     """
     if name not in ENCODERS:
         raise ParameterError(f"Unknown encoder {name!r}. The encoders are: {', '.join(ENCODERS)}.")
@@ -148,12 +148,12 @@ def build_encoder(
             norm.reset_parameters()
             norm.momentum = source.new_norm_momentum
     elif channels != 3:
-        _widen(encoder, source.first_conv, channels)
+        _change_channels(encoder, source.first_conv, channels)
     return encoder, features
 
 
 def _architecture(source: WeightSource) -> tuple[nn.Module, int]:
-    """The library's network for 3 channels, without its head, at random weights."""
+    """Build the library's 3-channel network without head, with random weights."""
     if source.library == "timm":
         import timm
 
@@ -169,24 +169,24 @@ def _architecture(source: WeightSource) -> tuple[nn.Module, int]:
 
 
 def _load(encoder: nn.Module, state: dict[str, Tensor], name: str) -> None:
-    """Load ImageNet weights of 3 channels; weights of the head are left out."""
-    own = encoder.state_dict()
+    """Load 3-channel ImageNet weights, except those of the head."""
+    target = encoder.state_dict()
     wrong = [
         key
-        for key, value in own.items()
+        for key, value in target.items()
         if not key.endswith("num_batches_tracked")
         and (key not in state or state[key].shape != value.shape)
     ]
     if wrong:
         raise ModelError(
-            f"The initial weights do not fit {name}: {len(wrong)} of {len(own)} tensors are "
-            f"missing or of another shape, such as {wrong[0]}. Name a file of that network."
+            f"The initial weights do not fit {name}: {len(wrong)} of {len(target)} tensors are "
+            f"missing or have another shape, such as {wrong[0]}. Use a file for that network."
         )
-    encoder.load_state_dict({key: state.get(key, value) for key, value in own.items()})
+    encoder.load_state_dict({key: state.get(key, value) for key, value in target.items()})
 
 
-def _widen(encoder: nn.Module, first_conv: str, channels: int) -> None:
-    """Give the first convolution another number of channels."""
+def _change_channels(encoder: nn.Module, first_conv: str, channels: int) -> None:
+    """Change the number of channels of the first convolution."""
     old = encoder.get_submodule(first_conv)
     assert isinstance(old, nn.Conv2d) and not isinstance(old.padding, str)  # noqa: PT018
     conv = nn.Conv2d(
@@ -203,10 +203,10 @@ def _widen(encoder: nn.Module, first_conv: str, channels: int) -> None:
 
 
 def stem_of_channels(weight: Tensor, channels: int) -> Tensor:
-    """First convolution's weights of 3 channels for another number of them.
+    """Convert 3-channel weights of a first convolution to another number of channels.
 
-    One channel gets their sum, so that a grey picture gives the same features; of more, the
-    middle three get them and the others 0 (docs/reference.md#networks).
+    A single channel gets their sum, so that a grey image gives the same features. With more
+    channels, the middle three get the weights and the others 0 (docs/reference.md#networks).
 
     Args:
         weight: ``(O, 3, h, w)``.
@@ -222,13 +222,13 @@ def stem_of_channels(weight: Tensor, channels: int) -> Tensor:
 
 
 def trainable(module: nn.Module, wanted: bool) -> None:
-    """Let all of a module's weights learn, or none."""
+    """Make all parameters of a module trainable, or none."""
     for weight in module.parameters():
         weight.requires_grad_(wanted)
 
 
 def global_pool(features: Tensor) -> Tensor:
-    """Global average and global maximum, concatenated: ``(N, F, h, w)`` to ``(N, 2F)``."""
+    """Concatenate global average and maximum: ``(N, F, h, w)`` to ``(N, 2F)``."""
     return torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Size of the network's input; imports no torch, so that parameters can name it."""
+"""Size of the network's input. Imports no torch, so that parameters load quickly."""
 
 from pydantic import PositiveInt, model_validator
 
@@ -6,13 +6,13 @@ from rsna19_kedro.strict import Strict
 
 
 class InputSize(Strict):
-    """What the network sees of a prepared slice.
+    """Part of a prepared slice that is the network's input.
 
     Attributes:
         crop_px: Side of the square cut out of the slice, in pixels.
-        random_crop: Whether training cuts it at random; else, and always in prediction, it
-            is the centre.
-        resize_px: Side that the square is reduced to by averaging; ``None`` keeps its size.
+        random_crop: Whether training crops at a random position; otherwise, and always in
+            prediction, the crop is central.
+        resize_px: Side after reduction by averaging; ``None`` for no reduction.
     """
 
     crop_px: PositiveInt
@@ -20,11 +20,11 @@ class InputSize(Strict):
     resize_px: PositiveInt | None = None
 
     @model_validator(mode="after")
-    def _divides(self) -> "InputSize":
+    def _check_divisible(self) -> "InputSize":
         if self.resize_px is not None and self.crop_px % self.resize_px:
             raise ValueError(
-                f"resize_px {self.resize_px} does not divide crop_px {self.crop_px}: slices are "
-                "reduced by a whole factor"
+                f"resize_px {self.resize_px} does not divide crop_px {self.crop_px}: the "
+                "reduction factor must be an integer"
             )
         return self
 

@@ -13,16 +13,16 @@ def class_weights() -> Tensor:
 
 
 def training_weights() -> Tensor:
-    """Return the six class weights of a first-level training: 1/6, of ``any`` 2/6.
+    """Return the six class weights of first-level training: 1/6, and 2/6 for ``any``.
 
-    A mean over the classes, 7/6 of the score (docs/reference.md#losses): the weight of the
-    masks and the gradient clips of the recipes are relative to it.
+    The loss is a mean over six columns, 7/6 of the score (docs/reference.md#losses). Mask
+    weights and gradient clips of the recipes refer to it.
     """
     return torch.tensor(CLASS_WEIGHTS) / len(CLASS_WEIGHTS)
 
 
 def weighted_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Class-weighted binary cross-entropy, a mean over the slices that have labels.
+    """Class-weighted binary cross-entropy, averaged over the labelled slices.
 
     Args:
         logits: ``(..., 6)``.
@@ -33,5 +33,5 @@ def weighted_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     losses = torch.nn.functional.binary_cross_entropy_with_logits(
         logits.to(labels.dtype), torch.nan_to_num(labels), reduction="none"
     )
-    # Not a matrix product: autocast would make half precision of it.
+    # Not a matrix product: autocast would compute it in half precision.
     return ((losses * weights).sum(-1) * known).sum() / known.sum().clamp(min=1)

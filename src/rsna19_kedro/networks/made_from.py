@@ -1,6 +1,7 @@
-"""What a trained network was made from, and what may not be mixed. No torch here.
+"""Record what a network was trained from, and refuse combinations that do not fit.
 
-A checkpoint keeps it in its metadata, a prediction table in ``DataFrame.attrs``.
+The record is in the metadata of a checkpoint and in ``DataFrame.attrs`` of a prediction table.
+This module imports no torch.
 """
 
 import hashlib
@@ -21,9 +22,7 @@ MADE_FROM: Final = "made_from"
 PATIENTS: Final = "training_patients"
 """Key of :func:`hashed_patients`."""
 
-REMEDY: Final = (
-    "Bring all of it up to date: kedro run --only-missing-outputs, with the same --params."
-)
+REMEDY: Final = "Update all results: kedro run --only-missing-outputs, with the same --params."
 
 _DIGITS: Final = 16
 
@@ -34,13 +33,13 @@ def describe_training(
     labels: Mapping[str, pd.DataFrame],
     weights: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Describe a training so that two of them can be compared.
+    """Describe a training so that it can be compared with others.
 
     Args:
-        recipe: Plain values of the recipe.
+        recipe: The recipe as plain values.
         hu_lut: ``(1401,)`` float32.
-        labels: The whole label table, all folds, by its name: ``sop_instance_uid``, ``fold`` and
-            six labels.
+        labels: Complete label tables (all folds) by name: ``sop_instance_uid``, ``fold`` and six
+            labels.
         weights: The trained weights.
 
     Returns:
@@ -74,24 +73,24 @@ def digest_labels(rows: pd.DataFrame) -> str:
 def hashed_patients(patients: Iterable[str], salt: str) -> dict[str, Any]:
     """Salted hashes of the patients that a network was trained on.
 
-    They tell whether a given patient is among them, and so whether a prediction of that patient
-    is out of fold. Whoever can guess a patient's identifier can tell as well.
+    They show whether a given patient is in the training data, and so whether a prediction of that
+    patient is out-of-fold. Anyone who can guess a patient's identifier can check this, too.
 
     Args:
-        patients: PatientID (0010,0020), in any order and number.
-        salt: The same gives the same hashes.
+        patients: PatientID (0010,0020), in any order; repetitions are allowed.
+        salt: Equal salts give equal hashes.
     """
     hashes = sorted(_hash(patient, salt) for patient in set(map(str, patients)))
     return {"salt": salt, "hashes": hashes}
 
 
 def check_held_out(metadata: Mapping[str, Any], who: str, fold: int, rows: pd.DataFrame) -> None:
-    """Refuse to call predictions out of fold that are not.
+    """Refuse a checkpoint whose predictions would not be out-of-fold.
 
     Args:
-        metadata: Of the checkpoint.
+        metadata: Metadata of the checkpoint.
         who: Name of the model, for the message.
-        fold: The fold that is to be predicted.
+        fold: Fold to predict.
         rows: Slices of that fold, with ``patient_id``.
 
     Raises:
@@ -100,9 +99,8 @@ def check_held_out(metadata: Mapping[str, Any], who: str, fold: int, rows: pd.Da
     trained_without = metadata.get("fold", fold)
     if trained_without != fold:
         raise ModelError(
-            f"The checkpoint of {who} that stands for fold {fold} is that of fold "
-            f"{trained_without}: it was trained on the patients of fold {fold}. Put the right "
-            f"file in its place. {REMEDY}"
+            f"The checkpoint of {who} for fold {fold} is that of fold {trained_without}: it was "
+            f"trained on the patients of fold {fold}. Replace it with the right file. {REMEDY}"
         )
     recorded = metadata.get(PATIENTS)
     if recorded is None:  # A checkpoint of an earlier version.
@@ -112,9 +110,9 @@ def check_held_out(metadata: Mapping[str, Any], who: str, fold: int, rows: pd.Da
     if shared:
         raise ModelError(
             f"{who}, fold {fold}: its checkpoint was trained on {shared} of the "
-            f"{counted(len(patients), 'patient')} of fold {fold}, so that its predictions would "
-            "not be out of fold. The folds were changed after the training, or the checkpoint is "
-            f"of another split. {REMEDY}"
+            f"{counted(len(patients), 'patient')} of fold {fold}, so its predictions would not "
+            "be out-of-fold. The folds were changed after the training, or the checkpoint is of "
+            f"another split. {REMEDY}"
         )
 
 
@@ -122,11 +120,11 @@ def check_folds_alike(model: str, made_from: Mapping[int, Mapping[str, Any] | No
     """Refuse folds of one model that were not trained alike.
 
     Args:
-        model: Its name.
-        made_from: By fold; ``None`` where nothing is recorded, which is compared with nothing.
+        model: Name of the model.
+        made_from: Record by fold; ``None`` for a fold without a record, which is not compared.
 
     Raises:
-        ModelError: Says in what they differ.
+        ModelError: The folds differ; the message names the differences.
     """
     flat = {fold: _flat(made) for fold, made in made_from.items() if made is not None}
     if len(flat) < 2:
@@ -149,14 +147,14 @@ def check_folds_alike(model: str, made_from: Mapping[int, Mapping[str, Any] | No
 def check_models_fit(
     made_from: Iterable[Mapping[str, Any] | None], *, same_labels: bool = True
 ) -> None:
-    """Refuse models that saw different look-up tables, folds or labels.
+    """Refuse models that were trained with different look-up tables, folds or labels.
 
     Args:
-        made_from: Of each model and fold; ``None`` where nothing is recorded.
-        same_labels: Whether folds and labels count.
+        made_from: Record of each model and fold; ``None`` if there is none.
+        same_labels: Whether folds and labels must agree, too.
 
     Raises:
-        ModelError: Says in what they differ.
+        ModelError: The models differ; the message names the differences.
     """
     seen: dict[str, tuple[str, str]] = {}
     for made in made_from:
@@ -176,8 +174,8 @@ def check_models_fit(
 
 
 def _flat(made: Mapping[str, Any]) -> dict[str, str]:
-    counted_in = {key: made[key] for key in ("recipe", "hu_lut", "labels")}
-    leaves = flatten("", counted_in)
+    compared = {key: made[key] for key in ("recipe", "hu_lut", "labels")}
+    leaves = flatten("", compared)
     return {name.removeprefix("."): json.dumps(value) for name, value in leaves.items()}
 
 

@@ -14,21 +14,21 @@ LUT_MAX_HU = 1000
 
 
 def apply_lut(hu: Tensor, lut: Tensor) -> Tensor:
-    """Network input of HU.
+    """Map HU to network input by the look-up table.
 
     Args:
         hu: int16, any shape.
         lut: ``(1401,)`` float32, the values of HU -400..1000.
 
     Returns:
-        float32 of the same shape; HU outside the table take its end values.
+        float32 of the same shape; HU outside the table are clipped.
     """
     index = hu.int().clamp_(LUT_MIN_HU, LUT_MAX_HU).sub_(LUT_MIN_HU)
     return lut.index_select(0, index.flatten()).view(hu.shape)
 
 
 def centre_crop(slices: Tensor, crop_px: int) -> Tensor:
-    """The central square of ``(..., H, W)``; of an odd rest the smaller half is on top/left.
+    """Crop the central square of ``(..., H, W)``; an odd margin is 1 px smaller at the top/left.
 
     Raises:
         ModelError: The slices are smaller than the square.
@@ -36,7 +36,7 @@ def centre_crop(slices: Tensor, crop_px: int) -> Tensor:
     height, width = slices.shape[-2:]
     if crop_px > min(height, width):
         raise ModelError(
-            f"The network looks at {crop_px} x {crop_px} pixels, but the prepared slices have "
+            f"The model crops slices to {crop_px} x {crop_px} pixels, but the prepared slices have "
             f"only {height} x {width}. Raise volume_prep.crop_size_px and prepare the volumes "
             "again, or lower input.crop_px of the model and train it again."
         )
@@ -45,7 +45,7 @@ def centre_crop(slices: Tensor, crop_px: int) -> Tensor:
 
 
 def reduce(slices: Tensor, side_px: int) -> Tensor:
-    """Reduce ``(..., H, W)`` to a square of ``side_px`` by averaging over areas."""
+    """Reduce ``(..., H, W)`` to a square of ``side_px`` by area averaging."""
     if slices.shape[-1] == side_px and slices.shape[-2] == side_px:
         return slices
     flat = slices.reshape(-1, 1, *slices.shape[-2:])
@@ -54,26 +54,26 @@ def reduce(slices: Tensor, side_px: int) -> Tensor:
 
 
 def network_input(hu: Tensor, lut: Tensor, crop_px: int, side_px: int) -> Tensor:
-    """What the network sees without any random change: table, centre crop, reduction.
+    """Network input without augmentation: look-up table, centre crop, reduction.
 
     Args:
         hu: ``(..., H, W)`` int16.
         lut: See ``apply_lut``.
         crop_px: Side of the central square, in pixels.
-        side_px: Side that it is reduced to.
+        side_px: Side after reduction, in pixels.
     """
     return reduce(apply_lut(centre_crop(hu, crop_px), lut), side_px)
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of a batch of N samples.
+    """Augmentation parameters of a batch of N samples.
 
     Attributes:
         angle_deg: ``(N,)`` rotation, counter-clockwise, quarter turns included.
         scale: ``(N,)`` magnification.
-        shift: ``(N, 2)`` of x and y, in shares of the side.
-        flip: ``(N, 2)`` of x and y, +1 or -1.
+        shift: ``(N, 2)`` for x and y, as a share of the side.
+        flip: ``(N, 2)`` for x and y, +1 or -1.
     """
 
     angle_deg: Tensor
@@ -82,25 +82,25 @@ class Draws:
     flip: Tensor
 
     def of(self, samples: Tensor | slice) -> "Draws":
-        """Those of some of the samples."""
+        """Select some of the samples."""
         return Draws(
             self.angle_deg[samples], self.scale[samples], self.shift[samples], self.flip[samples]
         )
 
 
 def sampling_matrices(draws: Draws, crop_share: float) -> Tensor:
-    """Matrices ``(N, 2, 3)`` from output to input coordinates, both -1..1 over their squares.
+    """Return matrices ``(N, 2, 3)`` from output to input coordinates, both in -1..1.
 
-    The image is mirrored, magnified, turned, shifted and then cut; the matrix undoes that
-    from the last step to the first.
+    The image is flipped, scaled, rotated, shifted and cropped; the matrix inverts these steps
+    in reverse order.
 
     Args:
-        draws: The random numbers.
+        draws: Augmentation parameters.
         crop_share: Side of the crop as a share of the slice's side.
     """
     radians = draws.angle_deg * (math.pi / 180)
     cos, sin = torch.cos(radians) / draws.scale, torch.sin(radians) / draws.scale
-    # Image axes: x to the right, y down; a positive angle turns counter-clockwise on screen.
+    # Image axes: x to the right, y down; positive angles are counter-clockwise.
     rows_x = torch.stack([cos, -sin], dim=1) * draws.flip[:, :1]
     rows_y = torch.stack([sin, cos], dim=1) * draws.flip[:, 1:]
     turn = torch.stack([rows_x, rows_y], dim=1)
@@ -109,7 +109,7 @@ def sampling_matrices(draws: Draws, crop_share: float) -> Tensor:
 
 
 def reduced_grid_px(side_px: int, crop: InputSize) -> int:
-    """Side of the whole slice once it is reduced for a smaller input, in pixels.
+    """Return the side of the whole slice after reduction, in pixels.
 
     A reduced input is averaged before it is resampled: resampling alone would skip pixels.
     """
@@ -117,7 +117,7 @@ def reduced_grid_px(side_px: int, crop: InputSize) -> int:
 
 
 def look_up(hu: Tensor, lut: Tensor, crop: InputSize) -> Tensor:
-    """The part of the input that no random change touches: look-up table and reduction.
+    """Apply look-up table and reduction, the steps before augmentation.
 
     Args:
         hu: ``(..., H, W)`` int16.
@@ -127,18 +127,18 @@ def look_up(hu: Tensor, lut: Tensor, crop: InputSize) -> Tensor:
     return reduce(apply_lut(hu, lut), reduced_grid_px(hu.shape[-1], crop))
 
 
-# Half precision would place pixels up to a pixel off: never within autocast.
+# Half precision would shift pixels by up to one pixel: no autocast.
 @torch.autocast("cuda", enabled=False)
 @torch.autocast("cpu", enabled=False)
 def resample(image: Tensor, air: float, draws: Draws, border: str, crop: InputSize) -> Tensor:
-    """Random changes and crop of looked-up slices, as one bilinear resampling.
+    """Augment and crop slices from ``look_up`` in one bilinear resampling.
 
     Args:
         image: ``(N, S, h, w)`` from ``look_up``; all slices of a sample are changed alike.
         air: Network input of air.
-        draws: Random numbers of the N samples.
-        border: ``edge`` repeats the outermost pixels, ``air`` has the value of air.
-        crop: Size of the square that is kept and what it is reduced to.
+        draws: Augmentation parameters of the N samples.
+        border: Padding: ``edge`` repeats the outermost pixels, ``air`` is the value of air.
+        crop: Size of the input.
 
     Returns:
         ``(N, S, side, side)`` float32.
@@ -154,7 +154,7 @@ def resample(image: Tensor, air: float, draws: Draws, border: str, crop: InputSi
     return _sample(image - air, grid, "zeros") + air
 
 
-def _sample(image: Tensor, grid: Tensor, padding: str) -> Tensor:
+def _sample(image: Tensor, grid: Tensor, padding_mode: str) -> Tensor:
     return nn.functional.grid_sample(
-        image, grid, mode="bilinear", padding_mode=padding, align_corners=False
+        image, grid, mode="bilinear", padding_mode=padding_mode, align_corners=False
     )

@@ -1,4 +1,4 @@
-"""The slice network with a segmentation branch, whose mask areas help to classify.
+"""The slice network with a segmentation branch, whose mask areas are used to classify.
 
 See docs/reference.md#networks.
 """
@@ -11,10 +11,10 @@ from rsna19_kedro.networks.encoders import ENCODERS, global_pool
 from rsna19_kedro.networks.slice_network import Combiner, Maps, Output, SliceNetwork
 
 MASK_CLASSES = len(AREAS)
-"""The five types, unclassified blood, any blood."""
+"""Number of masks: the five types, unclassified blood, any blood."""
 
 MASK_STRIDE = 4
-"""Pixels of the input a side of a mask's pixel."""
+"""Side of a mask pixel, in pixels of the input."""
 
 _HIDDEN = 256
 
@@ -32,10 +32,10 @@ class SeparableConv(nn.Sequential):
 
 
 class DecoderBlock(nn.Module):
-    """Twice the resolution (bilinear), then two separable convolutions.
+    """Bilinear upsampling by 2, then two separable convolutions.
 
     Args:
-        features: Channels of the lower, coarser map.
+        features: Channels of the coarser map.
         out: Channels of the result.
     """
 
@@ -44,22 +44,23 @@ class DecoderBlock(nn.Module):
         self.convs = nn.Sequential(SeparableConv(features, out), SeparableConv(out, out))
 
     def forward(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Take ``(N, F, h, w)`` to ``(N, out, *size)``, about twice as large."""
+        """Upsample ``(N, F, h, w)`` to ``(N, out, *size)``."""
         larger = nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
         return self.convs(larger)
 
 
 class SegmentationNetwork(SliceNetwork):
-    """The last three levels of the encoder are combined over the slices and decoded.
+    """Slice network that also predicts masks.
 
-    The sums of the seven predicted masks join the pooled features of the last level.
+    The encoder's last three levels are combined over the slices and decoded. The areas of the
+    seven predicted masks are appended to the pooled features of the last level.
     """
 
     def _build(self, features: int) -> None:
         combined = self.spec.combined_features
         assert combined is not None
         self.levels = ENCODERS[self.spec.encoder].levels
-        # Of 128, 256, 512 features come 64, 128, 256.
+        # 128, 256 and 512 features become 64, 128 and 256.
         self.combiners = nn.ModuleList(
             Combiner(features // part, combined // part, self.spec) for part in (4, 2, 1)
         )
@@ -84,19 +85,19 @@ class SegmentationNetwork(SliceNetwork):
         )
         return tuple(maps)
 
-    def combine(self, maps: Maps, *, apart: int | None = None) -> Maps:
+    def combine(self, maps: Maps, *, tap_distance: int | None = None) -> Maps:
         """Combined maps of the three levels, fine to coarse."""
         return tuple(
-            combiner(level, apart=apart)
+            combiner(level, tap_distance=tap_distance)
             for combiner, level in zip(self.combiners, maps, strict=True)
         )
 
     def classify(self, combined: Maps) -> Output:
-        """Masks, and logits that know of the masks' areas."""
+        """Predict masks, and logits from pooled features and mask areas."""
         batch, slices = combined[-1].shape[:2]
         fine, middle, coarse = (level.flatten(0, 1) for level in combined)
         masks = self._decode(fine, middle, coarse)
-        # At least single precision: the sum of a few thousand pixels is too much for half.
+        # At least single precision: half precision cannot sum a few thousand pixels.
         single = torch.promote_types(masks.dtype, torch.float32)
         areas = torch.sigmoid(masks.to(single)).sum(dim=(2, 3))
         pooled = torch.cat([global_pool(coarse), areas.to(coarse.dtype)], dim=1)

@@ -1,8 +1,8 @@
 """The slice network: one module for every first-level model without a decoder.
 
 An encoder with k input channels (neighbouring slices) slides over the volume; its feature
-maps are combined over the slice axis by a convolution with n taps at distance d; then global
-average and maximum, dropout, linear.
+maps are combined over the slice axis by a convolution with n taps and dilation d. Global average
+and maximum, dropout and a linear layer follow.
 """
 
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from rsna19_kedro.networks.encoders import build_encoder, global_pool
 from rsna19_kedro.networks.zoo import ModelSpec
 
 Maps = tuple[Tensor, ...]
-"""Feature maps ``(B, S, F, h, w)`` of S positions along the volume, one tensor a level of the
-encoder: the last one alone, or several for a decoder."""
+"""Feature maps ``(B, S, F, h, w)`` of S positions along the volume, one tensor per level of
+the encoder: only the last, or several for a decoder."""
 
 
 class Output(NamedTuple):
-    """What a network says of the slices that have their whole window.
+    """Output of a network for the slices with a complete window.
 
     Attributes:
         logits: ``(B, T, 6)``.
@@ -33,12 +33,12 @@ class Output(NamedTuple):
 
 
 class Combiner(nn.Module):
-    """Convolution over the slice axis only: n taps at distance d, F to E feature maps.
+    """Convolution over the slice axis only: n taps, dilation d, F to E feature maps.
 
     Args:
         features: F.
         combined: E.
-        spec: Number, distance and start of the taps.
+        spec: Number, dilation and initial weights of the taps.
     """
 
     def __init__(self, features: int, combined: int, spec: ModelSpec) -> None:
@@ -51,22 +51,22 @@ class Combiner(nn.Module):
                 side = [tap for tap in range(self.taps) if tap != self.taps // 2]
                 self.conv.weight[:, :, side] = 0
 
-    def forward(self, maps: Tensor, *, apart: int | None = None) -> Tensor:
+    def forward(self, maps: Tensor, *, tap_distance: int | None = None) -> Tensor:
         """Combine ``(B, S, F, h, w)`` to ``(B, S - (n - 1) d, E, h, w)``.
 
-        A single map (S = 1) goes through the centre tap alone.
+        A single map (S = 1) uses only the centre tap.
 
         Args:
             maps: Feature maps along the volume.
-            apart: Distance of the taps in maps, if the maps are not those of all slices.
+            tap_distance: Distance of the taps in maps; ``None`` for the dilation.
         """
-        distance = self.dilation if apart is None else apart
+        distance = self.dilation if tap_distance is None else tap_distance
         batch, slices = maps.shape[:2]
         if slices == 1 and self.taps > 1:
             centre = self.conv.weight[:, :, self.taps // 2]
             return nn.functional.conv2d(maps[:, 0], centre, self.conv.bias)[:, None]
-        # Each tap is a 1x1 convolution of all slices, added up with a shift: the same sum as
-        # the 3D convolution, without its detour through a layout of five axes.
+        # One 1x1 convolution per tap, summed with a shift: equals the 3D convolution, but
+        # avoids its five-dimensional memory layout.
         out = slices - (self.taps - 1) * distance
         total: Tensor | None = None
         for tap in range(self.taps):
@@ -79,11 +79,11 @@ class Combiner(nn.Module):
 
 
 class SliceNetwork(nn.Module):
-    """Logits of the six classes for each slice that has its whole window in the input.
+    """Network that predicts six logits for each slice with a complete window in the input.
 
     Args:
-        spec: What the network is made of.
-        dropout: Probability in front of the linear layer.
+        spec: Architecture of the network.
+        dropout: Dropout probability before the linear layer.
         weights: Initial weights of the encoder, see ``build_encoder``.
         weights_folder: See ``build_encoder``.
     """
@@ -109,7 +109,7 @@ class SliceNetwork(nn.Module):
         self._build(features)
 
     def _build(self, features: int) -> None:
-        """Add what comes after the encoder, whose last map has ``features`` channels."""
+        """Add the layers after the encoder, whose last map has ``features`` channels."""
         self.combiner: Combiner | None = None
         if self.spec.combined_features is not None:
             self.combiner = Combiner(features, self.spec.combined_features, self.spec)
@@ -121,18 +121,18 @@ class SliceNetwork(nn.Module):
         return self.outputs(slices).logits
 
     def outputs(self, slices: Tensor) -> Output:
-        """Predict every slice with a whole window.
+        """Predict every slice with a complete window.
 
         Args:
             slices: ``(B, S, H, W)`` neighbouring slices, values in [-1, 1]. S is at least the
-                window, or the number of channels k for the centre tap alone.
+                window, or the number of channels k to use only the centre tap.
 
         Returns:
             ``T = S - window + 1`` slices, or one when S = k.
         """
-        if slices.shape[1] == self.spec.window:  # One slice: only the maps at its taps count.
+        if slices.shape[1] == self.spec.window:  # One slice: only the maps at its taps are needed.
             maps = self.encode(slices, step=self.spec.dilation)
-            return self.classify(self.combine(maps, apart=1))
+            return self.classify(self.combine(maps, tap_distance=1))
         return self.classify(self.combine(self.encode(slices)))
 
     def encode(self, slices: Tensor, *, step: int = 1) -> Maps:
@@ -146,15 +146,17 @@ class SliceNetwork(nn.Module):
         )
 
     def encode_stacks(self, stacks: Tensor) -> Maps:
-        """Feature maps ``(N, F, h, w)`` of stacks ``(N, k, H, W)``, a level each."""
+        """Feature maps ``(N, F, h, w)`` of stacks ``(N, k, H, W)``, one per level."""
         return (self.encoder(stacks),)
 
-    def combine(self, maps: Maps, *, apart: int | None = None) -> Maps:
-        """Combined maps ``(B, T, E, h, w)`` of the T slices that have all their taps."""
-        return maps if self.combiner is None else (self.combiner(maps[-1], apart=apart),)
+    def combine(self, maps: Maps, *, tap_distance: int | None = None) -> Maps:
+        """Combined maps ``(B, T, E, h, w)`` of the T slices with all taps."""
+        return (
+            maps if self.combiner is None else (self.combiner(maps[-1], tap_distance=tap_distance),)
+        )
 
     def classify(self, combined: Maps) -> Output:
-        """What the network says of combined maps."""
+        """Predict from combined maps."""
         pooled = global_pool(combined[-1].flatten(0, 1))
         logits = self.head(self.dropout(pooled))
         return Output(logits.unflatten(0, combined[-1].shape[:2]))

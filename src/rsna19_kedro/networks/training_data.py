@@ -1,6 +1,6 @@
-"""What models were trained on: what a checkpoint records of it, and what a reader is told.
+"""Training data of models: the record in a checkpoint, and the note shown with predictions.
 
-No torch here: the reports use it as well.
+Imports no torch, because the reports use it, too.
 """
 
 import json
@@ -18,14 +18,14 @@ TRAINING_DATA: Final = "training_data"
 """Key of :func:`describe_training_data` in the metadata of a checkpoint."""
 
 SYNTHETIC_ONLY: Final = "Trained on synthetic heads only: a demonstration"
-NOT_RECORDED: Final = "It is not recorded what these models were trained on"
+NOT_RECORDED: Final = "The training data of these models is not recorded"
 
 TrainedOn = Literal["synthetic", "partly synthetic", "not recorded", "real"]
 
 
 @dataclass(frozen=True)
 class Band:
-    """What a reader of predictions is told about the training data.
+    """Note on the training data, shown with predictions.
 
     Attributes:
         trained_on: ``synthetic`` (all models), ``partly synthetic`` (some models),
@@ -44,12 +44,12 @@ class Band:
 
     @property
     def warning(self) -> str:
-        """The text if it must stand at the top of every result; empty for models of real data."""
+        """The text if every result must begin with it; empty for models trained on real data."""
         return "" if self.trained_on == "real" else self.text
 
 
 def describe_training_data(rows: pd.DataFrame, *, synthetic: bool) -> dict[str, Any]:
-    """Describe the rows that a model is trained on, for the metadata of its checkpoint.
+    """Describe a model's training slices for the metadata of its checkpoint.
 
     Args:
         rows: Training slices, in any order: ``sop_instance_uid``, ``study_id``, ``patient_id``,
@@ -58,8 +58,8 @@ def describe_training_data(rows: pd.DataFrame, *, synthetic: bool) -> dict[str, 
 
     Returns:
         ``synthetic``; numbers of ``patients``, ``studies`` and ``slices``; ``positive_slices``
-        per class; and ``sha256``, a hash of the UIDs, folds and labels. No identifier of a
-        patient, path or date is in it.
+        per class; and ``sha256``, a hash of the UIDs, folds and labels. It holds no
+        patient identifier, path or date.
     """
     return {
         "synthetic": synthetic,
@@ -72,12 +72,12 @@ def describe_training_data(rows: pd.DataFrame, *, synthetic: bool) -> dict[str, 
 
 
 def training_band(recorded: Sequence[Mapping[str, Any] | None], auc: float | None = None) -> Band:
-    """Say what the models of a prediction were trained on.
+    """Describe the training data of the models of a prediction.
 
     Args:
         recorded: ``describe_training_data`` of every model (one per checkpoint); ``None`` for a
             checkpoint of an older version, which has none.
-        auc: Out-of-fold AUC of ``any``; told only of models of real data.
+        auc: Out-of-fold AUC of ``any``; stated only for models trained on real data.
     """
     known = [data for data in recorded if data is not None]
     synthetic, models = sum(data["synthetic"] for data in known), len(recorded)
@@ -96,15 +96,15 @@ def training_band(recorded: Sequence[Mapping[str, Any] | None], auc: float | Non
 def reported_auc(
     summary: Path | None, models: set[str], recorded: Sequence[Mapping[str, Any] | None]
 ) -> float | None:
-    """Out-of-fold AUC of ``any`` that the report gives for these models, if there is such a report.
+    """Return the out-of-fold AUC of ``any`` from the report on these models, if there is one.
 
-    Checkpoints may have been copied from another machine, beside the report of other models. So
-    a report counts only if it is about the same models and at least one of them was trained on
-    the same slices, folds and labels.
+    Checkpoints may have been copied next to the report on other models. The report is therefore
+    used only if it is about the same models and at least one of them was trained on the same
+    slices, folds and labels.
 
     Args:
         summary: File ``report_summary.json`` of the pipeline ``reporting``; it may be missing.
-        models: Names of the models that predict.
+        models: Names of the predicting models.
         recorded: See ``training_band``.
     """
     if summary is None or not summary.is_file():
@@ -119,16 +119,16 @@ def reported_auc(
 
 def _sentence(recorded: Sequence[Mapping[str, Any]], auc: float | None) -> str:
     patients, studies, slices = (
-        _counted([data[key] for data in recorded], one, key)
-        for key, one in (("patients", "patient"), ("studies", "study"), ("slices", "slice"))
+        _counted([data[plural] for data in recorded], singular, plural)
+        for plural, singular in (("patients", "patient"), ("studies", "study"), ("slices", "slice"))
     )
     which = "The model" if len(recorded) == 1 else "Each model"
     text = f"{which} was trained on real head CT of {patients} ({studies}, {slices})"
     return text if auc is None else f"{text}; out-of-fold AUC of any: {auc:.3f}"
 
 
-def _counted(values: Sequence[int], one: str, several: str) -> str:
+def _counted(values: Sequence[int], singular: str, plural: str) -> str:
     """Write counts with their unit: ``1 patient``, ``40 to 45 patients``."""
     low, high = min(values), max(values)
     shown = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return f"{shown} {one if high == 1 else several}"
+    return f"{shown} {singular if high == 1 else plural}"

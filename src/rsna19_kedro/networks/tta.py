@@ -1,6 +1,6 @@
-"""Test-time variants: the same slices seen another way. See docs/reference.md#prediction.
+"""Test-time augmentations (TTA) by name. See docs/reference.md#prediction.
 
-This module holds data only; ``prediction.inputs`` turns a variant into network input.
+This module holds only data; ``networks.tta_input`` applies the augmentations.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Variant:
-    """A named change of the input that leaves the labels as they are.
+    """A test-time augmentation; it does not change the labels.
 
     Attributes:
         name: As in the recipe's ``variants`` and the tables' ``tta`` column.
@@ -16,10 +16,10 @@ class Variant:
         flip_vertical: Mirror front and back.
         quarter_turns: Counter-clockwise turns by 90 degrees.
         rotate_deg: Counter-clockwise rotation by this angle.
-        random_crop: Cut the crop at a place drawn once a study rather than in the middle.
-        random_rotate_deg: Rotation drawn once a study, up to this angle either way.
-        random_shift: Shift drawn once a study, up to this share of the side, along either axis.
-        random_scale: Magnification drawn once a study, up to this share more or less.
+        random_crop: Crop at a position drawn once per study instead of the centre.
+        random_rotate_deg: Rotation drawn once per study, up to this angle in either direction.
+        random_shift: Shift drawn once per study, up to this share of the side along each axis.
+        random_scale: Relative change of size drawn once per study, up to this share.
     """
 
     name: str
@@ -62,11 +62,11 @@ VARIANTS: dict[str, Variant] = {
         _rotated("rotate_plus15_flip", 15, True),
         _rotated("rotate_minus15", -15, False),
         _rotated("rotate_minus15_flip", -15, True),
-        # 7c model: drawn twice, each with and without a flip.
+        # 7c model: two random draws, each with and without a flip.
         _jittered("random_1", False),
         _jittered("random_1_flip", True),
         _jittered("random_2", False),
         _jittered("random_2_flip", True),
     )
 }
-"""All variants by name."""
+"""All test-time augmentations by name."""

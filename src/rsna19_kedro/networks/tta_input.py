@@ -1,4 +1,4 @@
-"""Network input of a study under its test-time variants."""
+"""Network input of a study under test-time augmentations (TTA)."""
 
 import zlib
 from collections.abc import Sequence
@@ -14,43 +14,43 @@ from rsna19_kedro.networks.tta import VARIANTS, Variant
 def study_inputs(
     hu: Tensor, lut: Tensor, size: InputSize, variants: Sequence[str], study_id: str
 ) -> Tensor:
-    """What the network sees of a study, under several variants.
+    """Return the network input of a study under several test-time augmentations.
 
     Args:
         hu: ``(S, H, W)`` int16.
         lut: ``(1401,)`` float32.
         size: The model's input.
-        variants: V names.
-        study_id: Seeds what is drawn at random, together with a variant's name.
+        variants: Names of V test-time augmentations.
+        study_id: Seeds random parameters, together with the augmentation's name.
 
     Returns:
         ``(V, S, side, side)`` float32 on the device of ``hu``.
     """
     chosen = [VARIANTS[name] for name in variants]
     plain = whole = None
-    seen = []
+    inputs = []
     for variant in chosen:
         if variant.resamples:
             whole = look_up(hu, lut, size) if whole is None else whole
             draws = study_draws(variant, study_id, size, hu.shape[-1])
-            seen.append(resample(whole[None], float(lut[0]), draws, "air", size)[0])
+            inputs.append(resample(whole[None], float(lut[0]), draws, "air", size)[0])
         else:
             if plain is None:
                 plain = network_input(hu, lut, size.crop_px, size.network_px)
-            seen.append(_reordered(plain, variant))
-    return torch.stack(seen)
+            inputs.append(_flip_and_turn(plain, variant))
+    return torch.stack(inputs)
 
 
 def study_draws(variant: Variant, study_id: str, size: InputSize, side_px: int) -> Draws:
-    """The change of a variant that interpolates, for one study.
+    """Return the parameters of an interpolating augmentation for one study.
 
-    What is random in it follows from the study's and the variant's name alone, so that a table
-    does not depend on the order of the studies.
+    Random parameters depend only on the names of study and augmentation, so that a table does
+    not depend on the order of the studies.
     """
     seed = zlib.crc32(f"{study_id} {variant.name}".encode())
     uniform = 2 * torch.rand(6, generator=torch.Generator().manual_seed(seed)) - 1
-    room = (side_px - size.crop_px) / 2 / side_px if variant.random_crop else 0.0
-    shift = uniform[:2] * variant.random_shift + uniform[2:4] * room
+    max_offset = (side_px - size.crop_px) / 2 / side_px if variant.random_crop else 0.0
+    shift = uniform[:2] * variant.random_shift + uniform[2:4] * max_offset
     angle = variant.rotate_deg + uniform[4] * variant.random_rotate_deg
     flip = torch.tensor(
         [
@@ -66,8 +66,8 @@ def study_draws(variant: Variant, study_id: str, size: InputSize, side_px: int) 
     )
 
 
-def _reordered(slices: Tensor, variant: Variant) -> Tensor:
-    """Flips, then quarter turns, of ``(..., H, W)``."""
+def _flip_and_turn(slices: Tensor, variant: Variant) -> Tensor:
+    """Apply flips, then quarter turns, to ``(..., H, W)``."""
     axes = [
         axis
         for axis, wanted in ((-1, variant.flip_horizontal), (-2, variant.flip_vertical))

@@ -19,7 +19,7 @@ class WeightSource:
 
     Attributes:
         library: ``timm`` (Hugging Face hub) or ``pytorchcv`` (GitHub releases).
-        name: Its name there; the file in a folder of weights is called the same.
+        name: Name in the library, and of the file in a folder of weights.
     """
 
     library: Literal["timm", "pytorchcv"]
@@ -29,16 +29,16 @@ class WeightSource:
 def imagenet_weights(
     source: WeightSource, wanted: str = IMAGENET, folder: str | None = None
 ) -> dict[str, Tensor]:
-    """Weights of the whole ImageNet network, by the names of the encoder's modules.
+    """Return the weights of the whole ImageNet network, named like the encoder's modules.
 
     Args:
-        source: Which ones.
+        source: Architecture and weights.
         wanted: ``imagenet``, or the path of a file.
-        folder: Where ``<name>.safetensors`` (or .pth, .pt, .bin) is looked for first.
+        folder: Searched first for ``<name>.safetensors`` (or .pth, .pt, .bin).
 
     Raises:
-        ModelError: No such file, a file that cannot be read, or a failed download; the
-            message says which file is wanted, where to get it and where to put it.
+        ModelError: A file is missing or cannot be read, or a download failed; the message
+            says which file is needed, where to get it and where to put it.
     """
     if wanted != IMAGENET:
         return _read(Path(wanted))
@@ -48,9 +48,9 @@ def imagenet_weights(
             if path.is_file():
                 return _read(path)
     try:
-        return _strip(_download(source))
+        return _rename(_download(source))
     except Exception as error:  # The libraries raise whatever their network code raises.
-        raise ModelError(_advice(source, folder, error)) from error
+        raise ModelError(_explain_failed_download(source, folder, error)) from error
 
 
 def _download(source: WeightSource) -> Mapping[str, Any]:
@@ -66,28 +66,28 @@ def _download(source: WeightSource) -> Mapping[str, Any]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise ModelError(f"The file of initial weights {path} does not exist.")
+        raise ModelError(f"The initial weights file {path} does not exist.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return _strip(load_file(path))
+            return _rename(load_file(path))
         import torch
 
-        return _strip(torch.load(path, map_location="cpu", weights_only=True))
+        return _rename(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # Unpickling raises anything.
-        raise ModelError(f"The file of initial weights {path} cannot be read: {error}") from error
+        raise ModelError(f"The initial weights file {path} cannot be read: {error}") from error
 
 
-def _strip(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Names as in the encoder: pytorchcv's encoder is the part called ``features``."""
+def _rename(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Rename weights as in the encoder: pytorchcv's encoder is the submodule ``features``."""
     inner = state.get("state_dict", state)
     if any(name.startswith("features.init_block.") for name in inner):
         inner = {name.removeprefix("features."): value for name, value in inner.items()}
     return {name: value for name, value in inner.items() if isinstance(value, Tensor)}
 
 
-def _advice(source: WeightSource, folder: str | None, error: Exception) -> str:
+def _explain_failed_download(source: WeightSource, folder: str | None, error: Exception) -> str:
     where = {
         "timm": f"model.safetensors of 'timm/{source.name}' on the Hugging Face hub",
         "pytorchcv": f"'{source.name}-*.pth.zip' (unpacked) of the releases of osmr/imgclsmob on "
@@ -96,12 +96,12 @@ def _advice(source: WeightSource, folder: str | None, error: Exception) -> str:
     put = (
         f"put it into {folder}"
         if folder
-        else "put it into a folder and name that with --params training.weights_folder=FOLDER"
+        else "put it into a folder and pass --params training.weights_folder=FOLDER"
     )
     return (
         f"The ImageNet weights {source.name} could not be downloaded ({type(error).__name__}: "
-        f"{str(error).splitlines()[0][:120] if str(error) else 'no message'}). On a machine "
-        f"without internet, fetch {where} elsewhere, call it {source.name}.safetensors (or .pth) "
-        f"and {put}. docs/recipes.md has a command that fetches all of them. Or start from "
-        "random weights: initial_weights: null in the model's YAML."
+        f"{str(error).splitlines()[0][:120] if str(error) else 'no message'}). Without "
+        f"internet, download {where} on another machine, save it as {source.name}.safetensors "
+        f"(or .pth) and {put}. docs/recipes.md has a command that downloads all of them. To start "
+        "from random weights instead, set initial_weights: null in the model's YAML."
     )

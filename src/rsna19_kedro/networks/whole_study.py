@@ -1,9 +1,9 @@
 """Whole-study forward pass: every slice goes through the encoder once.
 
-Features depend only on their own slices, so the combiner slides over the features of the
-whole study instead of the encoder over every window (same numbers, a fifth to a third of the
-work; ``benchmarks/whole_study.py``). Slices beyond the ends are air; windows that hold nothing
-else share one feature map. Studies share the encoder's batches.
+Features depend only on the slices of their stack, so the combiner slides over the features of
+the whole study, and the encoder does not run again for every window (same results, a fifth to a
+third of the work; ``benchmarks/whole_study.py``). Studies are padded with air; stacks that are
+only air share one feature map. A batch of the encoder may span several studies.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,8 +30,8 @@ def whole_study_maps(
         network: In evaluation mode.
         studies: Network input ``(V, S, H, W)`` of each study, under V test-time augmentations.
         air: Network input of air.
-        batch_slices: Windows per encoder batch, across studies; bounds the memory.
-        centre_only: Use the combiner's centre tap alone, as in the single-slice epochs.
+        batch_slices: Stacks per encoder batch, across studies; limits the memory.
+        centre_only: Use only the combiner's centre tap, as in the single-slice epochs.
 
     Yields:
         Maps ``(V, S, E, h, w)`` of each study, in the order of the studies.
@@ -39,8 +39,8 @@ def whole_study_maps(
     spec = network.spec
     half = spec.channels // 2
     reach = 0 if centre_only else (spec.taps // 2) * spec.dilation
-    # Feature positions run from -reach to S - 1 + reach. Up to `half` beyond the ends a window
-    # still holds a slice of the study; further out there is only air.
+    # Feature positions run from -reach to S - 1 + reach. Up to `half` outside the study a stack
+    # still holds one of its slices; further out there is only air.
     mixed = min(half, reach)
     margin = half + mixed
     padded = [
@@ -54,8 +54,8 @@ def whole_study_maps(
         edge = network.encode(air_window)
     for maps in _encode(network, padded, batch_slices):
         if outer:
-            beyond = tuple(level.expand(len(maps[0]), outer, -1, -1, -1) for level in edge)
-            joined = zip(beyond, maps, beyond, strict=True)
+            padding = tuple(level.expand(len(maps[0]), outer, -1, -1, -1) for level in edge)
+            joined = zip(padding, maps, padding, strict=True)
             yield network.combine(tuple(torch.cat(level, dim=1) for level in joined))
         elif centre_only:
             shape = maps[0].shape[:2]

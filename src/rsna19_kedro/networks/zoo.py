@@ -1,7 +1,7 @@
-"""The first-level models by name: what each network is made of. Recipes are in YAML, not here.
+"""Architectures of the first-level models by name. Their recipes are in YAML.
 
-See docs/reference.md#networks. This module holds data only, so that asking for a model's name
-does not load torch.
+See docs/reference.md#networks. This module holds only data, so that importing it does not load
+torch.
 """
 
 from dataclasses import dataclass
@@ -13,23 +13,22 @@ class ModelSpec:
     """One first-level model.
 
     Attributes:
-        name: Name of the model, of its namespace and of its parameter file's key.
+        name: Name of the model, of its namespace and of its parameters.
         encoder: Name of the encoder in ``networks.encoders``.
         channels: Neighbouring slices that enter the encoder as channels (odd).
-        taps: Feature maps that the combiner joins over the slice axis (odd); 1 for none.
+        taps: Feature maps that the combiner joins over the slice axis (odd); 1 without combiner.
         dilation: Distance of the taps in slices.
         combined_features: Feature maps after the combiner; ``None`` without a combiner.
-        combiner_start: ``centre``: all taps but the centre one, and the bias, start at 0, so
-            that a network trained on single slices is the same one on windows; ``random``:
-            the default of a convolution.
-        new_stem: Whether the first convolution starts at random rather than from the
-            encoder's own weights.
+        combiner_start: ``centre``: side taps and bias start at 0, so that a network trained on
+            single slices gives the same output on windows; ``random``: PyTorch's default.
+        new_stem: Whether the first convolution starts from random instead of pretrained
+            weights.
         decoder: Whether a segmentation branch is added.
-        labels: Table of labels and folds that it is trained on.
-        validation_labels: Table that it is judged on while it trains; ``None`` for the same.
-        starts_from: Model whose encoder, of the same fold, is the initial weights.
-        only_starts_others: Whether ``models: all`` trains it only to start other models from
-            it, without predictions and without a place in the second level
+        labels: Table of labels and folds for training.
+        validation_labels: Table for validation during training; ``None`` for the same.
+        starts_from: Model whose encoder, of the same fold, gives the initial weights.
+        only_starts_others: Whether ``models: all`` trains it only to initialise other models;
+            it is then not predicted and not part of the second level
             (docs/reference.md#second-level).
     """
 
@@ -112,6 +111,6 @@ ZOO: dict[str, ModelSpec] = {spec.name: spec for spec in _MODELS}
 
 
 def ancestors_of(name: str) -> tuple[str, ...]:
-    """Models that the named one starts from, nearest first."""
+    """Return the models that a model starts from, nearest first."""
     parent = ZOO[name].starts_from
     return () if parent is None else (parent, *ancestors_of(parent))

@@ -1,4 +1,4 @@
-"""Synthetic head CT with known truth."""
+"""Synthetic head CT (phantoms) with known labels and masks."""
 
 from rsna19_kedro.phantoms.generate import build_study, replace_phantoms, write_phantoms
 from rsna19_kedro.phantoms.head import Head, Spot, Swelling, make_head

@@ -1,4 +1,4 @@
-"""What lies inside the skull: brain, CSF spaces, dura."""
+"""Contents of the skull: brain, CSF spaces, dura."""
 
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ CORTEX_MM = 3.2
 
 @dataclass(frozen=True)
 class Regions:
-    """Where N points inside the skull lie, each (N,).
+    """Anatomical regions of N points inside the skull, each (N,).
 
     Attributes:
         cerebrum: Fraction above the tentorium, 0..1.
@@ -29,7 +29,7 @@ class Regions:
 
 
 def straighten(head: Head, points: Points) -> Points:
-    """The points with x measured from the person's own, possibly shifted, midline."""
+    """Return the points with x relative to the person's midline, which may be shifted."""
     front, back = head.midline_mm
     yc, zc = head.shift_centre
     middle = front + (back - front) * (points.y + 80) * np.float32(1 / 160)
@@ -40,7 +40,7 @@ def straighten(head: Head, points: Points) -> Points:
 
 
 def regions(points: Points) -> Regions:
-    """Sort points (x from the midline) into the parts of the brain."""
+    """Assign points (x from the midline) to the regions of the brain."""
     ax, y, z = np.abs(points.x), points.y, points.z
     back = np.maximum(y - 40, 0)
     height = z - (11 - 0.42 * ax - 0.011 * back * back)
@@ -58,7 +58,7 @@ def regions(points: Points) -> Regions:
 
 
 def ventricles(head: Head, points: Points, extra_mm: float = 0.0) -> Floats:
-    """Distance into the ventricular system, (N,), mm, from points with x off the midline."""
+    """Compute the distance into the ventricles, (N,), mm, of points with x from the midline."""
     folded = replace(points, x=np.abs(points.x), plane=None, index=None)
     w = head.ventricle_mm + extra_mm + 0.5 * points.field(head.fields.thickness)
     lateral = np.maximum.reduce(
@@ -73,13 +73,13 @@ def ventricles(head: Head, points: Points, extra_mm: float = 0.0) -> Floats:
     lateral = lateral + 0.75 * w
     third = np.minimum(ellipsoid(folded, (0, 6, 2), (9, 16, 9)), 1.0 + 0.35 * w - folded.x)
     fourth = ellipsoid(folded, (0, 28, -32), (7, 4.5, 9)) + 0.2 * w
-    # The septum pellucidum parts the two frontal horns.
+    # The septum pellucidum separates the two frontal horns.
     lateral = np.minimum(lateral, folded.x - 0.7)
     return np.asarray(np.maximum(np.maximum(lateral, third), fourth), np.float32)
 
 
 def cisterns(head: Head, points: Points, where: Regions, surface: Floats) -> Floats:
-    """Fraction of CSF outside the ventricles but for the sulci, (N,), 0..1."""
+    """Compute the fraction of CSF outside ventricles and sulci, (N,), 0..1."""
     folded = replace(points, x=np.abs(points.x), plane=None, index=None)
     ax, y, z = folded.x, points.y, points.z
     w = head.gap_mm
@@ -103,21 +103,21 @@ def cisterns(head: Head, points: Points, where: Regions, surface: Floats) -> Flo
 
 
 def insula_at(points: Points) -> Floats:
-    """Distance of the insula from the midline, (N,), mm: bulging outwards."""
+    """Compute the distance of the insula from the midline, (N,), mm; convex outwards."""
     return np.asarray(39 - 0.011 * (points.y + 3) ** 2 - 0.008 * (points.z + 1) ** 2)
 
 
 def cortex(
     head: Head, points: Points, depth: Floats, widening: Floats | float
 ) -> tuple[Floats, Floats]:
-    """Sulci and cortical ribbon of the hemispheres.
+    """Compute the sulci and the cortical ribbon of the hemispheres.
 
-    The sulci are where a field on the surface is near zero; it is followed inwards along the
-    rays, with some swing, so that sulci are walls rather than dots.
+    Sulci are where a random field on the surface is near zero. The field is extended inwards
+    along slightly bent rays, so that sulci are sheets rather than dots.
 
     Args:
         head: The head.
-        points: N points, x off the midline.
+        points: N points, x from the midline.
         depth: Depth beneath the nearest pial surface, (N,), mm.
         widening: Added to the half width of the sulci, mm.
 
@@ -132,7 +132,7 @@ def cortex(
     stretch = (80 / radius) ** np.float32(0.6)
     fold = head.fields.sulci.at(part.x * stretch, part.y * stretch, part.z * stretch)
     away = np.abs(fold) / np.float32(0.27)
-    length = 13 + 6 * part.field(head.fields.sulcal_depth)  # some gyri touch, no sulcus shows
+    length = 13 + 6 * part.field(head.fields.sulcal_depth)  # Some gyri touch and hide the sulcus.
     length = np.maximum(length, 1.0)
     spread = np.broadcast_to(np.asarray(widening, np.float32), depth.shape)[near]
     half = (head.sulcus_mm + 0.35 + spread) * np.clip(1.15 - d / length, -1.0, 1.0)
@@ -143,7 +143,7 @@ def cortex(
 
 
 def deep_nuclei(points: Points) -> Floats:
-    """Fraction of grey matter in thalamus, caudate and lentiform nucleus, (N,)."""
+    """Compute the fraction of grey matter in thalamus, caudate and lentiform nucleus, (N,)."""
     folded = replace(points, x=np.abs(points.x), plane=None, index=None)
     shapes = [
         ellipsoid(folded, (10, 8, 3), (8.5, 14, 9)),
@@ -157,7 +157,7 @@ def deep_nuclei(points: Points) -> Floats:
 
 
 def brain_hu(head: Head, points: Points, depth: Floats) -> tuple[Floats, Floats]:
-    """HU and blood inside the dura.
+    """Compute HU and blood inside the dura.
 
     Args:
         head: The head.
@@ -197,10 +197,10 @@ def brain_hu(head: Head, points: Points, depth: Floats) -> tuple[Floats, Floats]
 
 
 def _extra_axial(head: Head, points: Points, depth: Floats) -> tuple[Floats, Floats, Floats]:
-    """Clots between bone and brain.
+    """Compute the clots between bone and brain.
 
     Returns:
-        Depth beneath the brain's surface as they leave it, (N,), mm; the fraction of each
+        Depth beneath the brain's surface next to the clots, (N,), mm; the fraction of each
         type, (5, N); the sum of fraction times HU, (N,).
     """
     surface = depth - head.gap_mm * (1 + 0.3 * points.field(head.fields.thickness))
@@ -229,7 +229,7 @@ def _parenchyma(head: Head, points: Points, where: Regions, grey: Floats, depth:
 
 
 def _dura(head: Head, points: Points, where: Regions, depth: Floats, hu: Floats) -> Floats:
-    """Falx, tentorium and the venous sinuses along them."""
+    """Add the falx, the tentorium and their venous sinuses."""
     ax, y, z = np.abs(points.x), points.y, points.z
     falx = soft(0.55 - ax) * where.medial * where.cerebrum * (z > -20) * soft(depth + 2, 1)
     notch = ramp(np.hypot(points.x / 17, (y - 12) / 26), 0.95, 1.1)

@@ -1,4 +1,4 @@
-"""Writes a phantom's slices as DICOM like those of the challenge, and its mask as NIfTI."""
+"""Writing of a phantom as DICOM files like those of the challenge, and of its mask as NIfTI."""
 
 import gzip
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ _INTERCEPT: Final = {"signed": -1024, "unsigned": -1024, "wrapped": 0}
 
 @dataclass(frozen=True)
 class StudyHeader:
-    """What the slices of a study share besides their geometry.
+    """Attributes that the slices of a study share besides their geometry.
 
     Attributes:
         study_id: StudyInstanceUID.
         series_id: SeriesInstanceUID.
         patient_id: PatientID.
         pixels: ``signed`` 16 bit with padding -2000, ``unsigned`` 12 bit, or ``wrapped`` 12
-            bit (intercept 0, negative values wrapped round 4096).
-        implicit_vr: Transfer syntax implicit instead of explicit VR little endian.
-        two_windows: WindowCenter and WindowWidth with two values.
+            bit (intercept 0, negative values stored modulo 4096).
+        implicit_vr: Whether the transfer syntax is implicit instead of explicit VR little endian.
+        two_windows: Whether WindowCenter and WindowWidth have two values.
     """
 
     study_id: str
@@ -48,15 +48,15 @@ class StudyHeader:
 
 
 def stored_values(hu: Floats, pixels: Pixels) -> NDArray[np.int16] | NDArray[np.uint16]:
-    """Pixel values as a scanner stores them.
+    """Convert HU to pixel values as stored by a scanner.
 
     Args:
-        hu: (H, W) HU, ``PADDING_HU`` outside the scanner's circle.
+        hu: (H, W) HU, ``PADDING_HU`` outside the scanner's field of view.
         pixels: Kind of storage, see ``StudyHeader``.
 
     Returns:
-        (H, W) int16 or uint16. The signed kind writes the raw value -2000 for padding, the
-        unsigned kind 0; the wrapped kind has no room for padding and writes air.
+        (H, W) int16 or uint16. Padding is stored as -2000 (signed), 0 (unsigned) or air
+        (wrapped, which cannot represent padding).
     """
     outside = hu <= PADDING_HU
     whole = np.rint(hu).astype(np.int32)
@@ -68,30 +68,30 @@ def stored_values(hu: Floats, pixels: Pixels) -> NDArray[np.int16] | NDArray[np.
 
 
 def write_slices(folder: Path, scan: Scan, header: StudyHeader, uids: Sequence[str]) -> None:
-    """Write one file a slice, named after its SOPInstanceUID.
+    """Write one file per slice, named after its SOPInstanceUID.
 
     Args:
-        folder: Where the files go; it exists.
+        folder: Existing output folder.
         scan: The study.
-        header: What the slices share.
+        header: Attributes that the slices share.
         uids: SOPInstanceUIDs in the order of the slices.
     """
     quiet_pydicom()
     positions = scan.acquisition.positions()
-    with config.disable_value_validation():  # the challenge's UIDs are no DICOM UIDs
+    with config.disable_value_validation():  # The challenge's UIDs are not valid DICOM UIDs.
         for uid, hu, position in zip(uids, scan.hu, positions, strict=True):
             ds = _dataset(uid, stored_values(hu, header.pixels), header)
             ds.ImagePositionPatient = [f"{value:.6f}" for value in position]
             ds.ImageOrientationPatient = [f"{v:.6f}" for v in scan.acquisition.orientation]
             ds.PixelSpacing = [f"{scan.acquisition.pixel_spacing_mm:.6f}"] * 2
-            # Not written aside and renamed: a killed run writes the same names again.
+            # An atomic write is not needed: an interrupted run writes the same names again.
             dcmwrite(folder / f"{uid}.dcm", ds, enforce_file_format=True)
 
 
 def _dataset(
     uid: str, values: NDArray[np.int16] | NDArray[np.uint16], header: StudyHeader
 ) -> Dataset:
-    """The challenge's 21 tags but for the geometry (docs/reference.md#data)."""
+    """Return the challenge's 21 tags except the geometry (docs/reference.md#data)."""
     bits = 16 if header.pixels == "signed" else 12
     values_of = {
         "SOPClassUID": CTImageStorage,
@@ -133,13 +133,13 @@ def write_mask(path: Path, scan: Scan, *, feet_last: bool = False) -> None:
     Args:
         path: ``<study_id>.nii.gz``.
         scan: An evenly spaced study.
-        feet_last: Let the k axis run from head to feet.
+        feet_last: Whether the k axis runs from head to feet.
 
     Raises:
         ValueError: Slice distances are not even.
     """
-    volume = scan.mask.transpose(2, 1, 0)  # voxel axes: column, row, slice
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine()  # LPS to NIfTI's RAS+
+    volume = scan.mask.transpose(2, 1, 0)  # Voxel axes: column, row, slice.
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine()  # LPS to NIfTI's RAS+.
     if feet_last:
         affine = affine.copy()
         affine[:, 3] += affine[:, 2] * (volume.shape[2] - 1)
@@ -147,5 +147,5 @@ def write_mask(path: Path, scan: Scan, *, feet_last: bool = False) -> None:
         volume = volume[:, :, ::-1]
     image = nibabel.Nifti1Image(np.ascontiguousarray(volume), affine)
     image.header.set_xyzt_units("mm")
-    with atomic_path(path) as part:  # without a time stamp: the same mask, the same bytes
+    with atomic_path(path) as part:  # No time stamp, so that equal masks give equal bytes.
         part.write_bytes(gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))

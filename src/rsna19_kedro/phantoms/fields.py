@@ -1,8 +1,8 @@
-"""Smooth random fields and soft shapes that can be asked for at any point in space.
+"""Smooth random fields and soft shapes that can be evaluated at any point in space.
 
-A field is a sum of plane waves. At a list of points that costs one cosine a point and wave; on
-the pixels of a plane the sum of two phases splits into products of a row part and a column
-part, so a whole slice is one small matrix product. That is what makes phantoms fast.
+A field is a sum of plane waves. At a list of points this needs one cosine per point and wave. On
+the pixels of a plane, the waves separate into products of a row factor and a column factor, so
+that a whole slice is one small matrix product, which makes phantoms fast.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float32]
 
 EDGE_MM: Final = 1.1
-"""Width of the transition between two tissues: the scanner's blur in the plane."""
+"""Width of the transition between two tissues: the scanner's in-plane blur."""
 
 
 def soft(distance_mm: ArrayLike, width_mm: ArrayLike = EDGE_MM) -> Floats:
-    """Fraction of a pixel that lies inside, 0..1, from its distance into the shape.
+    """Return the fraction of a pixel inside a shape, 0..1, from its distance into the shape.
 
     Args:
         distance_mm: Signed distance, positive inside, any shape.
@@ -30,7 +30,7 @@ def soft(distance_mm: ArrayLike, width_mm: ArrayLike = EDGE_MM) -> Floats:
 
 
 def ramp(value: Floats, low: float, high: float) -> Floats:
-    """Smooth step: 0 below ``low``, 1 above ``high``, with zero slope at both ends."""
+    """Return a smooth step: 0 below ``low``, 1 above ``high``, with zero slope at both ends."""
     t = np.clip((value - low) * np.float32(1 / (high - low)), 0, 1)
     return np.asarray(t * t * (3 - 2 * t))
 
@@ -41,8 +41,8 @@ class Plane:
 
     Attributes:
         origin: Centre of the first pixel, (3,), mm.
-        col_step: From one column to the next, (3,), mm.
-        row_step: From one row to the next, (3,), mm.
+        col_step: Step from one column to the next, (3,), mm.
+        row_step: Step from one row to the next, (3,), mm.
         shape: Rows and columns (H, W).
     """
 
@@ -52,7 +52,7 @@ class Plane:
     shape: tuple[int, int]
 
     def coordinates(self) -> tuple[Floats, Floats, Floats]:
-        """The coordinates x, y, z of all pixels, each (H * W,)."""
+        """Return the coordinates x, y, z of all pixels, each (H * W,)."""
         rows = np.arange(self.shape[0])[:, None]
         cols = np.arange(self.shape[1])[None, :]
         x, y, z = (
@@ -69,8 +69,8 @@ class WaveField:
     """A smooth random function of space, mean 0, standard deviation about 1.
 
     Attributes:
-        vectors: Wave vectors (K, 3), radians a mm.
-        phases: (K,), radians.
+        vectors: Wave vectors (K, 3), radians per mm.
+        phases: Phases (K,), radians.
     """
 
     vectors: Floats
@@ -81,13 +81,13 @@ class WaveField:
         return np.float32(np.sqrt(2 / len(self.phases)))
 
     def at(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        """Value at N points, (N,)."""
+        """Return the value at N points, (N,)."""
         phase = np.stack([x, y, z], axis=-1) @ self.vectors.T
         phase += self.phases
         return np.asarray(np.cos(phase, out=phase).sum(axis=-1) * self._amplitude)
 
     def on(self, plane: Plane) -> Floats:
-        """Value at the pixels of a plane, (H * W,)."""
+        """Return the value at the pixels of a plane, (H * W,)."""
         start = self.phases + self.vectors @ plane.origin
         rows = start + np.arange(plane.shape[0])[:, None] * (self.vectors @ plane.row_step)
         cols = np.arange(plane.shape[1])[:, None] * (self.vectors @ plane.col_step)
@@ -99,11 +99,11 @@ class WaveField:
 def wave_field(
     rng: np.random.Generator, shortest_mm: float, longest_mm: float, waves: int = 24
 ) -> WaveField:
-    """Draw a field.
+    """Create a random field.
 
     Args:
-        rng: Source of the draw.
-        shortest_mm: Shortest wavelength in it.
+        rng: Random number generator.
+        shortest_mm: Shortest wavelength.
         longest_mm: Longest wavelength.
         waves: Number of plane waves.
     """
@@ -118,16 +118,16 @@ def wave_field(
 
 @dataclass(frozen=True)
 class Points:
-    """Points in the head's own coordinates, with the plane they come from where there is one.
+    """Points in head coordinates, with the plane that they belong to, if any.
 
     Attributes:
-        x: To the patient's left, (N,), mm.
-        y: To the back, (N,), mm.
-        z: To the vertex, (N,), mm.
-        normal: Unit normal of the slice, (3,); what lies across it is blurred.
-        thickness_mm: Slice thickness; 0 for points that stand for themselves.
-        plane: The plane whose pixels these are.
-        index: Which pixels of the plane, (N,).
+        x: Coordinate to the patient's left, (N,), mm.
+        y: Coordinate to the back, (N,), mm.
+        z: Coordinate to the vertex, (N,), mm.
+        normal: Unit normal of the slice, (3,), for the blur of oblique surfaces.
+        thickness_mm: Slice thickness; 0 for single points.
+        plane: Plane whose pixels the points are.
+        index: Indices of the pixels in the plane, (N,).
     """
 
     x: Floats
@@ -139,7 +139,7 @@ class Points:
     index: NDArray[np.intp] | None = None
 
     def subset(self, keep: NDArray[np.bool_]) -> "Points":
-        """The points for which ``keep`` (N,) is true."""
+        """Return the points for which ``keep`` (N,) is true."""
         index = None if self.index is None else self.index[keep]
         return Points(
             self.x[keep],
@@ -152,24 +152,24 @@ class Points:
         )
 
     def field(self, field: WaveField) -> Floats:
-        """Value of a field at the points, (N,)."""
+        """Return the value of a field at the points, (N,)."""
         if self.plane is None or self.index is None:
             return field.at(self.x, self.y, self.z)
         return np.asarray(field.on(self.plane)[self.index])
 
 
 def ellipsoid(points: Points, centre: Sequence[float], axes: Sequence[float]) -> Floats:
-    """Approximate distance into an axis-aligned ellipsoid, (N,), mm.
+    """Return the approximate distance into an axis-aligned ellipsoid, (N,), mm.
 
-    The normalised radius minus one, times the mean semi-axis: zero on the surface, exact for a
-    sphere.
+    It is one minus the normalised radius, times the mean semi-axis: zero on the surface, exact
+    for a sphere.
     """
     radius = np.sqrt(squared_radius(points, centre, axes))
     return np.asarray((1 - radius) * np.float32(np.cbrt(np.prod(axes))))
 
 
 def squared_radius(points: Points, centre: Sequence[float], axes: Sequence[float]) -> Floats:
-    """Squared distance from a centre in units of the semi-axes, (N,): 1 on the ellipsoid."""
+    """Return the squared distance from a centre in units of the semi-axes, (N,)."""
     return np.asarray(
         ((points.x - np.float32(centre[0])) * np.float32(1 / axes[0])) ** 2
         + ((points.y - np.float32(centre[1])) * np.float32(1 / axes[1])) ** 2
@@ -183,7 +183,7 @@ def capsule(
     end: Sequence[float],
     radii: tuple[float, float],
 ) -> Floats:
-    """Distance into a rod with round ends whose radius goes evenly from one end to the other.
+    """Return the distance into a rod with round ends and a linearly varying radius.
 
     Args:
         points: N points.

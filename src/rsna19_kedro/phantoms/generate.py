@@ -1,4 +1,4 @@
-"""Makes a set of phantoms in a folder: DICOM, label CSVs, masks and the truth."""
+"""Generation of a set of phantoms in a folder: DICOM, label CSVs, masks and the truth."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, PHANTOM_MARKER
-from rsna19_kedro.errors import SourceError
+from rsna19_kedro.errors import SourceError, counted
 from rsna19_kedro.files import atomic_path
 from rsna19_kedro.parallel import map_in_processes
 from rsna19_kedro.phantoms.dicom_writer import write_mask, write_slices
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 STARTED: Final = ".phantoms-started.json"
 TRUTH: Final = "phantom_truth.parquet"
 LEAST_VOXELS: Final = 4
-"""A class is present on a slice from so many voxels on (docs/reference.md#dataset-files)."""
+"""Least number of voxels of a present class on a slice (docs/reference.md#dataset-files)."""
 
 _PARTS: Final = ".phantoms"
 _SUCCESSOR: Final = ".phantoms-next"
@@ -40,23 +40,23 @@ _VERSION: Final = 1
 
 
 def write_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = None) -> None:
-    """Make a set of phantoms, or finish one that was interrupted.
+    """Generate a set of phantoms, or resume an interrupted run.
 
-    The files depend on ``what`` alone, not on the number of workers. A study counts as done
-    when its part of the truth is written, which is the last thing it does; the marker
-    ``phantoms.json`` comes last of all.
+    The files depend only on ``what``, not on the number of workers. A study is complete when its
+    part of the truth is written, its last step; the set is complete when the marker
+    ``phantoms.json`` is written.
 
     Args:
-        folder: Raw data folder. It is empty, or holds phantoms of the same parameters.
-        what: The set.
-        workers: Processes; ``None`` takes all cores.
+        folder: Raw data folder: empty, or with phantoms of the same parameters.
+        what: Parameters of the set.
+        workers: Number of processes; ``None`` for one per core.
 
     Raises:
-        SourceError: The folder holds something else.
+        SourceError: The folder contains other files.
     """
     description = {"version": _VERSION, **what.model_dump(mode="json")}
     if _is_done(folder, description):
-        logger.info("The phantoms in %s are there already", folder)
+        logger.info("The phantoms in %s are complete", folder)
         _tidy(folder)
         return
     _write_json(folder / STARTED, description)
@@ -70,19 +70,20 @@ def write_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = None
     _write_tables(folder, what, truth)
     _write_json(folder / PHANTOM_MARKER, description)
     _tidy(folder)
-    logger.info("%d studies, %d slices of phantoms in %s", len(plans), len(truth), folder)
+    studies, slices = counted(len(plans), "study", "studies"), counted(len(truth), "slice")
+    logger.info("Generated phantoms in %s: %s, %s", folder, studies, slices)
 
 
 def replace_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = None) -> None:
-    """Make a set of phantoms, also where there is one of other parameters, which goes at the end.
+    """Generate a set of phantoms, and then remove an existing set with other parameters.
 
     Args:
-        folder: As for ``write_phantoms``.
-        what: The set.
-        workers: Processes; ``None`` takes all cores.
+        folder: Raw data folder: empty, or with phantoms.
+        what: Parameters of the set.
+        workers: Number of processes; ``None`` for one per core.
 
     Raises:
-        SourceError: The folder holds something else than phantoms.
+        SourceError: The folder contains files that are not phantoms.
     """
     description = {"version": _VERSION, **what.model_dump(mode="json")}
     changed = _differences(folder, description)
@@ -92,7 +93,7 @@ def replace_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = No
         if _differences(successor, description):
             shutil.rmtree(successor)
         write_phantoms(successor, what, workers=workers)
-        _write_json(folder / STARTED, description)  # From here on the old set does not count.
+        _write_json(folder / STARTED, description)  # The old set is invalid from here on.
     if (successor / PHANTOM_MARKER).is_file() and not _differences(successor, description):
         _take_over(folder, successor, what)
     shutil.rmtree(successor, ignore_errors=True)
@@ -100,13 +101,13 @@ def replace_phantoms(folder: Path, what: PhantomSet, *, workers: int | None = No
 
 
 def _take_over(folder: Path, successor: Path, what: PhantomSet) -> None:
-    """Move the successor's files into the folder; begun anew after an interruption."""
+    """Move the successor's files into the folder; can be repeated after an interruption."""
     of_other_layout = {name for layout in FOLDERS.values() for name in layout.values()}
     of_other_layout -= set(FOLDERS[what.layout].values())
     if what.layout != "2019":
         of_other_layout.add("stage_1_train.csv")
     names = [path.name for path in successor.iterdir() if path.name != PHANTOM_MARKER]
-    for name in (*of_other_layout, *names, PHANTOM_MARKER):  # The marker is the last to be moved.
+    for name in (*of_other_layout, *names, PHANTOM_MARKER):  # The marker is moved last.
         old, new = folder / name, successor / name
         shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
         if new.exists():
@@ -114,14 +115,14 @@ def _take_over(folder: Path, successor: Path, what: PhantomSet) -> None:
 
 
 def build_study(what: PhantomSet, plan: StudyPlan) -> tuple[Head, Acquisition]:
-    """The head of a study and how it is scanned.
+    """Create the head of a study and the parameters of its scan.
 
-    The person comes from the patient's number alone, so a second study shows the same head in
+    The head depends only on the patient's number, so that a second study shows the same head in
     another pose.
     """
     rng = np.random.default_rng((what.seed, 1, plan.index))
     head = make_head((what.seed, 2, plan.person))
-    table = float(rng.uniform(-150, 250))  # where the table's zero is says nothing
+    table = float(rng.uniform(-150, 250))  # The origin of the table position is arbitrary.
     head = replace(
         head,
         yaw_deg=float(rng.normal(0, 5)),
@@ -149,11 +150,11 @@ def build_study(what: PhantomSet, plan: StudyPlan) -> tuple[Head, Acquisition]:
 
 
 def _positions(rng: np.random.Generator, slices: int, uneven: bool) -> np.ndarray:
-    """Slice centres from the base to the vertex, head coordinates, mm."""
+    """Return the slice centres from the base to the vertex, head coordinates, mm."""
     low, high = rng.uniform(-62, -46), rng.uniform(70, 82)
     steps = np.ones(slices - 1)
     if uneven:
-        steps[: max(1, slices // 3)] = 0.5  # thin slices through the base, as in 2.5 and 5 mm
+        steps[: max(1, slices // 3)] = 0.5  # Thinner slices at the base, such as 2.5 and 5 mm.
     along = np.concatenate([[0.0], np.cumsum(steps)])
     return np.asarray(low + (high - low) * along / max(along[-1], 1))
 
@@ -176,7 +177,7 @@ def _make_study(folder: Path, what: PhantomSet, plan: StudyPlan) -> pd.DataFrame
 
 
 def _truth(plan: StudyPlan, scan: Scan, uids: list[str]) -> pd.DataFrame:
-    """One row a slice: keys, position, labels and area of blood in mm2."""
+    """Return one row per slice: keys, position, labels and area of blood in mm2."""
     area = scan.acquisition.pixel_spacing_mm**2
     counts = np.stack([(scan.mask == k).sum(axis=(1, 2)) for k in range(1, 6)], axis=1)
     present = (counts >= LEAST_VOXELS).astype(np.uint8)
@@ -192,8 +193,8 @@ def _truth(plan: StudyPlan, scan: Scan, uids: list[str]) -> pd.DataFrame:
         }
     )
     table[list(CLASSES)] = np.column_stack([present, present.max(axis=1)])
-    every = np.column_stack([counts, counts.sum(axis=1)]) * area
-    table[[f"area_mm2_{name}" for name in CLASSES]] = every.astype(np.float32)
+    areas = np.column_stack([counts, counts.sum(axis=1)]) * area
+    table[[f"area_mm2_{name}" for name in CLASSES]] = areas.astype(np.float32)
     return table
 
 
@@ -211,7 +212,7 @@ def _write_tables(folder: Path, what: PhantomSet, truth: pd.DataFrame) -> None:
 
 
 def _write_labels(path: Path, rows: pd.DataFrame) -> None:
-    """Kaggle's label CSV: six rows a slice, ordered by id."""
+    """Write Kaggle's label CSV: six rows per slice, sorted by ID."""
     ordered = rows.sort_values("sop_instance_uid")
     ids = [f"{uid}_{name}" for uid in ordered["sop_instance_uid"] for name in CLASSES]
     values = ordered[list(CLASSES)].to_numpy().ravel()
@@ -220,12 +221,12 @@ def _write_labels(path: Path, rows: pd.DataFrame) -> None:
 
 
 def _is_done(folder: Path, description: dict[str, Any]) -> bool:
-    """Whether the set is complete; raises when the folder is not for these phantoms."""
+    """Return whether the set is complete; raises if the folder contains anything else."""
     changed = _differences(folder, description)
     if changed:
         raise SourceError(
-            f"{folder} holds phantoms made with other parameters: {'; '.join(changed)}. Delete "
-            "that folder's contents to have them made anew, or name another raw_dir."
+            f"{folder} contains phantoms made with other parameters: {'; '.join(changed)}. Delete "
+            "the contents of that folder to generate them again, or set another raw_dir."
         )
     for name in (STARTED, PHANTOM_MARKER):
         if (folder / name).is_file():
@@ -234,29 +235,29 @@ def _is_done(folder: Path, description: dict[str, Any]) -> bool:
         foreign = sorted(p.name for p in folder.iterdir() if p.name != ".gitkeep")
         if foreign:
             raise SourceError(
-                f"{folder} holds files that are no phantoms ({', '.join(foreign[:5])}"
-                f"{', ...' if len(foreign) > 5 else ''}), and nothing was written there. To use "
-                "them, run with --params raw_dir=PATH; to have phantoms, name an empty folder."
+                f"{folder} contains files that are not phantoms ({', '.join(foreign[:5])}"
+                f"{', ...' if len(foreign) > 5 else ''}); nothing was written. To use these files, "
+                "run with --params raw_dir=PATH; to generate phantoms, set an empty folder."
             )
     return False
 
 
 def _differences(folder: Path, description: dict[str, Any]) -> list[str]:
-    """Say in which parameters the phantoms of a folder, if it holds any, differ."""
+    """List the parameters in which the phantoms of a folder, if any, differ."""
     for name in (STARTED, PHANTOM_MARKER):
         path = folder / name
         if path.is_file():
-            found = json.loads(path.read_text())
+            stored = json.loads(path.read_text())
             return [
-                f"{key} was {found.get(key)!r}, now {description.get(key)!r}"
-                for key in sorted(description.keys() | found.keys())
-                if json.dumps(description.get(key)) != json.dumps(found.get(key))
+                f"{key} was {stored.get(key)!r}, now {description.get(key)!r}"
+                for key in sorted(description.keys() | stored.keys())
+                if json.dumps(description.get(key)) != json.dumps(stored.get(key))
             ]
     return []
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what only an unfinished set needs."""
+    """Remove the files that only an unfinished set needs."""
     shutil.rmtree(folder / _PARTS, ignore_errors=True)
     (folder / STARTED).unlink(missing_ok=True)
 

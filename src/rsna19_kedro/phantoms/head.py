@@ -1,8 +1,8 @@
-"""One synthetic head: the numbers and random fields that its anatomy is computed from.
+"""Parameters and random fields of a synthetic head, from which its anatomy is computed.
 
-Anatomy is written down once, for a head of average size, in *head coordinates*: x to the
-patient's left, y to the back, z to the vertex, mm, the origin between the thalami. A person
-differs by size, pose, tissue values, the width of the CSF spaces and the fields.
+The anatomy is defined for a head of average size in *head coordinates*: x to the patient's left,
+y to the back, z to the vertex, mm, origin between the thalami. Persons differ in size, pose,
+tissue values, width of the CSF spaces and random fields.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Spot:
     Attributes:
         centre: Head coordinates, mm.
         axes: Semi-axes, mm.
-        hu: Its value, HU.
+        hu: Value in HU.
     """
 
     centre: tuple[float, float, float]
@@ -32,13 +32,13 @@ class Spot:
 
 @dataclass(frozen=True)
 class Swelling:
-    """A bruise of the scalp: as dense as blood inside the head, and harmless here.
+    """A bruise of the scalp: as dense as a haemorrhage, but not one.
 
     Attributes:
         centre: Head coordinates, on the scalp, mm.
-        reach_mm: How far it spreads.
-        thickness_mm: How far it lifts the scalp.
-        hu: Its value, HU.
+        reach_mm: Radius of the bruise.
+        thickness_mm: Greatest lift of the scalp.
+        hu: Value in HU.
     """
 
     centre: tuple[float, float, float]
@@ -49,7 +49,7 @@ class Swelling:
 
 @dataclass(frozen=True)
 class Fields:
-    """The random fields of a head (see ``make_head`` for their wavelengths)."""
+    """The random fields of a head; for their wavelengths see ``_fields``."""
 
     shape: WaveField
     thickness: WaveField
@@ -64,35 +64,35 @@ class Fields:
 
 @dataclass(frozen=True)
 class Head:
-    """A person: nothing about the head is left to chance any more.
+    """A head with all its random choices made.
 
     Attributes:
         scale: Size along x, y and z relative to the average head.
         yaw_deg: Rotation in the axial plane.
         pitch_deg: Nodding, about the x axis, chin up positive.
-        offset_mm: Where the head's origin lies in the patient frame (LPS), mm.
+        offset_mm: Origin of the head coordinates in the patient frame (LPS), mm.
         skull_mm: Thickness of the vault.
         scalp_mm: Thickness of the scalp.
         gap_mm: Width of the subarachnoid space over the convexity.
         sulcus_mm: Half width of a sulcus at the surface.
-        ventricle_mm: Widening of the ventricles over the average.
+        ventricle_mm: Widening of the ventricles relative to the average.
         midline_mm: Offset of the midline structures at the front and at the back.
-        grey_hu: Cortex and deep nuclei.
-        white_hu: White matter.
-        csf_hu: Ventricles and cisterns.
-        bone_hu: Inner and outer table.
-        diploe_hu: Spongy bone between them.
-        muscle_hu: Muscles of temple, face and neck.
-        sinus_hu: Venous blood in the dural sinuses.
-        falx_hu: Falx and tentorium.
-        cupping_hu: Beam hardening left over beneath the skull.
-        calibration_hu: Scanner's offset on all tissue.
+        grey_hu: Value of cortex and deep nuclei.
+        white_hu: Value of white matter.
+        csf_hu: Value of ventricles and cisterns.
+        bone_hu: Value of the inner and outer table.
+        diploe_hu: Value of the diploe between them.
+        muscle_hu: Value of the muscles of temple, face and neck.
+        sinus_hu: Value of venous blood in the dural sinuses.
+        falx_hu: Value of falx and tentorium.
+        cupping_hu: Residual beam hardening (cupping) beneath the skull.
+        calibration_hu: Offset of the scanner for all tissue.
         fields: Random fields.
         spots: Calcifications and vessels.
         swellings: Bruises of the scalp.
         lesions: Haemorrhages.
-        shift_mm: Midline shift by a lesion.
-        shift_centre: Where along y and z the shift is largest.
+        shift_mm: Midline shift caused by a lesion.
+        shift_centre: Position y and z of the largest shift.
     """
 
     scale: tuple[float, float, float]
@@ -123,17 +123,17 @@ class Head:
     shift_centre: tuple[float, float] = (0.0, 15.0)
 
     def rotation(self) -> NDArray[np.float64]:
-        """Matrix (3, 3) that turns head coordinates into the patient frame."""
+        """Return the matrix (3, 3) that rotates head coordinates to the patient frame."""
         yaw, pitch = np.deg2rad([self.yaw_deg, self.pitch_deg])
         about_z = [[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]]
         return np.array(about_z) @ rotation_about_x(pitch)
 
     def to_head(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Head coordinates (N, 3) of points (N, 3) in the patient frame, mm."""
+        """Convert points (N, 3) from the patient frame to head coordinates, mm."""
         return (points_mm - self.offset_mm) @ self.rotation() / self.scale
 
     def plane_to_head(self, plane: Plane) -> Plane:
-        """The same pixels as ``plane``, which is in the patient frame, in head coordinates."""
+        """Convert a plane from the patient frame to head coordinates."""
         turn = self.rotation() / self.scale
         return Plane(
             (plane.origin - self.offset_mm) @ turn,
@@ -144,7 +144,7 @@ class Head:
 
 
 def rotation_about_x(radians: float) -> NDArray[np.float64]:
-    """Right-handed rotation about the x axis, (3, 3)."""
+    """Return the matrix of a right-handed rotation about the x axis, (3, 3)."""
     c, s = np.cos(radians), np.sin(radians)
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
 
@@ -155,12 +155,13 @@ def make_head(
     *,
     average: bool = False,
 ) -> Head:
-    """Draw a person.
+    """Create a random head.
 
     Args:
-        seed: Where the draw starts; the same seed gives the same head.
+        seed: Random seed; the same seed gives the same head.
         lesions: Haemorrhages, in head coordinates.
-        average: Give it average size and tissue, no pose and no spots; fields stay random.
+        average: Whether size and tissue are average, without pose and spots; the fields remain
+            random.
 
     Returns:
         The head: white matter 26..32 HU, grey 6..10 more, CSF 3..9, dural sinuses 41..57.
@@ -172,7 +173,7 @@ def make_head(
         return float(middle + spread * rng.uniform(-half, half))
 
     size, white = around(1.0, 0.05), around(29.0, 3.0)
-    age = rng.uniform() ** 1.3 if not average else 0.4  # 0 young, 1 atrophic
+    age = rng.uniform() ** 1.3 if not average else 0.4  # 0 is young, 1 is atrophic.
     return Head(
         scale=(size * around(1, 0.04), size * around(1, 0.04), size * around(1, 0.04)),
         yaw_deg=float(spread * rng.normal(0, 5)),
@@ -215,7 +216,7 @@ def _fields(rng: np.random.Generator) -> Fields:
 
 
 def _spots(rng: np.random.Generator, age: float) -> tuple[Spot, ...]:
-    """Calcifications that come with age, and the arteries at the base."""
+    """Create age-related calcifications, and the arteries at the base."""
     spots = []
 
     def add(centre: Sequence[float], axes: Sequence[float], hu: float) -> None:

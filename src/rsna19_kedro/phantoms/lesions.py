@@ -15,7 +15,7 @@ KINDS: Final = ("epidural", "intraparenchymal", "intraventricular", "subarachnoi
 
 @dataclass(frozen=True)
 class Site:
-    """What a haemorrhage inside the dura can spread in, at N points.
+    """Surroundings of a haemorrhage inside the dura, at N points.
 
     Attributes:
         points: The points, x measured from the midline.
@@ -34,11 +34,11 @@ class Site:
 
 @dataclass(frozen=True)
 class Epidural:
-    """A lens between bone and dura: the cap that a ball cuts off inside the skull.
+    """A lens between bone and dura: the part of a ball that is inside the skull.
 
     Attributes:
         hu: Value of the clot.
-        ball: Centre of the ball, outside of the inner table, mm.
+        ball: Centre of the ball, outside the inner table, mm.
         radius_mm: Radius of the ball.
     """
 
@@ -48,7 +48,7 @@ class Epidural:
     kind: ClassVar[int] = 1
 
     def into(self, points: Points, depth: Floats) -> Floats:
-        """Distance into the ball, (N,), mm; the skull bounds the other side."""
+        """Return the distance into the ball, (N,), mm; the skull bounds the other side."""
         x, y, z = self.ball
         away = np.sqrt((points.x - x) ** 2 + (points.y - y) ** 2 + (points.z - z) ** 2)
         return np.asarray(np.float32(self.radius_mm) - away)
@@ -64,7 +64,7 @@ class Subdural:
         centre: Middle of the crescent along y and z, mm.
         extent: Half extent along y and z, mm.
         thickness_mm: Greatest thickness.
-        falx: Whether it lies along the falx instead.
+        falx: Whether the crescent lies along the falx instead.
     """
 
     hu: float
@@ -76,24 +76,24 @@ class Subdural:
     kind: ClassVar[int] = 5
 
     def into(self, points: Points, depth: Floats) -> Floats:
-        """Distance into the crescent, (N,), mm; the skull bounds the other side."""
+        """Return the distance into the crescent, (N,), mm; the skull bounds the other side."""
         off = ((points.y - self.centre[0]) / self.extent[0]) ** 2
         off = off + ((points.z - self.centre[1]) / self.extent[1]) ** 2
         local = self.thickness_mm * np.sqrt(np.clip(1 - off, 0, 1))
-        own = self.side * points.x - 1.0
-        reach = local - own if self.falx else local - depth
-        return np.asarray(np.where(off < 1, np.minimum(reach, own), -np.abs(depth) - 1.0))
+        lateral = self.side * points.x - 1.0
+        reach = local - lateral if self.falx else local - depth
+        return np.asarray(np.where(off < 1, np.minimum(reach, lateral), -np.abs(depth) - 1.0))
 
 
 @dataclass(frozen=True)
 class Intraparenchymal:
-    """A clot with an uneven edge and a rim of oedema.
+    """A clot with an irregular edge and a rim of oedema.
 
     Attributes:
         hu: Value of the clot.
         centre: Head coordinates, mm.
         axes: Semi-axes, mm.
-        roughness: Unevenness of the edge as a part of the mean semi-axis.
+        roughness: Irregularity of the edge relative to the mean semi-axis.
         oedema_mm: Width of the rim.
     """
 
@@ -106,7 +106,7 @@ class Intraparenchymal:
     widens_mm: ClassVar[float] = 0.0
 
     def swelling(self, points: Points) -> Floats:
-        """How much it narrows sulci nearby, (N,), mm (negative)."""
+        """Return the narrowing of nearby sulci, (N,), mm (negative)."""
         return np.asarray(-0.8 * soft(self._into(points, None) + 14, 16.0))
 
     def _into(self, points: Points, texture: Floats | None) -> Floats:
@@ -115,25 +115,25 @@ class Intraparenchymal:
         return into if texture is None else into + self.roughness * mean * texture
 
     def oedema(self, site: Site) -> Floats:
-        """What the rim adds, (N,), HU (negative)."""
+        """Return the contribution of the rim, (N,), HU (negative)."""
         into = self._into(site.points, site.texture) + self.oedema_mm
         return np.asarray(-7.0 * soft(into, 5.0) * (self.oedema_mm > 0))
 
     def fraction(self, site: Site) -> Floats:
-        """Fraction of blood, (N,), 0..1."""
+        """Return the fraction of blood, (N,), 0..1."""
         into = self._into(site.points, site.texture)
         return soft(into, 1.8) * soft(site.surface, 1.0) * (1 - site.ventricle)
 
 
 @dataclass(frozen=True)
 class Intraventricular:
-    """Blood that has sunk to the back of the ventricles of a supine patient, or fills them.
+    """Blood that has settled in the dependent part of the ventricles (supine), or fills them.
 
     Attributes:
         hu: Value of the blood.
-        levels: Blood stands behind this y in the right and the left lateral ventricle and in
-            the third and fourth ventricle, mm.
-        widens_mm: Hydrocephalus.
+        levels: The y behind which there is blood, for the right and the left lateral ventricle
+            and for the third and fourth ventricle, mm.
+        widens_mm: Widening of the ventricles (hydrocephalus).
     """
 
     hu: float
@@ -142,15 +142,15 @@ class Intraventricular:
     kind: ClassVar[int] = 3
 
     def swelling(self, points: Points) -> Floats:
-        """How much it narrows sulci, (N,), mm."""
+        """Return the narrowing of sulci, (N,), mm (negative)."""
         return np.full_like(points.x, -0.1 * self.widens_mm)
 
     def oedema(self, site: Site) -> Floats:
-        """None, (N,)."""
+        """Return zeros, (N,): no oedema."""
         return np.zeros_like(site.surface)
 
     def fraction(self, site: Site) -> Floats:
-        """Fraction of blood, (N,), 0..1."""
+        """Return the fraction of blood, (N,), 0..1."""
         p = site.points
         right, left, middle = self.levels
         level = np.where(p.x < 0, np.float32(right), np.float32(left))
@@ -161,13 +161,13 @@ class Intraventricular:
 
 @dataclass(frozen=True)
 class Subarachnoid:
-    """Blood in the sulci and cisterns round a place.
+    """Blood in the sulci and cisterns around a position.
 
     Attributes:
         hu: Value of the blood.
         centre: Head coordinates, mm.
-        axes: How far it spreads along x, y and z, mm.
-        widens: How far it opens sulci, mm.
+        axes: Extent along x, y and z, mm.
+        widens: Widening of the sulci, mm.
     """
 
     hu: float
@@ -178,16 +178,16 @@ class Subarachnoid:
     widens_mm: ClassVar[float] = 0.0
 
     def swelling(self, points: Points) -> Floats:
-        """How much it widens sulci, (N,), mm."""
+        """Return the widening of sulci, (N,), mm."""
         spread = squared_radius(points, self.centre, self.axes)
         return np.asarray(self.widens * (1 - ramp(spread, 0.6, 1.2)))
 
     def oedema(self, site: Site) -> Floats:
-        """None, (N,)."""
+        """Return zeros, (N,): no oedema."""
         return np.zeros_like(site.surface)
 
     def fraction(self, site: Site) -> Floats:
-        """Fraction of blood, (N,), 0..1."""
+        """Return the fraction of blood, (N,), 0..1."""
         spread = squared_radius(site.points, self.centre, self.axes)
         reach = 1 - ramp(spread + 0.2 * site.texture, 0.55, 1.1)
         return np.asarray(site.free * reach)

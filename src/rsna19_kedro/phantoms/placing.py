@@ -1,4 +1,4 @@
-"""Draws haemorrhages and puts them where they belong."""
+"""Random haemorrhages and bruises at typical positions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,19 +21,19 @@ from rsna19_kedro.phantoms.sampling import inner_table
 from rsna19_kedro.phantoms.skull import AXES_MM
 
 _PARENCHYMA = (
-    ((26, -4, 2), 3.0),  # basal ganglia, the commonest place of a hypertensive bleed
-    ((12, 9, 4), 1.5),  # thalamus
+    ((26, -4, 2), 3.0),  # Basal ganglia, the commonest site of a hypertensive haemorrhage.
+    ((12, 9, 4), 1.5),  # Thalamus.
     ((32, -48, 16), 1.5),
     ((36, 34, 38), 1.5),
     ((44, 4, -20), 1.0),
     ((26, 58, 14), 1.0),
     ((24, -8, 48), 1.2),
-    ((22, 52, -36), 0.8),  # cerebellum
+    ((22, 52, -36), 0.8),  # Cerebellum.
 )
 _CISTERNS = (
-    ((0, -12, -18), (46, 36, 20), 1.2),  # ruptured aneurysm: the basal cisterns
-    ((44, -14, -2), (30, 32, 20), 1.5),  # sylvian fissure
-    ((46, -20, 38), (26, 32, 26), 1.5),  # convexity, after trauma
+    ((0, -12, -18), (46, 36, 20), 1.2),  # Basal cisterns: ruptured aneurysm.
+    ((44, -14, -2), (30, 32, 20), 1.5),  # Sylvian fissure.
+    ((46, -20, 38), (26, 32, 26), 1.5),  # Convexity: after trauma.
     ((38, 40, 44), (26, 30, 24), 1.5),
     ((10, -40, 44), (22, 34, 24), 0.8),
 )
@@ -47,32 +47,32 @@ def add_haemorrhages(
     small: bool = False,
     others_small: float = 0.68,
 ) -> Head:
-    """Give a head haemorrhages of these types, and the midline shift they cause.
+    """Add haemorrhages of the given types to a head, with the midline shift they cause.
 
     Args:
-        rng: Source of the draw.
-        head: The head before.
-        kinds: Names of types out of ``KINDS``, the main one first.
-        small: Whether the main one is small (mostly below 1 cm2 a slice).
-        others_small: How often the others are.
+        rng: Random number generator.
+        head: Head without haemorrhages.
+        kinds: Types from ``KINDS``, the main one first.
+        small: Whether the main haemorrhage is small (mostly below 1 cm2 per slice).
+        others_small: Probability that each of the others is small.
 
     Returns:
         The head with its lesions.
 
     Raises:
-        ValueError: An unknown type.
+        ValueError: A type is unknown.
     """
     unknown = set(kinds) - set(KINDS)
     if unknown:
-        raise ValueError(f"{sorted(unknown)} are none of {KINDS}")
+        raise ValueError(f"Unknown haemorrhage types {sorted(unknown)}; expected some of {KINDS}.")
     lesions: list[Lesion] = []
     shift, where = 0.0, (0.0, 15.0)
-    # Contusions and hypertensive bleeds are often more than one.
-    twice = "intraparenchymal" in kinds and rng.uniform() < 0.4
-    for kind in (*kinds, "intraparenchymal") if twice else kinds:
+    # Contusions and hypertensive haemorrhages are often multiple.
+    second = "intraparenchymal" in kinds and rng.uniform() < 0.4
+    for kind in (*kinds, "intraparenchymal") if second else kinds:
         side = int(rng.choice((-1, 1)))
-        little = bool(rng.uniform() < others_small) if lesions else small
-        lesion = _DRAWN_BY[kind](rng, head, side, little)
+        is_small = bool(rng.uniform() < others_small) if lesions else small
+        lesion = _DRAW[kind](rng, head, side, is_small)
         lesions.append(lesion)
         push, middle = _push(lesion)
         if abs(push) > abs(shift):
@@ -81,14 +81,14 @@ def add_haemorrhages(
 
 
 def add_bruises(rng: np.random.Generator, head: Head, fraction: float = 0.65) -> Head:
-    """Give a head bruises of the scalp, whether or not it bleeds inside.
+    """Add bruises of the scalp to a head, with or without haemorrhages.
 
-    They are as dense as the clots inside, so that the number of bright pixels says little.
+    They are as dense as haemorrhages, so that the number of bright pixels is hardly predictive.
 
     Args:
-        rng: Source of the draw.
-        head: The head before.
-        fraction: Part of the heads that have one, and of these that have a second one.
+        rng: Random number generator.
+        head: Head without bruises.
+        fraction: Probability of a bruise, and then of a second one.
     """
     swellings: list[Swelling] = []
     while len(swellings) < 2 and rng.uniform() < fraction:
@@ -104,7 +104,7 @@ def add_bruises(rng: np.random.Generator, head: Head, fraction: float = 0.65) ->
 def _epidural(rng: np.random.Generator, head: Head, side: int, small: bool) -> Epidural:
     thick = rng.uniform(4, 6.5) if small else rng.uniform(10, 21)
     chord = thick * rng.uniform(1.7, 2.4)
-    azimuth = np.deg2rad(rng.uniform(-50, 55))  # 0 is straight to the side
+    azimuth = np.deg2rad(rng.uniform(-50, 55))  # 0 is lateral.
     height = rng.uniform(-0.05, 0.65)
     ray = (side * np.cos(azimuth), 1.2 * np.sin(azimuth), height)
     surface = inner_table(head, ray)
@@ -112,7 +112,7 @@ def _epidural(rng: np.random.Generator, head: Head, side: int, small: bool) -> E
     c = up if surface[2] > 0 else down
     normal = surface / np.array([a, b, c]) ** 2
     normal /= np.linalg.norm(normal)
-    radius = (chord**2 + thick**2) / (2 * thick)  # of the ball whose cap has these measures
+    radius = (chord**2 + thick**2) / (2 * thick)  # Of the ball with a cap of this size.
     ball = surface + normal * (radius - thick)
     return Epidural(_hu(rng, 60, 76), _triple(ball), float(radius))
 
@@ -157,9 +157,9 @@ def _intraventricular(
     else:
         right, left = rng.uniform(20, 44, 2)
         middle = 100.0 if rng.uniform() < 0.3 else -60.0
-        if rng.uniform() < 0.5:  # one side is cast in blood
-            cast = float(rng.uniform(-70, 10))
-            right, left = (cast, left) if rng.uniform() < 0.5 else (right, cast)
+        if rng.uniform() < 0.5:  # One side is completely filled with blood.
+            filled = float(rng.uniform(-70, 10))
+            right, left = (filled, left) if rng.uniform() < 0.5 else (right, filled)
     widening = rng.uniform(0.5, 2.0) if small else rng.uniform(1.0, 3.5)
     return Intraventricular(
         _hu(rng, 58, 74), (float(right), float(left), float(middle)), float(widening)
@@ -169,14 +169,14 @@ def _intraventricular(
 def _subarachnoid(rng: np.random.Generator, head: Head, side: int, small: bool) -> Subarachnoid:
     weights = np.array([weight for _, _, weight in _CISTERNS])
     centre, axes, _ = _CISTERNS[rng.choice(len(weights), p=weights / weights.sum())]
-    place = np.array(centre, float) * (side, 1, 1) + rng.normal(0, 4, 3)
+    position = np.array(centre, float) * (side, 1, 1) + rng.normal(0, 4, 3)
     reach = np.array(axes) * (rng.uniform(0.45, 0.6) if small else rng.uniform(0.85, 1.3))
     reach[2] *= 2.0 if small else 1.3
     opening = rng.uniform(0.4, 0.7) if small else rng.uniform(0.6, 1.1)
-    return Subarachnoid(_hu(rng, 57, 72), _triple(place), _triple(reach), float(opening))
+    return Subarachnoid(_hu(rng, 57, 72), _triple(position), _triple(reach), float(opening))
 
 
-_DRAWN_BY: Final[dict[str, Callable[[np.random.Generator, Head, int, bool], Lesion]]] = {
+_DRAW: Final[dict[str, Callable[[np.random.Generator, Head, int, bool], Lesion]]] = {
     "epidural": _epidural,
     "intraparenchymal": _intraparenchymal,
     "intraventricular": _intraventricular,
@@ -186,7 +186,7 @@ _DRAWN_BY: Final[dict[str, Callable[[np.random.Generator, Head, int, bool], Lesi
 
 
 def _push(lesion: Lesion) -> tuple[float, tuple[float, float]]:
-    """How far a lesion pushes the midline, mm, positive to the left; and where along y and z."""
+    """Return the midline shift of a lesion, mm, positive to the left, and its y and z position."""
     if isinstance(lesion, Subdural):
         far = 0.0 if lesion.falx else -lesion.side * 0.45 * max(lesion.thickness_mm - 3, 0)
         return far, lesion.centre

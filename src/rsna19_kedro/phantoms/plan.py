@@ -1,4 +1,4 @@
-"""What a set of phantoms holds: which studies, of whom, scanned how."""
+"""Plan of a set of phantoms: studies, patients and acquisitions."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self
@@ -23,7 +23,7 @@ FOLDERS: Final = {
         "test2": "stage_2_test_images",
     },
 }
-"""Folder of each subset (stage-1 train, stage-1 test, stage-2 test) in either layout."""
+"""Folder of each subset (stage-1 train, stage-1 test, stage-2 test) per layout."""
 
 _SLOTS: Final = 128
 _ID_SPACE: Final = 1 << 36
@@ -33,23 +33,22 @@ class PhantomSet(Strict):
     """A set of synthetic studies.
 
     Attributes:
-        seed: Start of every draw.
-        train_studies: Studies with labels.
-        test_studies: Studies of the stage-2 test.
+        seed: Random seed.
+        train_studies: Number of labelled studies.
+        test_studies: Number of studies of the stage-2 test.
         studies_per_patient: Mean number of studies per patient (RSNA: 1.14).
-        slices: Fewest and most slices of a study, at most 127.
+        slices: Smallest and largest number of slices per study, at most 127.
         size_px: Rows and columns.
         pixel_spacing_mm: Smallest and largest pixel spacing.
-        layout: Folders and CSVs of ``today``'s download or of ``2019``.
-        stage_1_test_fraction: With layout 2019, the part of the labelled studies that was
-            stage 1's test.
-        positive_fraction: Part of the studies that bleed.
-        small_fraction: Part of the main haemorrhages that are small; those that come with
-            another one are small twice as often.
-        masked_fraction: Part of the labelled studies with a mask file.
-        tilted_fraction: Part of the studies with gantry tilt.
-        uneven_fraction: Part of the studies with two slice distances (they get no mask).
-        noise_hu: Least and most noise, standard deviation.
+        layout: Folders and CSVs of Kaggle's current download (``today``) or that of ``2019``.
+        stage_1_test_fraction: Fraction of the labelled studies in the stage-1 test (layout 2019).
+        positive_fraction: Fraction of the studies with haemorrhage.
+        small_fraction: Fraction of the main haemorrhages that are small; additional haemorrhages
+            are small twice as often.
+        masked_fraction: Fraction of the labelled studies with a mask file.
+        tilted_fraction: Fraction of the studies with gantry tilt.
+        uneven_fraction: Fraction of the studies with two slice distances (they have no mask).
+        noise_hu: Smallest and largest standard deviation of the noise.
     """
 
     seed: Annotated[int, Field(ge=0)] = 2019
@@ -85,12 +84,12 @@ class StudyPlan:
         index: Number of the study.
         person: Number of the patient; the same person has the same head.
         subset: ``train``, ``test`` (of stage 1) or ``test2``.
-        header: Ids and kind of file.
-        kinds: Haemorrhage types, the main one first; none for a normal study.
-        small: Whether the main haemorrhage is a small one.
-        tilted: With gantry tilt.
-        uneven: With two slice distances.
-        masked: With a mask file.
+        header: IDs and storage format.
+        kinds: Haemorrhage types, the main one first; empty for a normal study.
+        small: Whether the main haemorrhage is small.
+        tilted: Whether the gantry is tilted.
+        uneven: Whether there are two slice distances.
+        masked: Whether there is a mask file.
     """
 
     index: int
@@ -105,10 +104,10 @@ class StudyPlan:
 
 
 def plan_studies(what: PhantomSet) -> list[StudyPlan]:
-    """Decide what every study is.
+    """Plan every study of a set.
 
-    Fractions are met as nearly as whole studies allow, not by chance, so that small sets hold
-    some of everything; the haemorrhage types take turns.
+    Fractions are met as closely as whole studies allow, not by chance, so that small sets contain
+    all kinds of studies; the haemorrhage types alternate.
     """
     rng = np.random.default_rng((what.seed, 0))
     total = what.train_studies + what.test_studies
@@ -116,13 +115,13 @@ def plan_studies(what: PhantomSet) -> list[StudyPlan]:
     subsets = _subsets(rng, what)
     positive = _some(rng, total, what.positive_fraction)
     kinds = _kinds(rng, positive)
-    turns = iter(_some(rng, sum(positive), what.small_fraction))
-    small = [bleeds and next(turns) for bleeds in positive]
+    main_small = iter(_some(rng, sum(positive), what.small_fraction))
+    small = [bleeds and next(main_small) for bleeds in positive]
     tilted = _some(rng, total, what.tilted_fraction)
     uneven = _some(rng, total, what.uneven_fraction)
     wanted = round(what.masked_fraction * what.train_studies)
     even = [i for i in range(what.train_studies) if not uneven[i]]
-    # Masks were drawn for bleeding studies above all (docs/reference.md#dataset-files).
+    # Most masks belong to studies with haemorrhage (docs/reference.md#dataset-files).
     even.sort(key=lambda i: (not kinds[i], rng.uniform()))
     masked = set(even[:wanted])
     storage = [PIXELS[i % 2] for i in rng.permutation(total)]
@@ -156,9 +155,9 @@ def plan_studies(what: PhantomSet) -> list[StudyPlan]:
 
 
 def slice_uids(what: PhantomSet, plan: StudyPlan, slices: int) -> list[str]:
-    """SOPInstanceUIDs of a study: nine hexadecimal digits in no order, never one twice.
+    """Return the SOPInstanceUIDs of a study: nine hexadecimal digits, unordered and unique.
 
-    Multiplying by an odd number modulo a power of two maps every slice to a number of its own.
+    Multiplication by an odd number modulo a power of two maps every slice to a different number.
     """
     start = int(np.random.default_rng((what.seed, 4)).integers(_ID_SPACE))
     numbers = (plan.index * _SLOTS + np.arange(slices, dtype=object) + start) * 0x9E3779B97
@@ -171,15 +170,16 @@ def _identity(seed: int, kind: int, number: int, digits: int) -> str:
 
 
 def _people(rng: np.random.Generator, total: int, mean: float) -> list[int]:
-    """Person of every study; those beyond the number of patients come a second time."""
+    """Assign a person to every study; further studies belong to random earlier patients."""
     patients = max(1, min(total, round(total / mean)))
-    again = rng.integers(patients, size=total - patients)
-    return [int(value) for value in rng.permutation([*range(patients), *again])]
+    repeated = rng.integers(patients, size=total - patients)
+    return [int(value) for value in rng.permutation([*range(patients), *repeated])]
 
 
 def _subsets(rng: np.random.Generator, what: PhantomSet) -> list[str]:
     stage_1_test = _some(rng, what.train_studies, what.stage_1_test_fraction)
-    labelled = ["test" if later and what.layout == "2019" else "train" for later in stage_1_test]
+    is_2019 = what.layout == "2019"
+    labelled = ["test" if is_test and is_2019 else "train" for is_test in stage_1_test]
     return labelled + ["test2"] * what.test_studies
 
 
@@ -189,8 +189,8 @@ def _some(rng: np.random.Generator, total: int, fraction: float) -> list[bool]:
 
 
 def _kinds(rng: np.random.Generator, positive: list[bool]) -> list[tuple[str, ...]]:
-    """Types of each study: the first in turn, then perhaps one or two others."""
-    turns = (*KINDS, "intraparenchymal", "epidural")  # the shortest along z come twice
+    """Draw the types of each study: the main type in turn, then up to two others."""
+    turns = (*KINDS, "intraparenchymal", "epidural")  # Types that are short along z occur twice.
     turn = int(rng.integers(len(turns)))
     drawn: list[tuple[str, ...]] = []
     for bleeds in positive:

@@ -1,4 +1,4 @@
-"""HU and truth of a head at any points or on any plane."""
+"""Sampling of the HU and haemorrhages of a head at points or on a plane."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from rsna19_kedro.phantoms.skull import (
 
 
 def sample_hu(head: Head, points_mm: ArrayLike) -> Floats:
-    """HU without noise at points in the patient frame.
+    """Sample HU without noise at points in the patient frame.
 
     Args:
         head: The head.
@@ -31,7 +31,7 @@ def sample_hu(head: Head, points_mm: ArrayLike) -> Floats:
 
 
 def sample_mask(head: Head, points_mm: ArrayLike) -> NDArray[np.uint8]:
-    """Haemorrhage type at points in the patient frame: 0 none, 1 to 5 as in masks.
+    """Sample the haemorrhage type at points in the patient frame: 0 for none, 1 to 5 as in masks.
 
     Args:
         head: The head.
@@ -41,12 +41,12 @@ def sample_mask(head: Head, points_mm: ArrayLike) -> NDArray[np.uint8]:
 
 
 def sample_plane(head: Head, plane: Plane, thickness_mm: float = 0.0) -> tuple[Floats, Floats]:
-    """HU and blood on the pixels of a plane in the patient frame.
+    """Sample HU and blood on the pixels of a plane in the patient frame.
 
     Args:
         head: The head.
-        plane: Where the pixels (H, W) lie.
-        thickness_mm: Slice thickness: how far the skull is blurred where cut obliquely.
+        plane: Plane of the pixels (H, W).
+        thickness_mm: Slice thickness; it blurs the skull where the slice cuts it obliquely.
 
     Returns:
         HU (H, W) without noise, and the fraction of each type, (5, H, W).
@@ -61,7 +61,7 @@ def sample_plane(head: Head, plane: Plane, thickness_mm: float = 0.0) -> tuple[F
 
 
 def to_mask(blood: Floats) -> NDArray[np.uint8]:
-    """The type that fills more than half of a voxel, 0 where none does.
+    """Return the type that fills more than half of a voxel, 0 for none.
 
     Args:
         blood: Fraction of each type, (5, ...).
@@ -80,14 +80,15 @@ def _at_points(head: Head, points_mm: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _sample(head: Head, points: Points) -> tuple[Floats, Floats]:
-    """HU (N,) and blood (5, N): each tissue is only computed where it can be."""
+    """Compute HU (N,) and blood (5, N), each tissue only where it can occur."""
     hu = np.full(points.x.shape, AIR_HU, np.float32)
     blood = np.zeros((5, len(hu)), np.float32)
     depth, facing = surface_depth(head, points)
     body = depth > -4
     if body.any():
-        own = points.subset(body)
-        hu[body], blood[:, body] = _body(head, own, vault(head, own, depth[body], facing[body]))
+        inside = points.subset(body)
+        shell = vault(head, inside, depth[body], facing[body])
+        hu[body], blood[:, body] = _body(head, inside, shell)
     return hu, blood
 
 
@@ -96,7 +97,7 @@ def _body(head: Head, points: Points, shell: Vault) -> tuple[Floats, Floats]:
     base = base_height(points)
     below = (base - points.z) * np.float32(0.85)
     inner = shell.inner
-    # Beneath the base there is no vault any more, only the neck and the face.
+    # Beneath the skull base there is no vault, only the neck and the face.
     open_ = ramp(below, 8, 20) * (1 - ramp(points.y, 45, 60) * (1 - ramp(below, 25, 45)))
     bone = soft(shell.depth - shell.scalp, shell.blur) * soft(-inner, shell.blur) * (1 - open_)
     within = soft(inner, shell.blur)
@@ -123,15 +124,15 @@ def _body(head: Head, points: Points, shell: Vault) -> tuple[Floats, Floats]:
 
 
 def inner_table(head: Head, direction: ArrayLike, start: ArrayLike = (0, 0, 10)) -> Floats:
-    """Where a ray from inside the brain meets the inner table.
+    """Find the point where a ray from inside the brain meets the inner table.
 
     Args:
         head: The head.
         direction: (3,) in head coordinates.
-        start: Where the ray starts, (3,), head coordinates, mm.
+        start: Start of the ray, (3,), head coordinates, mm.
 
     Returns:
-        The point (3,), head coordinates, mm, within a tenth of a millimetre.
+        The point (3,), head coordinates, mm, accurate to 0.1 mm.
     """
     ray = np.asarray(direction, float) / np.linalg.norm(direction)
     steps = np.arange(20, 120, 0.1)

@@ -1,8 +1,8 @@
-"""The scanner: where its slices lie, and its noise.
+"""The simulated scanner: slice geometry, noise and artefacts.
 
-The gantry turns about the x axis through the isocentre and the table moves along z, so the
-slices of a tilted scan are parallel planes shifted along z, not along their normal (DICOM
-PS3.3 C.7.6.2.1.1; GantryDetectorTilt). That is why a stack of them is sheared.
+The gantry is tilted about the x axis through the isocentre and the table moves along z. The
+slices of a tilted scan are therefore parallel planes shifted along z, not along their normal
+(DICOM PS3.3 C.7.6.2.1.1; GantryDetectorTilt), and a stack of them is sheared.
 """
 
 from dataclasses import dataclass, replace
@@ -19,22 +19,22 @@ from rsna19_kedro.phantoms.sampling import sample_plane, to_mask
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How a head is scanned.
+    """Parameters of a scan.
 
     Attributes:
-        slice_positions_mm: Table position z of each slice's centre, (S,), any order.
+        slice_positions_mm: Table position z of each slice's centre, (S,), in any order.
         tilt_deg: Gantry tilt; ImageOrientationPatient is (1, 0, 0, 0, cos, sin).
-        pixel_spacing_mm: Between rows and between columns.
+        pixel_spacing_mm: Spacing of rows and of columns.
         size_px: Rows and columns.
         thickness_mm: Slice thickness.
-        head_rotation_deg: The head is turned about the x axis through the isocentre so that
-            planes tilted by this angle lie level: a level scan of the head turned by ``t`` at
-            positions ``z * cos(t)`` sees what a scan tilted by ``t`` sees at ``z``, with slice
-            ``z`` shifted by ``z * sin(t)`` along y.
+        head_rotation_deg: Rotation of the head about the x axis through the isocentre that makes
+            planes tilted by this angle horizontal: a scan without tilt of the head rotated by
+            ``t`` at positions ``z * cos(t)`` shows the same as a scan tilted by ``t`` at ``z``,
+            with slice ``z`` shifted by ``z * sin(t)`` along y.
         noise_hu: Standard deviation of the noise in the middle of a water phantom.
-        streak_hu: Height of beam-hardening streaks.
-        circle: Whether nothing is measured outside the scanner's circle.
-        holder_hu: Value of the head holder; None leaves it out.
+        streak_hu: Amplitude of beam-hardening streaks.
+        circle: Whether pixels outside the circular field of view are padding.
+        holder_hu: Value of the head holder; None for no holder.
     """
 
     slice_positions_mm: tuple[float, ...]
@@ -55,7 +55,7 @@ class Acquisition:
         return (1.0, 0.0, 0.0, 0.0, float(np.cos(tilt)), float(np.sin(tilt)))
 
     def positions(self) -> NDArray[np.float64]:
-        """ImagePositionPatient (0020,0032) of every slice, (S, 3), mm."""
+        """Return ImagePositionPatient (0020,0032) of every slice, (S, 3), mm."""
         steps = np.array(self.orientation).reshape(2, 3).sum(axis=0)
         corner = -steps * self.pixel_spacing_mm * (self.size_px - 1) / 2
         along = np.zeros((len(self.slice_positions_mm), 3))
@@ -63,7 +63,7 @@ class Acquisition:
         return np.asarray(corner + along)
 
     def planes(self) -> list[Plane]:
-        """The pixels of every slice in the patient frame."""
+        """Return the pixel plane of every slice in the patient frame."""
         row, col = np.array(self.orientation).reshape(2, 3) * self.pixel_spacing_mm
         shape = (self.size_px, self.size_px)
         return [Plane(origin, row, col, shape) for origin in self.positions()]
@@ -71,12 +71,12 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class Scan:
-    """What comes out of the scanner.
+    """Result of a scan.
 
     Attributes:
         hu: (S, H, W) float32, HU.
         mask: (S, H, W) uint8: 0 none, 1 to 5 the haemorrhage types in the order of CLASSES.
-        acquisition: How it was made; its positions and orientation hold for the slices.
+        acquisition: Parameters of the scan, with the geometry of the slices.
     """
 
     hu: Floats
@@ -84,15 +84,15 @@ class Scan:
     acquisition: Acquisition
 
     def affine(self) -> NDArray[np.float64]:
-        """Voxel (column, row, slice) to the patient frame (LPS), (4, 4).
+        """Return the affine (4, 4) from voxels (column, row, slice) to the patient frame (LPS).
 
         Raises:
-            ValueError: Slice distances are not even, so no affine holds.
+            ValueError: Slice distances are uneven, so that there is no affine.
         """
         positions = self.acquisition.positions()
         steps = np.diff(positions, axis=0)
         if len(steps) and np.abs(steps - steps.mean(axis=0)).max() > 1e-3:
-            raise ValueError("slice distances are not even: no affine holds for this scan")
+            raise ValueError("Slice distances are uneven: this scan has no affine.")
         matrix = np.eye(4)
         row, col = np.array(self.acquisition.orientation).reshape(2, 3)
         matrix[:3, 0] = row * self.acquisition.pixel_spacing_mm
@@ -113,12 +113,12 @@ def acquire(
 
     Args:
         head: The head.
-        acquisition: How.
-        seed: Start of the noise.
-        noise_hu: Stands in for the acquisition's noise; 0 also switches the streaks off.
+        acquisition: Parameters of the scan.
+        seed: Random seed of the noise.
+        noise_hu: Overrides the acquisition's noise; 0 also disables the streaks.
 
     Returns:
-        The scan. Blood counts as present in a voxel that it fills by more than half.
+        The scan. The mask contains voxels of which blood fills more than half.
     """
     if noise_hu is not None:
         streaks = acquisition.streak_hu if noise_hu else 0.0
@@ -129,7 +129,7 @@ def acquire(
     mask = np.zeros(hu.shape, np.uint8)
     artefacts = _Artefacts(acquisition, np.random.default_rng(seed))
     for k, plane in enumerate(acquisition.planes()):
-        # Turning the head by R is looking at the unturned head through planes turned back.
+        # Instead of rotating the head by R, rotate the planes by the inverse of R.
         seen = Plane(plane.origin @ turn, plane.col_step @ turn, plane.row_step @ turn, plane.shape)
         hu[k], blood = sample_plane(head, seen, acquisition.thickness_mm)
         mask[k] = to_mask(blood)
@@ -138,7 +138,7 @@ def acquire(
 
 
 class _Artefacts:
-    """Noise, streaks, head holder and padding, the same way for all slices of a scan."""
+    """Noise, streaks, head holder and padding of the slices of a scan."""
 
     def __init__(self, acquisition: Acquisition, rng: np.random.Generator) -> None:
         self.how, self.rng = acquisition, rng
@@ -146,13 +146,13 @@ class _Artefacts:
         axis = ((np.arange(size) - (size - 1) / 2) * spacing).astype(np.float32)
         self.x, self.y = axis[None, :], axis[:, None]
         self.radius = np.hypot(self.x, self.y)
-        self.reach = size * spacing / 2 - 1.0  # The scanner measures within this radius, mm.
+        self.reach = size * spacing / 2 - 1.0  # Radius of the field of view, mm.
         self.transfer = _noise_transfer(size, spacing)
-        # Fewer photons come through the middle of the head than past its rim.
+        # Fewer photons pass through the centre of the head than through its periphery.
         self.level = 0.8 + 0.35 * np.exp(-((self.radius / 75) ** 2))
 
     def add(self, image: Floats) -> None:
-        """Put everything on one slice (H, W) in place."""
+        """Add all artefacts to one slice (H, W) in place."""
         if self.how.holder_hu is not None:
             self._hold(image, self.how.holder_hu)
         if self.how.streak_hu:
@@ -166,13 +166,13 @@ class _Artefacts:
             image[self.radius > self.reach] = PADDING_HU
 
     def _hold(self, image: Floats, hu: float) -> None:
-        """A shell of plastic beneath the head, seen only where there is air."""
+        """Add a plastic shell beneath the head, visible only in air."""
         away = np.abs(np.hypot(self.x, self.y + 14) - 119)
         shell = np.clip(2.6 - away, 0, 1) * (self.y > 45)
         np.maximum(image, -1000 + (hu + 1000) * shell, out=image)
 
     def _streaks(self, image: Floats) -> Floats:
-        """Dark and bright bands between the densest places, stronger where bone is thick."""
+        """Create dark and bright bands, stronger in slices with more dense bone."""
         dense = np.minimum((image > 700).mean() * 12, 1.5)
         total = np.zeros_like(image)
         for _ in range(3):
@@ -187,9 +187,9 @@ class _Artefacts:
 
 
 def _noise_transfer(size: int, spacing_mm: float) -> Floats:
-    """Filter that gives white noise the spectrum of filtered back-projection.
+    """Return the filter that gives white noise the spectrum of filtered back-projection.
 
-    Noise power rises with the frequency like the ramp filter and falls with the kernel's
+    Noise power rises with frequency like the ramp filter and falls with the kernel's
     apodisation (Riederer, Pelc and Chesler, Phys Med Biol 1978); standard deviation 1.
     """
     rows = fft.fftfreq(size, spacing_mm)[:, None]

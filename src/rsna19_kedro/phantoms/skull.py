@@ -8,7 +8,7 @@ from rsna19_kedro.phantoms.fields import EDGE_MM, Floats, Points, capsule, ellip
 from rsna19_kedro.phantoms.head import Head, Swelling
 
 AXES_MM = (76.0, 95.0, 90.0, 122.0)
-"""Semi-axes of the scalp's surface: half width, half length, upwards and downwards."""
+"""Semi-axes of the scalp's surface: half width, half length, height up and down."""
 
 FAT_HU, SKIN_HU, AIR_HU = -85.0, 35.0, -1000.0
 
@@ -18,10 +18,10 @@ class Vault:
     """Depths at N points, each (N,).
 
     Attributes:
-        depth: Beneath the surface of the scalp, mm.
-        scalp: Thickness of the scalp there, mm.
-        skull: Thickness of the vault there, mm.
-        blur: Width of a tissue edge, wider where the slice cuts the vault obliquely, mm.
+        depth: Depth beneath the surface of the scalp, mm.
+        scalp: Local thickness of the scalp, mm.
+        skull: Local thickness of the vault, mm.
+        blur: Width of a tissue edge, mm; wider where the slice cuts the vault obliquely.
     """
 
     depth: Floats
@@ -36,13 +36,13 @@ class Vault:
 
 
 def surface_depth(head: Head, points: Points) -> tuple[Floats, Floats]:
-    """Depth beneath the scalp's surface and how obliquely a slice cuts that surface.
+    """Compute the depth beneath the scalp's surface and the obliqueness of the slice to it.
 
     Returns:
         Depth (N,), mm, and the absolute cosine between the surface's and the slice's normal.
     """
     a, b, up, down = AXES_MM
-    egg = points.x / (1 + points.y * np.float32(0.10 / b))  # wider behind than in front
+    egg = points.x / (1 + points.y * np.float32(0.10 / b))  # Wider at the back than in front.
     c2 = np.where(points.z > 0, np.float32(1 / up**2), np.float32(1 / down**2))
     gx, gy, gz = egg * np.float32(1 / a**2), points.y * np.float32(1 / b**2), points.z * c2
     rho = np.sqrt(egg * gx + points.y * gy + points.z * gz)
@@ -55,7 +55,7 @@ def surface_depth(head: Head, points: Points) -> tuple[Floats, Floats]:
 
 
 def _bump(swelling: Swelling, points: Points) -> Floats:
-    """How far a bruise lifts the scalp, (N,), mm."""
+    """Compute how far a bruise lifts the scalp, (N,), mm."""
     x, y, z = swelling.centre
     squares = (points.x - x) ** 2 + (points.y - y) ** 2 + (points.z - z) ** 2
     share = np.clip(1 - squares * np.float32(1 / swelling.reach_mm**2), 0, 1)
@@ -63,7 +63,7 @@ def _bump(swelling: Swelling, points: Points) -> Floats:
 
 
 def vault(head: Head, points: Points, depth: Floats, facing: Floats) -> Vault:
-    """Thickness of scalp and skull at points whose depth is known."""
+    """Compute the thickness of scalp and skull at points of known depth."""
     vary = points.field(head.fields.thickness)
     low = 1 - ramp(points.z, -5, 25)
     side = ramp(np.abs(points.x), 35, 55)
@@ -80,7 +80,7 @@ def vault(head: Head, points: Points, depth: Floats, facing: Floats) -> Vault:
 
 
 def vault_hu(head: Head, points: Points, shell: Vault) -> tuple[Floats, Floats]:
-    """HU of the scalp's tissue and of the vault's bone, each (N,)."""
+    """Compute the HU of the scalp's tissue and of the vault's bone, each (N,)."""
     layer = shell.depth
     fat = soft(layer - 1.8, 1.0) * soft(shell.scalp - 1.2 - layer, 1.0)
     deep_muscle = soft(layer - 5.0, 1.5) * soft(shell.scalp - 7.0, 1.5)
@@ -98,14 +98,14 @@ def vault_hu(head: Head, points: Points, shell: Vault) -> tuple[Floats, Floats]:
 
 
 def base_height(points: Points) -> Floats:
-    """Height z of the skull base's inner surface, (N,), mm: three fossae like stairs."""
+    """Compute the height z of the skull base's inner surface, (N,), mm, with its three fossae."""
     ax, y = np.abs(points.x), points.y
     roofs = 8 * np.exp(-(((ax - 29) / 15) ** 2) - ((y + 50) / 22) ** 2)
     front = -31 + roofs - 5 * np.exp(-((ax / 8) ** 2))
     middle = -47 + 18 * np.exp(-((ax / 13) ** 2))
     ridge = 2 + 0.5 * ax
     wing = ramp(y, -34, -22)
-    slope = 13 + 16 * np.exp(-((ax / 12) ** 2))  # the clivus is flatter than the petrous bone
+    slope = 13 + 16 * np.exp(-((ax / 12) ** 2))  # The clivus is flatter than the petrous bone.
     behind = np.clip((y - ridge) / slope, 0, 1)
     height = front + (middle - front) * wing
     height = height + (-67 - height) * (behind * behind * (3 - 2 * behind))
@@ -115,7 +115,7 @@ def base_height(points: Points) -> Floats:
 
 
 def petrous(points: Points) -> Floats:
-    """Weight 0..1 of the petrous ridges, (N,)."""
+    """Compute the weight 0..1 of the petrous ridges, (N,)."""
     ax = np.abs(points.x)
     across = points.y - (2 + 0.5 * ax)
     along = ramp(ax, 9, 18) * (1 - ramp(ax, 56, 70))
@@ -123,7 +123,7 @@ def petrous(points: Points) -> Floats:
 
 
 def base_hu(head: Head, points: Points, below: Floats) -> Floats:
-    """HU of what lies below the brain: bone of the base, face, air spaces, orbits.
+    """Compute the HU below the brain: bone of the base, face, air spaces, orbits.
 
     Args:
         head: The head.
@@ -135,7 +135,7 @@ def base_hu(head: Head, points: Points, below: Floats) -> Floats:
     hu = np.where(patches > 0.55, FAT_HU, head.muscle_hu + 4 * patches)
     thick = 4 + patches + 30 * petrous(points)
     bone = soft(thick - below, 2.0)
-    body = capsule(points, (0, -12, -38), (0, 16, -62), (9, 9))  # clivus
+    body = capsule(points, (0, -12, -38), (0, 16, -62), (9, 9))  # Clivus.
     bone = np.maximum(bone, soft(body))
     folded = Points(np.abs(points.x), points.y, points.z)
     mastoid = soft(ellipsoid(folded, (52, 34, -50), (14, 17, 24)), 2.0)
@@ -166,7 +166,7 @@ def _orbits(hu: Floats, folded: Points) -> Floats:
 
 
 def _air(hu: Floats, folded: Points, cells: Floats, mastoid: Floats) -> Floats:
-    """Ethmoid, sphenoid and maxillary sinuses, nose, mastoid cells and ear canals."""
+    """Add ethmoid, sphenoid and maxillary sinuses, nose, mastoid cells and ear canals."""
     ethmoid = ellipsoid(folded, (6, -50, -44), (7, 24, 13))
     sphenoid = ellipsoid(folded, (8, -20, -42), (9, 11, 9))
     maxilla = ellipsoid(folded, (30, -52, -75), (13, 16, 17))

@@ -1,1 +1,1 @@
-"""Whole-study prediction and test-time variants."""
+"""Whole-study prediction with test-time augmentation (TTA)."""

@@ -1,4 +1,4 @@
-"""DICOM results of new studies: what was predicted, brought back to the images it is about."""
+"""DICOM results of new studies, which refer to the original images."""
 
 import logging
 from pathlib import Path
@@ -37,23 +37,23 @@ def write_studies(
 ) -> dict[str, dict[str, Any]]:
     """Write the results of each study into ``folder/study_<number>``.
 
-    The source is opened again for the images' headers: nothing of them is kept in between.
+    The source is opened again for the image headers, which are not kept in between.
 
     Args:
-        source: What was predicted; see ``sources.opened``.
+        source: Source of the studies; see ``sources.opened``.
         volumes: Prepared volumes, with their records.
         predictions: Table of ``results_table``.
         sources: Files of the studies, see ``NewStudies.files``.
-        heat: Folder with the evidence maps, see ``read_heat``.
-        folder: Where results go.
-        method: What combined the models, in words.
-        warning: What the models were trained on, if results must say so; see ``Band.warning``.
+        heat: Folder with the heatmaps, see ``read_heat``.
+        folder: Output folder.
+        method: How the models were combined, in words.
+        warning: Note on the training data, if results must show one; see ``Band.warning``.
         max_unpacked_bytes: Zip files that unpack to more are refused.
         include_phi: Whether results name the patient.
 
     Returns:
-        By number of the study, ``files``: those of each, relative to ``folder``; ``failed``: why
-        a study has none.
+        ``files``: written files by study number, relative to ``folder``; ``failed``: reasons by
+        study number.
     """
     made: dict[str, dict[str, Any]] = {"files": {}, "failed": {}}
     sources = sources.astype({"study_number": "Int64", "slice_num": "Int64"})
@@ -68,7 +68,7 @@ def write_studies(
                 images = result_sources(files.root, used, include_phi=include_phi)
                 if images.left_out:
                     logger.warning(
-                        "Study %s: DICOM results lack %s: not valid in its files",
+                        "Study %s: DICOM results omit %s (not valid in its files)",
                         *(number, ", ".join(images.left_out)),
                     )
                 of_slices = rows[rows["level"] == "slice"].sort_values("slice_num")
@@ -88,10 +88,10 @@ def write_studies(
                 paths = write_dicom_results(findings, folder / name)
             except InputError as error:
                 made["failed"][str(number)] = str(error)
-            except Exception as error:  # Whatever a header holds, the other studies go on.
+            except Exception as error:  # Unexpected headers must not stop the other studies.
                 logger.debug("No DICOM results of study %s", number, exc_info=True)
                 made["failed"][str(number)] = (
-                    f"no DICOM results: its headers cannot be taken over ({type(error).__name__})"
+                    f"no DICOM results: its headers cannot be copied ({type(error).__name__})"
                 )
             else:
                 made["files"][str(number)] = [path.relative_to(folder).as_posix() for path in paths]

@@ -26,7 +26,7 @@ class Study(NamedTuple):
     """A prepared study.
 
     Attributes:
-        study_id: Its name, which seeds random variants.
+        study_id: Its name, which seeds random test-time augmentations.
         hu: ``(S, H, W)`` int16.
     """
 
@@ -35,15 +35,15 @@ class Study(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a network says of a study.
+    """Prediction of a study by one network.
 
     Attributes:
         study_id: Its name.
         probabilities: ``(V, S, 6)`` float32.
-        evidence: ``(S, 6, h, w)`` float32 of the first variant, see ``class_evidence``; ``None``
-            unless it was asked for.
+        evidence: Class activation maps ``(S, 6, h, w)`` float32 of the first test-time
+            augmentation, see ``class_evidence``; ``None`` unless requested.
         areas: ``(V, S, 7)`` float32 share of the input that each predicted mask covers (the
-            mean of its sigmoid); ``None`` from networks that predict no masks.
+            mean of its sigmoid); ``None`` for networks without masks.
     """
 
     study_id: str
@@ -54,14 +54,14 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Engine:
-    """A network in evaluation mode with all that prediction needs.
+    """A network in evaluation mode with everything that prediction needs.
 
     Attributes:
         network: On its device.
         hu_lut: ``(1401,)`` float32, on the device.
         size: The network's input.
-        variants: Names of the test-time variants.
-        settings: How the device is used.
+        variants: Names of the test-time augmentations.
+        settings: Settings of the device.
     """
 
     network: SliceNetwork
@@ -74,15 +74,15 @@ class Engine:
     def of(
         cls, checkpoint: Checkpoint, variants: Sequence[str], settings: PredictionSettings
     ) -> "Engine":
-        """Build the checkpoint's network on the device that the settings name.
+        """Build the checkpoint's network on the device of the settings.
 
         Raises:
-            ParameterError: A GPU is asked for where there is none.
+            ParameterError: A GPU is required, but there is none.
         """
         gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
         if settings.accelerator == "gpu" and not gpu:
             raise ParameterError(
-                "prediction.accelerator is gpu, but torch finds no GPU here. Take auto or cpu."
+                "prediction.accelerator is gpu, but torch finds no GPU. Use auto or cpu."
             )
         device = torch.device("cuda" if gpu else "cpu")
         network = checkpoint.network().to(device)
@@ -94,27 +94,27 @@ class Engine:
 
     @property
     def batch_slices(self) -> int:
-        """Windows that go through the encoder together."""
+        """Slices per batch of the encoder."""
         on_gpu = self.hu_lut.device.type == "cuda"
         return self.settings.batch_slices or (_GPU_BATCH if on_gpu else _CPU_BATCH)
 
     def predict(
         self, studies: Iterable[Study], *, with_evidence: bool = False
     ) -> Iterator[Prediction]:
-        """Predict studies; the next ones are read while the device works.
+        """Predict studies; the next ones are read while the device computes.
 
         Args:
             studies: Read lazily, in a thread.
-            with_evidence: Whether to add where in the slices the evidence lies.
+            with_evidence: Whether to add class activation maps.
 
         Yields:
-            A prediction of each study, in their order.
+            One prediction per study, in order.
         """
         half = _HALF.get(self.settings.precision)
         lut, device = self.hu_lut, self.hu_lut.device
-        for group in self._groups(ahead(studies)):
+        for group in self._groups(read_ahead(studies)):
             with (
-                self._memory_named(),
+                self._explain_out_of_memory(),
                 torch.inference_mode(),
                 torch.autocast(device.type, half, enabled=half is not None),
             ):
@@ -126,10 +126,12 @@ class Engine:
                 maps = whole_study_maps(self.network, inputs, air, batch_slices=batch)
                 done = []
                 for study, combined in zip(group, maps, strict=True):
-                    done.append(self._classified(study.study_id, combined, with_evidence))
+                    done.append(self._classify_in_batches(study.study_id, combined, with_evidence))
             yield from done
 
-    def _classified(self, study_id: str, combined: Maps, with_evidence: bool) -> Prediction:
+    def _classify_in_batches(
+        self, study_id: str, combined: Maps, with_evidence: bool
+    ) -> Prediction:
         """Classify a study's slices in batches: a decoder needs more memory than the encoder."""
         shape = variants, slices = combined[0].shape[:2]
         probabilities, areas, evidence = [], [], []
@@ -152,20 +154,20 @@ class Engine:
         )
 
     @contextmanager
-    def _memory_named(self) -> Iterator[None]:
-        """Say what to lower when the memory does not suffice."""
+    def _explain_out_of_memory(self) -> Iterator[None]:
+        """Name the setting to lower when memory runs out."""
         try:
             yield
         except torch.OutOfMemoryError as error:
             raise ParameterError(
-                f"The GPU's memory does not hold {self.batch_slices} slices of "
-                f"{self.network.spec.name} at once ({str(error).splitlines()[0][:100]}). Lower "
-                f"--params prediction.batch_slices={max(1, self.batch_slices // 2)}; what is "
-                "finished stays."
+                f"A batch of {self.batch_slices} slices of {self.network.spec.name} does not fit "
+                f"into GPU memory ({str(error).splitlines()[0][:100]}). Try --params "
+                f"prediction.batch_slices={max(1, self.batch_slices // 2)}; finished studies are "
+                "kept."
             ) from error
 
     def _groups(self, studies: Iterable[Study]) -> Iterator[list[Study]]:
-        """Studies together until they fill a batch of the encoder."""
+        """Group studies until they fill a batch of the encoder."""
         group: list[Study] = []
         windows = 0
         for study in studies:
@@ -178,8 +180,8 @@ class Engine:
             yield group
 
 
-def ahead(studies: Iterable[Study], depth: int = 2) -> Iterator[Study]:
-    """The same studies, up to ``depth`` of them read ahead in a thread."""
+def read_ahead(studies: Iterable[Study], depth: int = 2) -> Iterator[Study]:
+    """Yield the studies, with up to ``depth`` of them read ahead in a thread."""
     source = iter(studies)
     with ThreadPoolExecutor(1) as reader:
         waiting = [reader.submit(next, source, None) for _ in range(depth)]

@@ -1,4 +1,4 @@
-"""Evidence on the slices: the coarse maps of a network as smooth pictures over a prepared slice."""
+"""Heatmaps: coarse class activation maps, enlarged smoothly to the prepared slice."""
 
 from pathlib import Path
 
@@ -6,21 +6,21 @@ import numpy as np
 from scipy.ndimage import zoom
 
 HEAT_PX = 100
-"""Side of the evidence maps of a result; they cover the prepared slice."""
+"""Side of the heatmaps of a result, which cover the prepared slice."""
 
 
 def read_heat(folder: Path, name: str) -> np.ndarray | None:
-    """Maps of a study, by the name of its volume; ``None`` where it has none."""
+    """Read the heatmaps of a study by the name of its volume; ``None`` if it has none."""
     path = folder / f"{name}.npy"
     return np.load(path) if path.is_file() else None
 
 
 def heat_of(evidence: np.ndarray, share: float) -> np.ndarray:
-    """Positive evidence as a share of the study's strongest, on the grid of the whole slice.
+    """Scale positive evidence to the study's maximum per class, on the grid of the whole slice.
 
     Args:
         evidence: ``(S, 6, h, w)`` over the network's crop.
-        share: Side of the crop over the side of the prepared slice.
+        share: Side of the crop divided by that of the prepared slice.
 
     Returns:
         ``(S, 6, 100, 100)`` float32 in 0..1.
@@ -34,17 +34,17 @@ def heat_of(evidence: np.ndarray, share: float) -> np.ndarray:
 
 
 def smooth_resize(maps: np.ndarray, side: int) -> np.ndarray:
-    """Enlarge by the cubic B-splines that have the maps as coefficients.
+    """Enlarge maps as cubic B-splines with the cells as coefficients.
 
-    Unlike an interpolation (linear or cubic) the surface weighs each cell with its neighbours.
-    So it is highest where a bright region is widest, not at whichever of its cells is brightest
-    by a hair: on synthetic heads the highest point of the decoder's masks then lies inside the
-    haemorrhage far more often (``benchmarks/evidence.py``). It never leaves the range of the
-    maps and 0, which they are taken to be beyond their border.
+    Unlike linear or cubic interpolation, this averages each cell with its neighbours. The
+    maximum is then where a bright region is widest, not at a cell that is only slightly
+    brighter: on synthetic heads, the maximum of the decoder's masks is far more often inside the
+    haemorrhage (``benchmarks/evidence.py``). Maps are padded with 0; the result stays within
+    their range and 0.
 
     Args:
         maps: ``(..., h, w)``.
-        side: Of the result.
+        side: Side of the result, in pixels.
 
     Returns:
         ``(..., side, side)`` float32.
@@ -54,9 +54,9 @@ def smooth_resize(maps: np.ndarray, side: int) -> np.ndarray:
 
 
 def _weights(cells: int, side: int) -> np.ndarray:
-    """What each of ``cells`` gives to each of ``side`` places, ``(side, cells)``."""
+    """Return the weight of each cell in each output pixel, ``(side, cells)``."""
     spline = [
-        zoom(one, side / cells, order=3, prefilter=False, mode="grid-constant", grid_mode=True)
-        for one in np.eye(cells, dtype=np.float32)
+        zoom(unit, side / cells, order=3, prefilter=False, mode="grid-constant", grid_mode=True)
+        for unit in np.eye(cells, dtype=np.float32)
     ]
     return np.stack(spline, axis=1)

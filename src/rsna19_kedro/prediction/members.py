@@ -1,4 +1,4 @@
-"""The trained models that predict a new study, and how their votes are combined."""
+"""The checkpoints that predict a new study, and how their predictions are combined."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ _FALLBACK = ("normal",)
 
 @dataclass(frozen=True)
 class Member:
-    """A checkpoint that takes part.
+    """A checkpoint that takes part in a prediction.
 
     Attributes:
         model: Name of the model.
-        fold: The fold that it did not see.
-        path: Its file.
+        fold: Its held-out fold.
+        path: File of the checkpoint.
     """
 
     model: str
@@ -36,7 +36,7 @@ class Member:
     path: Path
 
     def load(self) -> tuple[Checkpoint, tuple[str, ...]]:
-        """The checkpoint and the test-time variants of its recipe."""
+        """Read the checkpoint and the test-time augmentations of its recipe."""
         checkpoint = Checkpoint.read(self.path)
         recipe: dict[str, Any] = checkpoint.metadata.get("recipe", {})
         return checkpoint, tuple(recipe.get("variants", _FALLBACK))
@@ -48,36 +48,36 @@ def find_members(
     folds: Sequence[int] | None = None,
     fast: bool = False,
 ) -> list[Member]:
-    """Checkpoints below a folder such as ``data/06_models``.
+    """Find checkpoints in a folder such as ``data/06_models``.
 
     Args:
         folder: Holds ``<model>/fold_<k>/checkpoint.safetensors``.
-        models: Names; ``None`` for all that are there.
-        folds: Numbers; ``None`` for all that are there.
+        models: Names of models; ``None`` for all trained ones.
+        folds: Numbers of folds; ``None`` for all trained ones.
         fast: Only the first fold of the first model.
 
     Raises:
-        ModelError: There is none; says what was looked for and how to train one. Or the folds of
-            a model were not trained alike, or models have different look-up tables.
+        ModelError: No requested model is trained, the folds of a model were not trained alike,
+            or models have different look-up tables.
     """
-    found = [
+    trained = [
         Member(model, int(path.parent.name.removeprefix("fold_")), path)
         for model in ZOO
         for path in sorted(folder.glob(f"{model}/fold_[0-4]/checkpoint.safetensors"))
     ]
-    wanted = [
+    requested = [
         member
-        for member in found
+        for member in trained
         if (models is None or member.model in models) and (folds is None or member.fold in folds)
     ]
-    if not wanted:
-        there = ", ".join(sorted({f"{m.model} fold {m.fold}" for m in found})) or "none at all"
+    if not requested:
+        names = ", ".join(sorted({f"{m.model} fold {m.fold}" for m in trained})) or "none"
         raise ModelError(
-            f"No trained model in {folder} that was asked for; there is: {there}. Train some "
-            "first (kedro run --env demo makes small ones on synthetic heads, kedro run "
-            "--pipelines cnn_training real ones), or copy the folder of checkpoints there."
+            f"No requested model is trained in {folder}; available: {names}. Train models first "
+            "(kedro run --env demo for small ones on synthetic heads, kedro run --pipelines "
+            "cnn_training for real ones), or copy a folder of checkpoints there."
         )
-    members = wanted[:1] if fast else wanted
+    members = requested[:1] if fast else requested
     _check_alike(members)
     return members
 
@@ -101,18 +101,19 @@ def combine_models(
     areas: np.ndarray | None = None,
     weights: Mapping[str, Mapping[str, str]] | None = None,
 ) -> tuple[np.ndarray, str]:
-    """Probabilities of the second level if it fits the models at hand, else their mean.
+    """Combine models by the second level if it fits them, else by their mean.
 
     Args:
-        by_model: ``(N, 6)`` of each model, a mean over its folds and variants.
+        by_model: Probabilities ``(N, 6)`` per model, the mean over folds and test-time
+            augmentations.
         studies: ``(N,)`` number of each slice's study.
-        slice_nums: ``(N,)``.
-        level2: Folder of the trained second level; need not be there. ``None`` for the mean.
+        slice_nums: ``(N,)`` slice numbers.
+        level2: Folder of the trained second level, which may be missing; ``None`` for the mean.
         areas: ``(N, 7)`` mean areas of predicted masks, if any model predicts them.
-        weights: Digest of each model's weights, by fold, as far as they are recorded.
+        weights: Recorded digests of each model's weights, by fold.
 
     Returns:
-        ``(N, 6)`` float64, and what made them, in words.
+        Probabilities ``(N, 6)`` float64, and the method in words.
 
     Raises:
         ModelError: The second level was fitted to predictions of other networks.
@@ -141,11 +142,11 @@ def combine_models(
     except InputError as error:
         return mean, _without_level2(plain, error)
     assert values.shape == (len(studies), len(CLASSES))
-    kind = getattr(candidate, "base", candidate).kind  # what its corrections, if any, correct
+    kind = getattr(candidate, "base", candidate).kind  # without its corrections
     over = f"{len(models)} models" if len(models) > 1 else "one model"
     return np.clip(values, 0.0, 1.0), f"second level ({kind}) over {over}"
 
 
 def _without_level2(plain: str, error: InputError) -> str:
-    logger.warning("The second level does not fit these models: their mean is taken")
+    logger.warning("The second level does not fit these models: using their mean")
     return f"{plain} ({str(error).split('.')[0]})"

@@ -1,4 +1,4 @@
-"""Predict studies that no model has seen: from HU to probabilities, spread and evidence."""
+"""Predict new studies: from HU to probabilities, spread and heatmaps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,20 +30,20 @@ SPREAD = tuple(f"spread_{name}" for name in CLASSES)
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What the models say of one study.
+    """Prediction of one study.
 
     Attributes:
         study_id: Name of its volume.
-        slices: A row a slice: ``slice_num``, six ``pred_*`` and six ``spread_*`` (standard
-            deviation between checkpoints, a sign of uncertainty).
-        study: Probability of the study by class: the highest of its slices.
-        heat: ``(S, 6, 100, 100)`` float16 in 0..1: where the evidence for a class lies, as a
-            share of the study's strongest; ``None`` where no member can give it.
-        method: What combined the models, in words.
+        slices: One row per slice: ``slice_num``, six ``pred_*`` and six ``spread_*`` (standard
+            deviation between checkpoints, a measure of uncertainty).
+        study: Probability of the study by class: the maximum over its slices.
+        heat: Heatmaps ``(S, 6, 100, 100)`` float16 in 0..1, relative to the study's maximum per
+            class; ``None`` if no member provides them.
+        method: How the models were combined, in words.
         members: Names of the checkpoints that took part.
-        band: What these checkpoints were trained on.
-        hu: ``(S, 400, 400)`` int16, the prepared slices that ``heat`` lies on; only
-            ``predict_study`` gives them.
+        band: Training data of these checkpoints.
+        hu: Prepared slices ``(S, 400, 400)`` int16, which ``heat`` covers; set only by
+            ``predict_study``.
     """
 
     study_id: str
@@ -72,17 +72,17 @@ def predict_prepared(
     report_summary: Path | None = None,
     on_study: Callable[[str], None] = lambda _: None,
 ) -> list[StudyResult]:
-    """Predict prepared studies with every member, and combine.
+    """Predict prepared studies with every member, and combine the predictions.
 
-    Thin slices are averaged in slabs first; each slice takes its slab's results.
+    Thin slices are first averaged to slabs; each slice gets the results of its slab.
 
     Args:
-        volumes: Prepared volumes; ``slices_per_slab`` of their records says what is averaged.
+        volumes: Prepared volumes; ``slices_per_slab`` of their records defines the slabs.
         names: Studies of the store to predict.
         members: Checkpoints; each is loaded once.
         level2: Folder of the second level; ``None`` for the mean of the members.
-        settings: How the device is used.
-        one_variant: Only the slices as they are, no other test-time augmentation.
+        settings: Settings of the device.
+        one_variant: Whether to skip test-time augmentation.
         report_summary: File with the AUC of these models, if there is one; see ``reported_auc``.
         on_study: Called with the title of the member after each study.
     """
@@ -99,28 +99,28 @@ def predict_prepared(
         variants = ("normal",) if one_variant else variants
         engine = Engine.of(checkpoint, variants, settings)
         studies = (Study(name, average_slabs(volumes.read(name), slabs[name])) for name in names)
-        found, covered = [], []
-        # Evidence of rotated slices would have to be turned back: only plain slices give it.
+        probabilities, mask_areas = [], []
+        # Maps of rotated slices would have to be rotated back: only unchanged slices give them.
         for predicted in engine.predict(studies, with_evidence=variants[0] == "normal"):
-            found.append(predicted.probabilities.mean(axis=0))
+            probabilities.append(predicted.probabilities.mean(axis=0))
             if predicted.areas is not None:
-                covered.append(predicted.areas.mean(axis=0))
+                mask_areas.append(predicted.areas.mean(axis=0))
             _add_heat(heat, predicted, checkpoint.crop_px / volumes.shape(predicted.study_id)[-1])
             on_study(f"{member.model} fold {member.fold}")
-        votes.setdefault(member.model, []).append(np.concatenate(found))
-        if covered:
-            areas.setdefault(member.model, []).append(np.concatenate(covered))
+        votes.setdefault(member.model, []).append(np.concatenate(probabilities))
+        if mask_areas:
+            areas.setdefault(member.model, []).append(np.concatenate(mask_areas))
     sizes = [slabs[name].max() + 1 for name in names]
     studies_of = np.repeat(np.arange(len(names)), sizes)
     slice_nums = np.concatenate([np.arange(size) for size in sizes])
     by_model = {model: np.mean(folds, axis=0) for model, folds in votes.items()}
-    mean_areas = np.mean([np.mean(of, axis=0) for of in areas.values()], axis=0) if areas else None
+    mean_areas = np.mean([np.mean(a, axis=0) for a in areas.values()], axis=0) if areas else None
     values, method = combine_models(
         by_model, studies_of, slice_nums, level2, mean_areas, weights_of(made_from)
     )
     spread = np.concatenate(list(votes.values())).std(axis=0)
     band = training_band(trained_on, reported_auc(report_summary, set(votes), trained_on))
-    shown = tuple(f"{member.model} fold {member.fold}" for member in members)
+    titles = tuple(f"{member.model} fold {member.fold}" for member in members)
     results = []
     for number, name in enumerate(names):
         of_slices = np.flatnonzero(studies_of == number)[slabs[name]]
@@ -130,7 +130,9 @@ def predict_prepared(
         highest = dict(zip(CLASSES, values[of_slices].max(axis=0).tolist(), strict=True))
         weight, total = heat.get(name, (0, None))
         maps = None if total is None else (total / weight).astype(np.float16)[slabs[name]]
-        results.append(StudyResult(name, pd.DataFrame(columns), highest, maps, method, shown, band))
+        results.append(
+            StudyResult(name, pd.DataFrame(columns), highest, maps, method, titles, band)
+        )
     return results
 
 
@@ -143,10 +145,10 @@ def _slabs(volumes: VolumeStore, name: str) -> NDArray[np.intp]:
 def _add_heat(
     heat: dict[str, tuple[int, np.ndarray]], predicted: Prediction, crop_share: float
 ) -> None:
-    """Add the evidence of one network to the weighted sum of a study.
+    """Add the class activation maps of one network to the weighted sum of a study.
 
-    A map of one cell, as of the demo's smallest inputs, says nothing of the place; of the
-    others, those of fine maps say more than those of coarse ones.
+    Maps of a single cell (the demo's smallest inputs) have no spatial information and are
+    skipped; the others are weighted by their number of cells.
     """
     cells = 0 if predicted.evidence is None else predicted.evidence[0, 0].size
     if predicted.evidence is not None and cells > 1:

@@ -1,4 +1,4 @@
-"""The page of new studies: what ``evaluation.viewer`` shows of a prediction."""
+"""The page of new studies: a prediction in ``evaluation.viewer``."""
 
 import platform
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def new_study_page(
         series: See ``NewStudies``.
         findings: See ``NewStudies``.
         summary: ``method``, ``members``, ``trained_on`` and ``band`` of the results.
-        heat: Folder with the evidence maps.
+        heat: Folder with the heatmaps.
     """
     of_study = predictions[predictions["level"] == "study"]
     records = {record["number"]: record for record in findings["studies"]}
@@ -42,7 +42,7 @@ def new_study_page(
     for row in of_study.sort_values("pred_any", ascending=False, kind="stable").to_dict("records"):
         record = records[row["study_number"]]
         name = volume_name(record["number"])
-        own = predictions[
+        slices = predictions[
             (predictions["study_number"] == record["number"]) & (predictions["level"] == "slice")
         ]
         viewed.append(
@@ -52,13 +52,13 @@ def new_study_page(
                 record["study_date"],
                 record["series_description"],
                 volumes.read(name),
-                own,
+                slices,
                 {label: float(row[f"pred_{label}"]) for label in CLASSES},
                 read_heat(heat, name),
-                _facts(record, own, series, len(summary["members"])),
+                _facts(record, slices, series, len(summary["members"])),
             )
         )
-    shown = [
+    series_rows = [
         {
             "study": title(records[row["study_number"]]),
             "text": series_text(row),
@@ -75,25 +75,25 @@ def new_study_page(
         ("Models", ", ".join(summary["members"])),
         *([] if band.warning else [("Training data", band.text)]),
         ("Files read", str(findings["files"])),
-        ("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+        ("Created", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         ("Python", platform.python_version()),
     ]
-    return viewer_page(viewed, shown, findings["problems"], failed, facts, band.warning)
+    return viewer_page(viewed, series_rows, findings["problems"], failed, facts, band.warning)
 
 
 def _facts(
-    record: Mapping[str, Any], own: pd.DataFrame, series: pd.DataFrame, members: int
+    record: Mapping[str, Any], slices: pd.DataFrame, series: pd.DataFrame, members: int
 ) -> list[tuple[str, str]]:
-    worst = own.loc[own["pred_any"].idxmax()]
-    where = f"{int(worst['slice_num'])} (numbered 0 to {len(own) - 1}, feet to head)"
+    worst = slices.loc[slices["pred_any"].idxmax()]
+    where = f"{int(worst['slice_num'])} (numbered 0 to {len(slices) - 1}, feet to head)"
     if pd.notna(worst["instance_number"]):
         where += f", InstanceNumber {int(worst['instance_number'])}"
     if pd.notna(worst["position_mm"]):
         where += f", at {worst['position_mm']:.1f} mm"
     facts = [("Most suspicious slice", where)]
     if members > 1:
-        spread = f"{100 * worst['spread_any']:.1f} % there (standard deviation, any)"
+        spread = f"{100 * worst['spread_any']:.1f} % on this slice (standard deviation of any)"
         facts.append(("Models disagree by", spread))
     facts.append(("StudyInstanceUID", record["study_id"]))
     if record.get("path"):

@@ -1,4 +1,4 @@
-"""Tables of new studies: a row per study and per slice, and the same as JSON."""
+"""Tables of new studies with one row per study and per slice, and the same as JSON."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -21,31 +21,31 @@ def results_table(
     """Put the results of all studies into one table.
 
     Args:
-        results: Of the prepared studies.
+        results: Results of the prepared studies.
         slices: See ``NewStudies``.
         findings: See ``NewStudies``.
 
     Returns:
-        One row per study (``level`` is ``study``: its most suspicious slice, the highest
-        probability of each class and the spread there), followed by one per slice (``slice``):
+        One row per study (``level`` is ``study``: its most suspicious slice, and per class
+        the highest probability with its spread), followed by one per slice (``slice``):
         ``STUDY``, ``SLICE``, six ``pred_*``, six ``spread_*``, ``trained_on`` (see ``Band``)
         and, if the patient may be named, ``PERSON``.
     """
     by_name = {result.study_id: result for result in results}
     tables = []
-    for number, own in slices.groupby("study_number", sort=True):
+    for number, of_study in slices.groupby("study_number", sort=True):
         result = by_name[volume_name(int(number))]
-        table = own.merge(result.slices, on="slice_num", validate="one_to_one")
+        table = of_study.merge(result.slices, on="slice_num", validate="one_to_one")
         worst = table[table["slice_num"] == result.most_suspicious].iloc[[0]]
         study = worst.drop(columns=[*PREDICTIONS, *SPREAD])
         for name, value in result.study.items():
-            at = table[f"pred_{name}"].idxmax()
+            row = table[f"pred_{name}"].idxmax()
             study[f"pred_{name}"] = value
-            study[f"spread_{name}"] = table.at[at, f"spread_{name}"]
+            study[f"spread_{name}"] = table.at[row, f"spread_{name}"]
         rows = pd.concat([study.assign(level="study"), table.assign(level="slice")])
         record = findings["studies"][int(number) - 1]
-        told = {name: record[name] for name in (*STUDY, *PERSON) if name in record}
-        tables.append(rows.assign(**told, trained_on=result.band.trained_on))
+        shared = {name: record[name] for name in (*STUDY, *PERSON) if name in record}
+        tables.append(rows.assign(**shared, trained_on=result.band.trained_on))
     table = pd.concat(tables, ignore_index=True)
     columns = [*STUDY, *SLICE, *PREDICTIONS, *SPREAD, "trained_on"]
     return table[[*columns, *(name for name in PERSON if name in table)]]
@@ -54,7 +54,7 @@ def results_table(
 def results_json(
     table: pd.DataFrame, findings: Mapping[str, Any], summary: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The results for other programs: one object per study, those without results included.
+    """Return the results for other programs, including studies without results.
 
     Args:
         table: Of ``results_table``.

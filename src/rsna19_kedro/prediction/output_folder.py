@@ -1,4 +1,4 @@
-"""The folder of its own that each prediction of new studies writes to."""
+"""The output folder of a prediction of new studies."""
 
 import os
 import re
@@ -17,28 +17,28 @@ _NAME: Final = re.compile(r"[^\W_][\w.-]*")
 
 
 def default_output(runtime: dict[str, Any]) -> str:
-    """Time and a short hash of the source, so that two runs at once write to two folders."""
+    """Return time and a short hash of the source; simultaneous runs get different folders."""
     source = Path(str(runtime["source"])).expanduser().absolute()
     digest = sha1(os.fsencode(source), usedforsecurity=False).hexdigest()[:6]
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3] + f"_{digest}"
 
 
 def check_output(name: object) -> str:
-    """Check the name that a user gave to the results.
+    """Check a user's name for the output folder.
 
     Raises:
-        ParameterError: It is no name of a folder, or that of the link to the newest one.
+        ParameterError: It is not a valid name, or is that of the link to the newest results.
     """
     if not _NAME.fullmatch(str(name)) or name == LATEST:
         raise ParameterError(
-            f"--params output={name}: expected the name of a folder, of letters, digits and "
-            f". - _, other than {LATEST!r}. The folder is made in data/07_model_output/new_study."
+            f"--params output={name}: expected a folder name of letters, digits and . - _, "
+            f"other than {LATEST!r}. The folder is created in data/07_model_output/new_study."
         )
     return str(name)
 
 
 def point_latest_to(folder: Path) -> None:
-    """Let ``latest`` beside a folder lead to it; where links cannot be made, nothing does."""
+    """Link ``latest`` next to a folder to it; do nothing if links are not supported."""
     if not folder.is_dir() or folder.name == LATEST:
         return
     link = folder.with_name(LATEST)

@@ -1,4 +1,4 @@
-"""How the machine is used in prediction; no number of a table is meant to depend on it."""
+"""Settings of the machine for prediction; results should not depend on them."""
 
 from typing import Annotated, Literal
 
@@ -8,14 +8,14 @@ from rsna19_kedro.strict import Strict
 
 
 class PredictionSettings(Strict):
-    """Settings for all models alike.
+    """Settings for all models.
 
     Attributes:
-        precision: Arithmetic on the device; bf16 changes probabilities by about 0.001.
-        accelerator: ``auto`` takes a GPU if there is one.
-        batch_slices: Windows that go through the encoder together; ``None`` for 32 on a CPU
-            and 64 on a GPU. What bounds the memory.
-        part_studies: Studies after which what is finished is saved.
+        precision: Precision on the device; bf16 changes probabilities by about 0.001.
+        accelerator: ``auto`` uses a GPU if there is one.
+        batch_slices: Slices per batch of the encoder, which limits memory; ``None`` for 32 on a
+            CPU and 64 on a GPU.
+        part_studies: Number of studies after which finished predictions are saved.
     """
 
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"

@@ -1,4 +1,4 @@
-"""Prediction tables: a row a slice and test-time variant, resumable by study."""
+"""Prediction tables: one row per slice and test-time augmentation, resumable by study."""
 
 import hashlib
 import json
@@ -29,27 +29,27 @@ def predict_slices(
     *,
     title: str,
 ) -> pd.DataFrame:
-    """Predict slices study by study; what an earlier, killed try finished is taken up.
+    """Predict slices study by study; an interrupted run is resumed.
 
     Args:
         checkpoint: The trained model.
         store: Prepared volumes.
-        slices: Rows with ``KEYS``; whole studies or parts of them.
-        variants: Names of test-time variants.
-        settings: How the device is used.
-        parts: Folder for what is finished before the whole is; the caller empties it once the
-            whole is saved.
-        title: Text in front of the progress bar.
+        slices: Rows with ``KEYS``; complete studies or some of their slices.
+        variants: Names of test-time augmentations.
+        settings: Settings of the device.
+        parts: Folder for finished parts of the table; the caller empties it after saving the
+            table.
+        title: Text of the progress bar.
 
     Returns:
-        ``KEYS``, ``tta`` and six probabilities (float32), of a network with masks also their
-        seven ``AREAS``; sorted by study, slice and the order of the variants.
+        ``KEYS``, ``tta``, six probabilities (float32) and, for a network with masks, seven
+        ``AREAS``; sorted by study, slice and order of ``variants``.
     """
     ordered = slices.sort_values(["study_id", "slice_num"], kind="stable")
     studies = {str(study): rows for study, rows in ordered.groupby("study_id", sort=False)}
     names = list(studies)
     step = settings.part_studies
-    _forget_another_table(parts, checkpoint, ordered, variants, settings)
+    _discard_other_parts(parts, checkpoint, ordered, variants, settings)
     missing = [start for start in range(0, len(names), step) if not _part(parts, start).is_file()]
     engine: Engine | None = None
     with progress_bar() as progress:
@@ -59,8 +59,8 @@ def predict_slices(
             engine = engine or Engine.of(checkpoint, variants, settings)
             tables = []
             studies_read = (Study(name, store.read(name)) for name in names[start : start + step])
-            for found in engine.predict(studies_read):
-                tables.append(_rows(studies[found.study_id], found, variants))
+            for prediction in engine.predict(studies_read):
+                tables.append(_rows(studies[prediction.study_id], prediction, variants))
                 progress.advance(task)
             with atomic_path(_part(parts, start)) as path:
                 pd.concat(tables, ignore_index=True).to_parquet(path)
@@ -72,14 +72,14 @@ def _part(parts: Path, start: int) -> Path:
     return parts / f"from_{start:06d}.parquet"
 
 
-def _forget_another_table(
+def _discard_other_parts(
     parts: Path,
     checkpoint: Checkpoint,
     slices: pd.DataFrame,
     variants: tuple[str, ...],
     settings: PredictionSettings,
 ) -> None:
-    """Remove parts of another checkpoint, other slices, variants or settings."""
+    """Remove parts of another checkpoint, or of other slices, augmentations or settings."""
     keys = pd.util.hash_pandas_object(slices[list(KEYS)], index=False).to_numpy()
     identity = {
         "weights": digest_weights({k: value.numpy() for k, value in checkpoint.weights.items()}),
@@ -96,13 +96,13 @@ def _forget_another_table(
         path.write_text(json.dumps(identity))
 
 
-def _rows(rows: pd.DataFrame, found: Prediction, variants: tuple[str, ...]) -> pd.DataFrame:
-    """Table of the n slices of a study that are asked for, each under all variants."""
+def _rows(rows: pd.DataFrame, prediction: Prediction, variants: tuple[str, ...]) -> pd.DataFrame:
+    """Table of the n requested slices of a study, each under all test-time augmentations."""
     table = rows[list(KEYS)].loc[rows.index.repeat(len(variants))].reset_index(drop=True)
     table["tta"] = list(variants) * len(rows)
-    places = rows["slice_num"].to_numpy(np.int64)
-    for names, values in ((PREDICTIONS, found.probabilities), (AREAS, found.areas)):
+    slice_nums = rows["slice_num"].to_numpy(np.int64)
+    for names, values in ((PREDICTIONS, prediction.probabilities), (AREAS, prediction.areas)):
         if values is not None:
-            by_slice = values[:, places].swapaxes(0, 1).reshape(-1, len(names))
+            by_slice = values[:, slice_nums].swapaxes(0, 1).reshape(-1, len(names))
             table[list(names)] = by_slice.astype(np.float32)
     return table

@@ -1,1 +1,1 @@
-"""What every stored result was made from, and what is out of date. No Kedro below this folder."""
+"""Origin of every stored result, and what is out of date. Does not use Kedro."""

@@ -1,4 +1,4 @@
-"""What a node's function says of itself: its version, and which of its inputs count."""
+"""Declarations of a node's function: its version, and which of its inputs matter."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -9,10 +9,10 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 Files = Mapping[str, Path]
-"""Files by the name under which they are recorded; a relative one survives a move of the data."""
+"""Files by their recorded name; relative names stay valid if the data are moved."""
 
 Checksums = Mapping[str, tuple[tuple[str, ...], str]]
-"""By the name of a file: the names of the files that were hashed together, and their SHA-256."""
+"""By the name of a file: names of the files that were hashed together, and their SHA-256."""
 
 _ATTRIBUTE: Final = "result_of"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -20,18 +20,18 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Declaration:
-    """What decides on a node's results beside its name.
+    """Properties of a node's function that determine when its results are out of date.
 
     Attributes:
-        version: Raised by hand when the code is meant to give other results.
-        ignores: Arguments that do not count, or fields of them: ``params.workers``.
-        studies_of: Arguments that hold tables with ``study_id``. If there are any, the arguments
-            ``volumes`` and ``volume_index`` count only with the volumes of these studies.
-        files: Gives the files that the node reads beside its inputs. Its parameters are
+        version: Increased by hand when the code is changed to give different results.
+        ignores: Arguments that do not affect the results, or their fields: ``params.workers``.
+        studies_of: Arguments that are tables with ``study_id``. If given, only the volumes of
+            these studies count in the arguments ``volumes`` and ``volume_index``.
+        files: Lists the files that the node reads besides its inputs. Its parameters are
             arguments of the node.
-        checksums: Gives SHA-256 digests of such files that an earlier run noted. Its parameters
-            are datasets. Without it every file is hashed.
-        recorded: Whether records are kept at all.
+        checksums: Returns SHA-256 digests of such files from an earlier run. Its parameters are
+            datasets. Without it every file is hashed.
+        recorded: Whether records are kept.
     """
 
     version: int = 1
@@ -43,7 +43,7 @@ class Declaration:
 
 
 def result_of(**declared: Any) -> Callable[[_Function], _Function]:
-    """Declare what decides on the results of a node's function; see ``Declaration``.
+    """Declare the properties of a node's function; see ``Declaration``.
 
     Example:
         ```python
@@ -60,22 +60,22 @@ def result_of(**declared: Any) -> Callable[[_Function], _Function]:
 
 
 def all_but(argument: str, model: type[BaseModel], *counted: str) -> tuple[str, ...]:
-    """Dotted names of the fields of a parameter that do not count, given those that do.
+    """Dotted names of the fields of a parameter that do not affect the result.
 
     Args:
         argument: Name of the node's argument.
         model: Its type.
-        counted: Names of the fields that decide on the result.
+        counted: Names of the fields that do affect the result.
     """
     return tuple(f"{argument}.{name}" for name in model.model_fields if name not in counted)
 
 
 def named_from(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
-    """Files by their path relative to a folder, so that moving it changes nothing."""
+    """Files by their path relative to a folder, which may be moved."""
     return {os.path.relpath(path, folder): path for path in paths}
 
 
 def declaration_of(function: Callable[..., Any]) -> Declaration:
-    """The declaration of a function; without one everything counts."""
+    """Return the declaration of a function; the default is that all inputs count."""
     declared: Declaration = getattr(function, _ATTRIBUTE, Declaration())
     return declared

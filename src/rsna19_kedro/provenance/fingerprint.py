@@ -1,4 +1,4 @@
-"""Digests of files and folders, and stamps that say cheaply whether a digest still holds."""
+"""Digests of files and folders, and stamps that show cheaply whether a digest is still valid."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ def digest_text(parts: Iterable[str]) -> str:
 
 
 def digest_files(paths: Iterable[Path]) -> str:
-    """SHA-256 of the content of files, one after the other."""
+    """SHA-256 of the concatenated content of files."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -35,10 +35,10 @@ def digest(path: Path) -> str:
 
 
 def stamp(path: Path) -> str:
-    """Size and time of the last change of a file, or of all files in a folder.
+    """Size and modification time of a file, or of all files in a folder.
 
     Raises:
-        FileNotFoundError: There is no such file or folder.
+        FileNotFoundError: The file or folder does not exist.
     """
     if not path.is_dir():
         state = path.stat()

@@ -1,4 +1,4 @@
-"""When and from what stored results were made, looked up by the name of the dataset."""
+"""Time and origin of stored results, by the name of the dataset."""
 
 import os
 import re
@@ -13,20 +13,20 @@ from rsna19_kedro.errors import InputError, did_you_mean
 from rsna19_kedro.provenance.record import Record, records_in
 
 _SKIPPED: Final = ("volumes", "previews", "resume", "tensorboard")
-"""Folders that hold no records; some are one result as a whole."""
+"""Folders without records; some are a single result."""
 
 _FOLD: Final = re.compile(r"\.fold_\d+\.")
 
 
 def origin(dataset: str, data: str | Path = "data") -> Record:
-    """Give the record of a stored result: what it was made from, when, and on what machine.
+    """Return the record of a stored result: its origin, time and machine.
 
     Args:
         dataset: Its name in the catalog, such as ``resnet18_400.fold_2.oof``.
         data: The project's data folder.
 
     Raises:
-        InputError: There is no such result, or it has no record.
+        InputError: The result does not exist or has no record.
 
     Example:
         ```python
@@ -37,13 +37,13 @@ def origin(dataset: str, data: str | Path = "data") -> Record:
     known = {record.dataset: record for record in all_records(Path(data))}
     if dataset not in known:
         raise InputError(
-            f"{Path(data).resolve()} holds no record of {dataset!r}.{did_you_mean(dataset, known)}"
+            f"{Path(data).resolve()} has no record of {dataset!r}.{did_you_mean(dataset, known)}"
         )
     return known[dataset]
 
 
 def all_records(data: Path) -> Iterator[Record]:
-    """All records of a data folder whose results exist; raw images are not searched."""
+    """Yield all records in a data folder whose results exist; skips the raw images."""
     for folder, names, _ in os.walk(data):
         is_raw = Path(folder).name == "01_raw" and Path(folder).parent == data
         names[:] = [] if is_raw else sorted(name for name in names if name not in _SKIPPED)
@@ -82,10 +82,10 @@ class Origin:
     Attributes:
         dataset: Name; ``resnet18_400.fold_*.oof`` for several folds.
         results: Number of results.
-        inputs: Names of the datasets that it was made from, folds written alike.
-        first: When the first one was finished, ISO 8601.
-        last: When the last one was finished.
-        seconds: Time to make them all.
+        inputs: Names of the datasets that it was made from; ``fold_*`` for several folds.
+        first: Time when the first result was finished, ISO 8601.
+        last: Time when the last result was finished.
+        seconds: Total time to make them.
         made_with: Machines and versions of this package.
         accepted: Why they were out of date when ``reuse=stored`` accepted them.
     """
@@ -101,12 +101,12 @@ class Origin:
 
 
 def by_model(table: pd.DataFrame) -> list[Origin]:
-    """Summarise a table of ``origins``, one item for all folds of a model."""
+    """Summarise a table of ``origins``: one item for all folds of a model."""
     names = table["dataset"].map(_any_fold)
     summarised = []
     for name, rows in table.groupby(names, sort=False):
-        inputs = {_any_fold(one) for several in rows["inputs"] for one in several}
-        accepted = {one for several in rows["accepted"] for one in several}
+        inputs = {_any_fold(dataset) for datasets in rows["inputs"] for dataset in datasets}
+        accepted = {cause for causes in rows["accepted"] for cause in causes}
         made_with = (rows["machine"] + ", version " + rows["version"]).unique()
         summarised.append(
             Origin(

@@ -1,4 +1,4 @@
-"""The files that a node reads beside its inputs: a list with sizes, times and digests."""
+"""Files that a node reads besides its inputs: a list with sizes, times and digests."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +21,7 @@ class FileList:
 
     Attributes:
         files: Paths by name.
-        table: ``name``, ``size``, ``mtime_ns``, by name; and ``sha256`` if it was stored with it.
+        table: ``name``, ``size``, ``mtime_ns``, sorted by name; also ``sha256`` if stored.
     """
 
     files: Files
@@ -29,7 +29,7 @@ class FileList:
 
     @classmethod
     def of(cls, files: Files) -> "FileList":
-        """Read the states of files, one call of the system for each."""
+        """Read size and time of files, with one system call per file."""
         rows = []
         for name, path in sorted(files.items()):
             state = path.stat()
@@ -44,12 +44,12 @@ class FileList:
         return f"{len(self.table)} files, {digest_text(rows)}"
 
     def write(self, result: Path, *, hash_images: bool) -> None:
-        """Store the list beside a result, with the digest of each file.
+        """Store the list next to a result, with the digest of each file.
 
         Args:
             result: The first result of the node.
-            hash_images: Whether files other than CSVs are hashed too: images are read and hashed
-                when their volumes are prepared.
+            hash_images: Whether to hash all files, not only CSVs; images may be hashed when
+                their volumes are prepared.
         """
         digests = [
             digest_files([self.files[name]]) if hash_images or name.endswith(".csv") else ""
@@ -60,20 +60,20 @@ class FileList:
 
 
 def list_path(result: Path) -> Path:
-    """Path of the list that belongs to a result."""
+    """Path of the file list of a result."""
     return result.parent / f".{result.name}.files.parquet"
 
 
 def changes(now: FileList, result: Path, checksums: Callable[[], Checksums] = dict) -> list[str]:
-    """Say what has changed since the list beside a result was stored.
+    """Say what has changed since the file list of a result was stored.
 
-    Files of which only the time differs are read and compared with their stored digest; if none
-    of them has changed, the stored list is brought up to date.
+    If only the time of a file differs, its content is compared with the stored digest. If no
+    file has changed, the stored list is updated.
 
     Args:
-        now: The files of today.
+        now: The current files.
         result: See ``FileList.write``.
-        checksums: Gives digests that are stored elsewhere; called only if they are needed.
+        checksums: Returns digests that are stored elsewhere; called only if needed.
     """
     try:
         stored = pd.read_parquet(list_path(result))
@@ -100,7 +100,7 @@ def changes(now: FileList, result: Path, checksums: Callable[[], Checksums] = di
 
 
 def _changed(touched: pd.DataFrame, files: Files, checksums: Callable[[], Checksums]) -> list[str]:
-    """Names of the touched files whose content is not the stored one."""
+    """Names of the touched files whose content has changed."""
     if touched.empty:
         return []
     hashed = touched[touched["sha256"] != ""]
@@ -108,13 +108,13 @@ def _changed(touched: pd.DataFrame, files: Files, checksums: Callable[[], Checks
     changed = [name for name, known in digests if digest_files([files[name]]) != known]
     others = touched.loc[touched["sha256"] == "", "name"]
     known_elsewhere = checksums() if len(others) else {}
-    verdicts: dict[tuple[str, ...], bool] = {}
+    group_unchanged: dict[tuple[str, ...], bool] = {}
     for name in others:
         group, known = known_elsewhere.get(name, ((), ""))
-        if group not in verdicts:
+        if group not in group_unchanged:
             paths = [files[member] for member in group if member in files]
-            whole = bool(group) and len(paths) == len(group)
-            verdicts[group] = whole and digest_files(paths) == known
-        if not verdicts[group]:
+            is_complete = bool(group) and len(paths) == len(group)
+            group_unchanged[group] = is_complete and digest_files(paths) == known
+        if not group_unchanged[group]:
             changed.append(name)
     return changed

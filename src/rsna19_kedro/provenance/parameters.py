@@ -7,12 +7,12 @@ from pydantic import BaseModel
 
 
 def flatten(name: str, value: Any, ignored: Iterable[str] = ()) -> dict[str, Any]:
-    """Give the leaves of a parameter by dotted name, such as ``folds.seed``.
+    """Return the leaves of a parameter by dotted name, such as ``folds.seed``.
 
     Args:
-        name: Name of the whole parameter.
-        value: Anything that JSON can hold, or a Pydantic model.
-        ignored: Dotted names below the whole, such as ``workers``, that are left out.
+        name: Name of the parameter.
+        value: A value that JSON supports, or a Pydantic model.
+        ignored: Dotted names below ``name``, such as ``workers``, to leave out.
     """
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     left_out = {f"{name}.{field}" for field in ignored}

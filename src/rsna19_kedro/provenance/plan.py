@@ -1,4 +1,4 @@
-"""The plan of a run: which results are up to date, and why the others are not."""
+"""The plan of a run: which results are up to date, and the reasons if not."""
 
 import re
 from collections.abc import Iterator
@@ -25,16 +25,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class NodePlan:
-    """What the plan says of a node.
+    """Plan for one node.
 
     Attributes:
         node: Its name.
-        state: ``FOLLOWS``: its results are up to date, but something that they were made from is
-            made again; they are made again only if that then differs.
+        state: ``FOLLOWS``: its results are up to date, but one of their inputs is made again;
+            the node runs only if that input then differs.
         causes: Why its results are out of date.
-        seconds: How long it took to make the results that would be replaced; 0 if unknown.
+        seconds: Time that it took to make the results that would be replaced; 0 if unknown.
         accepted: Why its results were out of date when they were accepted by ``reuse=stored``.
-        running: Who is making its results now; empty if nobody is.
+        running: Owner of the run that is making its results now; empty if there is none.
     """
 
     node: str
@@ -51,14 +51,14 @@ class NodePlan:
 
     @property
     def group(self) -> str:
-        """Model and step of a node of a fold; else the node."""
+        """Model and step of a node of a fold; otherwise the name of the node."""
         match = _FOLD.match(self.node)
         return f"{match['model']}, {match['step']}" if match else self.node
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The nodes of a run in their order."""
+    """The nodes of a run, in order."""
 
     nodes: tuple[NodePlan, ...]
 
@@ -77,7 +77,7 @@ class Plan:
         return tuple(node for node in self.nodes if node.state in states)
 
     def lines(self) -> list[str]:
-        """Say in words what is missing, what is out of date and why, and what follows."""
+        """Lines that list what is missing, what is out of date and why, and what is downstream."""
         lines = list(self._out_of_date())
         missing = self.of(State.MISSING)
         if missing:
@@ -85,8 +85,8 @@ class Plan:
         follows = self.of(State.FOLLOWS)
         if follows:
             lines.append(
-                f"{counted(len(follows), 'node')} downstream of these, made again only if what "
-                f"they are made from changes: {_names(follows)}"
+                f"{counted(len(follows), 'node')} downstream, run only if the inputs change: "
+                f"{_names(follows)}"
             )
         return lines
 
@@ -102,7 +102,7 @@ class Plan:
             yield f"{group}{folds} out of date: {shown}{more}"
 
     def as_json(self) -> list[dict[str, Any]]:
-        """For programs."""
+        """Return the plan as a JSON-serialisable list."""
         return [
             {
                 "node": node.node,
@@ -116,7 +116,7 @@ class Plan:
 
 
 def duration(seconds: float) -> str:
-    """``2 h 05 min``, ``3 min`` or ``12 s``."""
+    """Format a duration: ``2 h 05 min``, ``3 min`` or ``12 s``."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(timedelta(seconds=seconds) / timedelta(minutes=1))
@@ -124,7 +124,7 @@ def duration(seconds: float) -> str:
 
 
 def _short(cause: str, node: NodePlan) -> str:
-    """A cause without the names of the node's own model and fold."""
+    """Remove the names of the node's model and fold from a cause."""
     match = _FOLD.match(node.node)
     if match is None:
         return cause

@@ -1,4 +1,4 @@
-"""The record of a stored result: a small JSON file beside it."""
+"""The record of a stored result: a small JSON file next to it."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ _SUFFIX: Final = ".origin.json"
 
 @dataclass(frozen=True)
 class Identity:
-    """What decides on a result; with any other value it is out of date.
+    """Everything that determines a result; if any value differs, the result is out of date.
 
     Attributes:
         node: Name of the node that made it.
@@ -37,19 +37,19 @@ class Identity:
 
 @dataclass(frozen=True)
 class Record:
-    """What a stored result was made from.
+    """Origin of a stored result.
 
     Attributes:
         dataset: Its name in the catalog.
-        identity: What decides on it.
-        content: Digest of the result itself, so that a record never vouches for another file.
-        stamp: Of the result when ``content`` was worked out; see ``fingerprint.stamp``.
-        files: Number and stamp of the files that the node read beside its inputs; ``None`` if it
-            reads none.
-        made: When the result was finished, ISO 8601 with time zone.
-        seconds: How long the node ran.
+        identity: Everything that determines it.
+        content: Digest of the result, so that the record does not apply to another file.
+        stamp: Stamp of the result when ``content`` was computed; see ``fingerprint.stamp``.
+        files: Number and stamp of the files that the node read besides its inputs; ``None`` if
+            it reads none.
+        made: Time when the result was finished, ISO 8601 with time zone.
+        seconds: Duration of the node.
         machine: Name of the machine.
-        versions: Versions of this package and of the libraries that matter.
+        versions: Versions of this package and of the relevant libraries.
         accepted: Why it was out of date when it was accepted by ``reuse=stored``.
     """
 
@@ -66,7 +66,7 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read the record of a result; ``None`` where there is none that can be used."""
+        """Read the record of a result; ``None`` if it is missing or unusable."""
         try:
             content = json.loads(record_path(path).read_text(encoding="utf-8"))
             if content.pop("format") != _FORMAT:
@@ -86,7 +86,7 @@ class Record:
 
 
 def now() -> str:
-    """The time in UTC as records have it, to the second (ISO 8601)."""
+    """Current UTC time in the format of records: ISO 8601, in seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -98,34 +98,34 @@ def record_path(path: Path) -> Path:
 def current_digest(
     path: Path, record: Record | None, content_of: Callable[[Path], str] = digest
 ) -> str:
-    """Digest of a stored result; worked out anew only where its stamp is not the recorded one.
+    """Digest of a stored result; computed only if its stamp differs from the recorded one.
 
     Args:
         path: The file or folder.
-        record: Its record. If only the times have changed, the record is brought up to date.
-        content_of: Gives the digest of the kind of dataset.
+        record: Its record, which is updated if only the times have changed.
+        content_of: Computes the digest of this kind of dataset.
     """
     now = stamp(path)
     if record is not None and record.stamp == now:
         return record.content
     content = content_of(path)
     if record is not None and record.content == content:
-        with suppress(OSError):  # A disk that cannot be written to: it is hashed each time.
+        with suppress(OSError):  # On a read-only disk the digest is computed each time.
             replace(record, stamp=now).write(path)
     return content
 
 
 def records_in(folder: Path) -> Iterator[tuple[Path, Record]]:
-    """The records in a folder whose results exist, with the paths of these."""
-    for found in sorted(folder.glob(f".*{_SUFFIX}")):
-        path = found.parent / found.name.removesuffix(_SUFFIX)[1:]
+    """Yield the paths of the results in a folder that have a record, and the records."""
+    for record_file in sorted(folder.glob(f".*{_SUFFIX}")):
+        path = record_file.parent / record_file.name.removesuffix(_SUFFIX)[1:]
         record = Record.read(path) if path.exists() else None
         if record is not None:
             yield path, record
 
 
 def differences(old: Identity, new: Identity) -> list[str]:
-    """Say in which respects a result is out of date."""
+    """List the reasons why a result is out of date."""
     if old.node != new.node:
         return [f"it is a result of {old.node}"]
     texts = []
@@ -145,14 +145,14 @@ def differences(old: Identity, new: Identity) -> list[str]:
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     texts = []
     for name in sorted(old.keys() | new.keys()):
-        # By way of JSON: records hold lists where parameters hold tuples.
+        # Compared as JSON, because records contain lists where parameters are tuples.
         before, after = (json.dumps(values.get(name), sort_keys=True) for values in (old, new))
         if before == after:
             continue
         if name not in old:
             texts.append(f"{name} is new: {after}")
         elif name not in new:
-            texts.append(f"{name} is gone, it was {before}")
+            texts.append(f"{name} was removed (previously {before})")
         else:
             texts.append(f"{name} {before} -> {after}")
     return texts

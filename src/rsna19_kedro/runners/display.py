@@ -1,4 +1,4 @@
-"""What the console shows while nodes run side by side."""
+"""Console display of nodes that run in parallel."""
 
 import logging
 import socket
@@ -21,19 +21,19 @@ _PLAIN_EVERY_S = 60.0
 
 
 class Display:
-    """One line per running node, and a line of counts; plain log lines where there is no terminal.
+    """One line per running node and a line of counts; plain log lines without a terminal.
 
     Args:
-        schedule: Counts are read from it.
-        runs: The last try of each node; read whenever something is shown.
-        slots: How many nodes run side by side at most, for the time left.
+        schedule: Source of the counts.
+        runs: The last try of each node; read at every update.
+        slots: Maximum number of parallel nodes, for the estimate of the remaining time.
     """
 
     def __init__(self, schedule: Schedule, runs: Mapping[str, NodeRun], slots: int) -> None:
         self._schedule, self._runs = schedule, runs
         self._slots = max(1, slots)
-        self._said = time.monotonic()
-        # Inside of this block the lines are drawn, if there is a terminal.
+        self._last_log = time.monotonic()
+        # Draws the lines inside its block, if there is a terminal.
         self.live = Live(
             get_renderable=self._render,
             console=get_console(),
@@ -42,23 +42,23 @@ class Display:
         )
 
     def tick(self) -> None:
-        """Log the state of the run once per minute if nothing is drawn."""
+        """Log the state of the run once per minute if there is no terminal."""
         now = time.monotonic()
-        if not self.live.console.is_terminal and now - self._said >= _PLAIN_EVERY_S:
-            self._said = now
+        if not self.live.console.is_terminal and now - self._last_log >= _PLAIN_EVERY_S:
+            self._last_log = now
             running = "; ".join(
                 f"{run.node} {_clock(_age(run))}{_percent(run)}" for run in self._running()
             )
             logger.info("%s. Running: %s", self.counts(), running or "nothing")
 
     def counts(self) -> str:
-        """Done, running, waiting, failed, and the time left once a node has shown how long."""
+        """Done, running, waiting and failed nodes; the remaining time once a node is done."""
         schedule = self._schedule
         done = len(schedule.done) + len(schedule.unchanged)
         text = f"{done} of {len(schedule.nodes)} nodes done, "
         text += f"{len(schedule.running)} running, {schedule.waiting} waiting"
         if schedule.failed:
-            text += f", {len(schedule.failed)} failed, {len(schedule.not_run)} cannot run"
+            text += f", {len(schedule.failed)} failed, {len(schedule.not_run)} skipped"
         left = self._seconds_left()
         return text if left is None else f"{text}, about {_clock(left)} left"
 
@@ -66,16 +66,16 @@ class Display:
         return [self._runs[name] for name in list(self._schedule.running) if name in self._runs]
 
     def _seconds_left(self) -> float | None:
-        """Costs that are left, at the pace so far, spread over the slots."""
+        """Remaining cost times the seconds per cost so far, divided by the number of slots."""
         schedule, costs = self._schedule, self._schedule.costs
-        paid = sum(costs[name] for name in schedule.done)
-        if not paid:
+        done = sum(costs[name] for name in schedule.done)
+        if not done:
             return None
-        pace = sum(self._runs[name].end - self._runs[name].start for name in schedule.done) / paid
+        pace = sum(self._runs[name].end - self._runs[name].start for name in schedule.done) / done
         ended = {*schedule.done, *schedule.unchanged, *schedule.failed, *schedule.not_run}
-        owed = sum(cost for name, cost in costs.items() if name not in ended)
-        begun = sum(min(_age(run), costs[run.node] * pace) for run in self._running())
-        return max(0.0, owed * pace - begun) / self._slots
+        remaining = sum(cost for name, cost in costs.items() if name not in ended)
+        elapsed = sum(min(_age(run), costs[run.node] * pace) for run in self._running())
+        return max(0.0, remaining * pace - elapsed) / self._slots
 
     def _render(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))
@@ -83,7 +83,7 @@ class Display:
             host = "" if run.host in ("", socket.gethostname()) else f"{run.host} "
             table.add_row(
                 Text(run.node, no_wrap=True, overflow="ellipsis"),
-                Text(host + (run.device or "starts"), no_wrap=True),
+                Text(host + (run.device or "starting"), no_wrap=True),
                 Text(_clock(_age(run)), no_wrap=True),
                 Text(f"{run.text}{_percent(run)}", no_wrap=True, overflow="ellipsis"),
             )

@@ -1,4 +1,4 @@
-"""Which node ran when, where and on what: a table, and a figure drawn by its dataset."""
+"""The schedule of a run: which node ran when, on which machine and device."""
 
 import logging
 from collections.abc import Iterable
@@ -28,15 +28,15 @@ COLUMNS = {
 
 
 def save_schedule(runs: Iterable[NodeRun], run_id: str | None, catalog: CatalogProtocol) -> None:
-    """Save a table of the run if the catalog has an entry for it; never stop a run for it.
+    """Save a table of the run if the catalog has an entry for it; a failure is only logged.
 
-    The datasets ``schedule`` and ``schedule_figure`` are both given the table; the second one
-    draws it (``datasets.timeline``).
+    Saves the table to both ``schedule`` and ``schedule_figure``; the latter draws it
+    (``datasets.timeline``).
 
     Args:
         runs: The last try of each node.
         run_id: Kedro's name of the run.
-        catalog: The run's.
+        catalog: Catalog of the run.
     """
     try:
         table = pd.DataFrame(map(asdict, runs), columns=list(NodeRun.__annotations__)).assign(

@@ -1,4 +1,4 @@
-"""The runner of this project: in sequence in this process, or side by side on Ray."""
+"""The runner of this project: in sequence in this process, or in parallel on Ray."""
 
 import logging
 from collections import Counter
@@ -14,42 +14,41 @@ from rsna19_kedro.runners.machine import RunnerOptions, check_reachable, choose_
 from rsna19_kedro.runners.persistence import check_persistent
 from rsna19_kedro.runners.run_locks import current_project, locked_results, registered
 from rsna19_kedro.runners.stops import ended_by_sigterm
-from rsna19_kedro.runners.summary import how_to_go_on
-from rsna19_kedro.runners.work import call_own_hook, plan_work
+from rsna19_kedro.runners.summary import how_to_resume
+from rsna19_kedro.runners.work import call_project_hook, plan_work
 
 logger = logging.getLogger("rsna19_kedro.runs")
 
 
 class GPURunner(SequentialRunner):
-    """Run the nodes in sequence in this process, or on several devices by Ray.
+    """Run the nodes in sequence in this process, or in parallel on several devices with Ray.
 
     With ``--only-missing-outputs`` it runs the nodes whose results are missing or out of date
-    (see docs/reuse.md), and those downstream of them if what they are made from then differs.
-    Nothing is removed before its successor is written. A model that is in the graph only because
-    another one starts from it is trained again only if its checkpoint is missing or out of date.
+    (see docs/reuse.md), and their downstream nodes if their inputs then differ. A stored result
+    stays until its replacement is written. A model that only initialises another one is trained
+    again only if its checkpoint is missing or out of date.
 
-    With several devices, nodes tagged ``gpu`` get a GPU each (or the share of one that the
-    parameters ``runner`` give them), all others a CPU slot; the longest path goes first, a
-    failure skips only its downstream nodes, and a worker that dies is replaced. See
-    docs/cluster.md.
+    With several devices, each node tagged ``gpu`` gets a GPU (or the share set by the parameters
+    ``runner``), each other node a CPU slot. The longest path goes first, a failure skips only its
+    downstream nodes, and a worker that dies is replaced. See docs/cluster.md.
 
-    Results are locked while they are made: a run that needs one that another run is making waits
-    for it and takes it if it is up to date (``wait=false`` fails instead).
+    Results are locked while they are made: a run that needs a result of another run waits for it
+    and uses it if it is up to date (with ``wait=false`` it fails).
 
-    Two hooks are this runner's own: ``before_nodes_run(pipeline)`` is called with the nodes that
-    may run (Kedro's ``before_pipeline_run`` comes before finished nodes are left out), and
-    ``node_unchanged(node)`` when one of them need not run after all.
+    This runner calls two additional hooks: ``before_nodes_run(pipeline)`` with the nodes that
+    may run (Kedro calls ``before_pipeline_run`` before finished nodes are left out), and
+    ``node_unchanged(node)`` if one of them need not run after all.
 
     Args:
         gpus: GPUs to use; ``None`` for all visible ones.
-        cpus: Nodes without a GPU that run side by side.
+        cpus: Number of nodes without a GPU that run in parallel.
         address: A Ray cluster, ``host:port`` or ``auto``.
-        max_retries: How often a node is started again whose worker died.
-        memory: Gigabytes per node, one number or one for each of ``gpu`` and ``cpu``.
-        is_async: Load and save in threads (Kedro's own option).
+        max_retries: How often a node is restarted if its worker dies.
+        memory: Gigabytes per node: one number, or one each for ``gpu`` and ``cpu``.
+        is_async: Load and save in threads (an option of Kedro).
 
     Raises:
-        ParameterError: An option that makes no sense, or Ray is asked for and not installed.
+        ParameterError: An option has an impossible value, or needs Ray, which is not installed.
     """
 
     def __init__(
@@ -76,13 +75,13 @@ class GPURunner(SequentialRunner):
         """Run the pipeline; see ``kedro.runner.AbstractRunner.run`` for the arguments.
 
         Raises:
-            InputError: More than an hour of recorded work would be done again, and
+            InputError: More than an hour of recorded work would be repeated, and
                 ``remake=true`` was not given.
         """
         since = now()
         with registered(current_project()) as others:
             for other in others:
-                logger.info("Another run is at work in this project: %s", other)
+                logger.info("Another run is active in this project: %s", other)
             since = min([since, *(other.since for other in others)])
             self._work = plan_work(
                 pipeline, catalog, only_outdated=only_missing_outputs, since=since
@@ -102,7 +101,7 @@ class GPURunner(SequentialRunner):
         hook_manager: Any = None,
         run_id: str | None = None,
     ) -> None:
-        call_own_hook(hook_manager, "before_nodes_run", pipeline=pipeline)
+        call_project_hook(hook_manager, "before_nodes_run", pipeline=pipeline)
         with ended_by_sigterm():
             if not self.on_ray:
                 self._run_in_sequence(pipeline, catalog, hook_manager, run_id)
@@ -115,27 +114,27 @@ class GPURunner(SequentialRunner):
     def _run_in_sequence(
         self, pipeline: Pipeline, catalog: CatalogProtocol, hooks: Any, run_id: str | None
     ) -> None:
-        logger.info("In order in this process: %s", self.reason)
+        logger.info("Running in sequence %s", self.reason)
         loads = Counter(name for node in pipeline.nodes for name in node.inputs)
         left = {node.name for node in pipeline.nodes}
         try:
             for node in pipeline.nodes:
                 with locked_results(node, catalog, wait=self._work.wait):
                     if self._work.is_unchanged(node):
-                        call_own_hook(hooks, "node_unchanged", node=node)
+                        call_project_hook(hooks, "node_unchanged", node=node)
                     else:
                         Task(node, catalog, self._is_async, hooks, run_id=run_id).execute()
                 left.remove(node.name)
                 self._release_datasets(node, catalog, loads, pipeline)
         except (Exception, KeyboardInterrupt) as error:
             done = len(pipeline.nodes) - len(left)
-            command = how_to_go_on(self._work, left)
-            if isinstance(error, KeyboardInterrupt) or (done and command):
-                what = "Stopped" if isinstance(error, KeyboardInterrupt) else "Failed"
+            command = how_to_resume(self._work, left)
+            stopped = isinstance(error, KeyboardInterrupt)
+            if stopped or (done and command):
                 logger.warning(
-                    "%s: %d of %d nodes are done. %s with:\n  %s",
-                    *(what, done, len(pipeline.nodes)),
-                    "Resume" if what == "Stopped" else "Fix the error, then resume",
+                    "%s: %d of %d nodes done. %s with:\n  %s",
+                    *("Stopped" if stopped else "Failed", done, len(pipeline.nodes)),
+                    "Resume" if stopped else "Fix the error, then resume",
                     command,
                 )
             raise

@@ -1,4 +1,4 @@
-"""What each node asks for, and an estimate of how long it takes."""
+"""Devices that each node needs, and an estimate of its duration."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
@@ -19,27 +19,27 @@ class RunnerParameters(Strict):
     """Parameters ``runner``.
 
     Attributes:
-        gpus_per_node: GPUs per node, by patterns of node names; the first that fits counts. A
-            number below 1 is a share of a GPU; above 1 only whole numbers are possible.
+        gpus_per_node: GPUs per node, by patterns of node names; the first match applies. A
+            number below 1 is a share of a GPU; numbers above 1 must be integers.
     """
 
     gpus_per_node: dict[str, PositiveInt | Annotated[float, Field(gt=0, le=1)]] = Field({})
 
 
 def needs_of(nodes: Iterable[Node], catalog: CatalogProtocol, gpus: bool) -> dict[str, NodeRun]:
-    """What every node needs, by its name.
+    """Needs of every node, by its name.
 
-    The runner knows no node's work. A parameter of a node may have an attribute
-    ``relative_costs``, which gives the node's cost by its tag (``training``, ``prediction``),
-    and an attribute ``devices``, the number of GPUs that it uses.
+    The runner does not know what a node does. A parameter of a node may have an attribute
+    ``relative_costs``, which gives the cost of the node by its tag (``training``,
+    ``prediction``), and an attribute ``devices``, the number of GPUs that the node uses.
 
     Args:
         nodes: The nodes of a run.
         catalog: Holds the parameters.
-        gpus: Whether there is any GPU; without, all nodes take CPU slots.
+        gpus: Whether there is a GPU; otherwise all nodes take CPU slots.
 
     Raises:
-        ParameterError: A bad ``runner`` in the parameters.
+        ParameterError: The parameters ``runner`` are invalid.
     """
     given = catalog.load(PARAMETERS) if PARAMETERS in catalog else {}
     try:

@@ -1,4 +1,4 @@
-"""Inputs of Kedro's nodes: the arguments they belong to, their types, their paths."""
+"""Inputs of Kedro nodes: their arguments, types and paths."""
 
 import inspect
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 
 def typed_parameter(node: Node, argument: str, value: Any) -> Any:
-    """A parameter as the node's function gets it.
+    """Convert a parameter to the type that the node's function receives.
 
-    Kedro validates the parameters of the pipelines that are run; those of others are plain values.
+    Kedro validates only the parameters of the pipelines that are run; others are plain values.
     """
     if not isinstance(value, Mapping):
         return value
@@ -23,9 +23,9 @@ def typed_parameter(node: Node, argument: str, value: Any) -> Any:
 
 
 def arguments_of(node: Node) -> dict[str, str]:
-    """Names of a node's inputs by the name of the argument; without variable ones."""
-    # Kedro's private attribute, because the public list does not tell which optional argument
-    # an input belongs to.
+    """Names of a node's inputs by the name of the argument, without ``*args``."""
+    # A private attribute of Kedro: the public list does not say which optional argument an
+    # input belongs to.
     inputs = node._inputs
     if isinstance(inputs, dict):
         return dict(inputs)
@@ -34,8 +34,8 @@ def arguments_of(node: Node) -> dict[str, str]:
 
 
 def local_path(dataset: Any) -> Path | None:
-    """Path of a dataset that is one file or folder on a local disk; else ``None``."""
-    # Datasets have no public attribute for it; these are the same in all of Kedro's and in ours.
+    """Path of a dataset that is one file or folder on a local disk; otherwise ``None``."""
+    # Datasets have no public attribute for it; Kedro's and this project's use the same names.
     path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
     protocol = getattr(dataset, "_protocol", "file")
     if path is None or protocol != "file" or getattr(dataset, "_version", None) is not None:

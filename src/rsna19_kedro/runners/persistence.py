@@ -1,8 +1,8 @@
-"""What nodes hand to each other must stand on a disk.
+"""Datasets between nodes must be stored on a disk.
 
 Datasets have no public attribute for whether they keep their data in memory (``_EPHEMERAL``,
-which Kedro's own ParallelRunner reads) or for their path and file system (``_filepath``,
-``_fs``, the same in all of Kedro's datasets and in this project's).
+which Kedro's ParallelRunner reads too) or for their path and file system (``_filepath``,
+``_fs``; Kedro's and this project's datasets use the same names).
 """
 
 from fsspec.implementations.local import LocalFileSystem
@@ -13,10 +13,10 @@ from rsna19_kedro.errors import InputError
 
 
 def check_persistent(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-    """Refuse outputs that are kept in memory only: no other process would ever see them.
+    """Refuse outputs that are kept only in memory, where other processes cannot read them.
 
     Raises:
-        InputError: Names the datasets and the line that the catalog lacks.
+        InputError: Some are; the message names them and the missing catalog entry.
     """
     makers = {name: node.name for node in pipeline.nodes for name in node.outputs}
     lost = sorted(
@@ -29,16 +29,16 @@ def check_persistent(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     listed = ", ".join(f"{name} (made by {makers[name]})" for name in lost[:5])
     more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
     raise InputError(
-        f"These datasets are kept in memory only, where other workers cannot read them: {listed}"
+        f"These datasets are kept only in memory, where other workers cannot read them: {listed}"
         f"{more}. Add an entry for each to conf/base/catalog/, such as\n"
         f"{lost[0]}:\n  type: rsna19_kedro.datasets.TableDataset\n"
         f"  filepath: data/02_intermediate/{lost[0]}.parquet\n"
-        "or run the nodes in order in one process, without --runner-params."
+        "or run the nodes in sequence, without --runner-params."
     )
 
 
 def remove_file(catalog: CatalogProtocol, name: str) -> None:
-    """Remove a dataset that is one file; folders keep their own account of what is finished."""
+    """Remove a dataset if it is one file; folders record themselves what is finished."""
     dataset = catalog.get(name, fallback_to_runtime_pattern=True)
     filepath = str(getattr(dataset, "_filepath", ""))
     filesystem = getattr(dataset, "_fs", None) or LocalFileSystem()

@@ -1,4 +1,4 @@
-"""A run on Ray: start ready nodes, retry those whose worker died, skip what a failure blocks."""
+"""A run on Ray: start ready nodes, retry after a worker died, skip downstream of a failure."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from kedro.io import CatalogProtocol
 from pluggy import PluginManager
 from ray.exceptions import RayError, RayTaskError
 
-from rsna19_kedro.errors import InputError, ParameterError
+from rsna19_kedro.errors import InputError, ParameterError, counted
 from rsna19_kedro.runners.display import Display
 from rsna19_kedro.runners.facts import save_schedule
 from rsna19_kedro.runners.machine import RunnerOptions, Slots
@@ -20,8 +20,8 @@ from rsna19_kedro.runners.needs import needs_of
 from rsna19_kedro.runners.pool import Pool, pack
 from rsna19_kedro.runners.ray_session import RaySession
 from rsna19_kedro.runners.schedule import Schedule
-from rsna19_kedro.runners.summary import failure_text, how_to_go_on
-from rsna19_kedro.runners.work import Work, call_own_hook
+from rsna19_kedro.runners.summary import failure_text, how_to_resume
+from rsna19_kedro.runners.work import Work, call_project_hook
 from rsna19_kedro.runners.worker import NodeRun, Setup
 
 logger = logging.getLogger("rsna19_kedro.runs")
@@ -34,8 +34,8 @@ class RayRun:
     """One run of a pipeline on Ray.
 
     Args:
-        work: What is to run.
-        catalog: Its datasets, all of them persistent.
+        work: The nodes to run.
+        catalog: Their datasets, all persistent.
         hooks: Kedro's hook manager of this process.
         options: Devices and retries.
         run_id: Kedro's name of the run.
@@ -66,8 +66,8 @@ class RayRun:
 
         Raises:
             InputError: Nodes failed; the message is the summary.
-            ParameterError: A node asks for more than there is.
-            KeyboardInterrupt: Ctrl-C or SIGTERM, once all workers are gone.
+            ParameterError: A node needs more than the machines have.
+            KeyboardInterrupt: Ctrl-C or SIGTERM; all workers have ended.
         """
         if not self.pipeline.nodes:
             return
@@ -77,7 +77,8 @@ class RayRun:
             self.needs = needs_of(self.pipeline.nodes, self.catalog, gpus=slots.gpus > 0)
             _check_slots(self.needs, slots, self.options)
             logger.info(
-                "On Ray (%s): %s; ready after %.1f s", reason, slots, time.monotonic() - started
+                "Running in parallel on Ray (%s): %s; ready after %.1f s",
+                *(reason, slots, time.monotonic() - started),
             )
             costs = {name: need.cost for name, need in self.needs.items()}
             self.schedule = Schedule(self.pipeline, costs)
@@ -122,28 +123,28 @@ class RayRun:
             for name in schedule.startable(self._fits, lambda name: self.needs[name].slot):
                 self._start(name)
             ended = self.pool.wait(_POLL_S)
-            self._hear()
+            self._receive()
             if ended is not None:
                 self._end(*ended)
             self.display.tick()
 
     def _keep_unchanged(self) -> bool:
-        """Finish the ready nodes that need not run after all; whether there were any."""
+        """Skip the ready nodes that need not run after all; return whether there were any."""
         kept = [name for name in self.schedule.ready if self._is_unchanged(name)]
         for name in kept:
             self.schedule.skip(name)
-            call_own_hook(self.hooks, "node_unchanged", node=self.schedule.nodes[name])
+            call_project_hook(self.hooks, "node_unchanged", node=self.schedule.nodes[name])
         return bool(kept)
 
     def _is_unchanged(self, name: str) -> bool:
-        """Whether a ready node need not run; worked out once."""
+        """Whether a ready node need not run; checked once per node."""
         if name not in self._checked:
             self._checked.add(name)
             return self.work.is_unchanged(self.schedule.nodes[name])
         return False
 
     def _fits(self, name: str) -> bool:
-        """Whether running nodes leave a free slot; read anew, so that each start counts."""
+        """Whether a slot is free; evaluated for each node, so that every start counts."""
         running = [self.needs[other] for other in self.schedule.running]
         if self.needs[name].gpus:
             taken = sum(needs.gpus for needs in running)
@@ -159,8 +160,8 @@ class RayRun:
         self._hook("before_node_run", node=self.schedule.nodes[name], inputs={})
         self.pool.submit(run, self.payloads[name])
 
-    def _hear(self) -> None:
-        """Messages of workers: where nodes run, how far they are, what they log."""
+    def _receive(self) -> None:
+        """Handle messages of workers: where nodes run, their progress, their log."""
         for name, what, content in self.pool.messages():
             if what == "run":
                 vars(self.runs[name]).update(content)
@@ -181,24 +182,24 @@ class RayRun:
         self.schedule.finish(name)
         node = self.schedule.nodes[name]
         for output in node.outputs:
-            self.catalog.release(output)  # Forget what a file system's cache said of it.
+            self.catalog.release(output)  # Clears the file system's cache.
         self._hook("after_node_run", node=node, inputs={}, outputs={})
 
     def _died(self, run: NodeRun, error: RayError) -> None:
-        """A worker is gone: try again, unless it was tried often enough or the code is at fault."""
+        """Retry a node whose worker died, unless retries are used up or the code raised."""
         reason = " ".join(str(error).split())[:200]
         self.session.keep_logs = self.session.local
         if not isinstance(error, RayTaskError) and run.retries < self.options.max_retries:
             logger.warning(
-                "%s: its worker died (%s); try %d of %d",
+                "%s: worker died (%s); try %d of %d",
                 *(run.node, reason, run.retries + 2, self.options.max_retries + 1),
             )
             self.schedule.again(run.node)
             return
-        tried = f" {run.retries + 1} times" if run.retries else ""
+        times = f" {run.retries + 1} times" if run.retries else ""
         where = f"; Ray's logs are in {self.session.folder}" if self.session.local else ""
         run.outcome, run.end = "killed", time.time()
-        run.error = f"its worker died{tried}: {reason}{where}"
+        run.error = f"worker died{times}: {reason}{where}"
         self._failed(run)
 
     def _failed(self, run: NodeRun) -> None:
@@ -206,7 +207,7 @@ class RayRun:
         logger.error("%s failed: %s", run.node, run.trace or run.error, extra={"markup": False})
 
     def _hook(self, event: str, **arguments: Any) -> None:
-        """Call the hooks that belong to this process; all others run in the workers."""
+        """Call the hooks of the main process; all others run in the workers."""
         if not isinstance(self.hooks, PluginManager):
             return
         others = [
@@ -219,13 +220,13 @@ class RayRun:
         )
 
     def _resume(self) -> str:
-        return how_to_go_on(self.work, self.schedule.not_done)
+        return how_to_resume(self.work, self.schedule.not_done)
 
     def _interrupted(self) -> None:
         logger.warning(
-            "Stopped: %s. %d running nodes are killed. Resume with:\n  %s",
+            "Stopped: %s. Killing %s. Resume with:\n  %s",
             self.display.counts(),
-            len(self.schedule.running),
+            counted(len(self.schedule.running), "running node"),
             self._resume(),
         )
         for name in self.schedule.running:
@@ -235,16 +236,16 @@ class RayRun:
 
 
 def _check_slots(needs: dict[str, NodeRun], slots: Slots, options: RunnerOptions) -> None:
-    """Refuse what could never start.
+    """Refuse nodes that could never start.
 
     Raises:
-        ParameterError: A node asks for more GPUs or memory than any machine has.
+        ParameterError: A node needs more GPUs or memory than any machine has.
     """
     may_grow = slots.machines and options.gpus is not None
     for name, need in needs.items():
         if need.gpus > slots.gpus or (need.gpus > slots.largest_gpus and not may_grow):
             raise ParameterError(
-                f"Node {name} asks for {need.gpus:g} GPUs, but there is no machine with more than "
+                f"Node {name} needs {need.gpus:g} GPUs, but no machine has more than "
                 f"{slots.largest_gpus} for it. Lower training.devices or runner.gpus_per_node."
             )
     if slots.machines:
@@ -254,5 +255,5 @@ def _check_slots(needs: dict[str, NodeRun], slots: Slots, options: RunnerOptions
         if wanted > memory:
             raise ParameterError(
                 f"--runner-params memory: {wanted:g} GB for a {kind} node, but this machine has "
-                f"{memory:.1f} GB for nodes. Ask for less."
+                f"{memory:.1f} GB for nodes. Lower the value."
             )

@@ -1,4 +1,4 @@
-"""Start Ray on this machine or connect to a cluster; leave nothing behind."""
+"""Start Ray on this machine or connect to a cluster, and clean up afterwards."""
 
 import logging
 import os
@@ -17,29 +17,29 @@ from rsna19_kedro.errors import InputError, ParameterError
 from rsna19_kedro.runners.machine import RunnerOptions, Slots, local_slots
 from rsna19_kedro.runners.stops import handled
 
-# Ray's shared memory: nodes hand over files, so that only small answers go through it.
+# Ray's shared memory: nodes exchange files, so only small messages use it.
 _OBJECT_STORE_BYTES = 100 * 1024**2
 
 _FOLDER = "rsna19-ray-"
-# Marks the folder of a run whose worker died: its logs may say why.
+# Marks the folder of a run in which a worker died; its logs may say why.
 _KEEP = "keep"
 
 
 class RaySession:
-    """Ray for the time of a run.
+    """Ray for the duration of a run.
 
-    A Ray of this machine is started with what was asked for and ended with all its processes. A
-    cluster's is left as it was.
+    A local Ray is started with the requested slots and ended with all its processes. A cluster
+    keeps running.
 
     Args:
-        options: What was asked for.
+        options: Requested devices, or the address of a cluster.
 
     Attributes:
-        slots: What the run may take, once Ray is ready.
-        local: Whether Ray runs on this machine alone.
+        slots: Slots of the run; set when Ray is ready.
+        local: Whether Ray runs on this machine only.
         folder: Folder of a local Ray.
         keep_logs: Whether that folder is kept at the end.
-        pids: Worker processes of a local Ray, to be killed at the end if they outlive it.
+        pids: Worker processes of a local Ray; killed at the end if they outlive it.
     """
 
     slots: Slots
@@ -52,7 +52,7 @@ class RaySession:
         self.pids: set[int] = set()
 
     def __enter__(self) -> "RaySession":
-        with handled(signal.SIGTERM):  # Ray would replace the handler of the main process.
+        with handled(signal.SIGTERM):  # Ray replaces the handler of the main process.
             if self.options.address is None:
                 self._start()
             else:
@@ -61,7 +61,7 @@ class RaySession:
 
     def _start(self) -> None:
         slots = self.slots = local_slots(self.options)
-        base = "/tmp" if os.path.isdir("/tmp") else None  # Unix sockets have short paths.
+        base = "/tmp" if os.path.isdir("/tmp") else None  # Unix sockets need short paths.
         logging.getLogger("ray").setLevel(logging.ERROR)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=base))
         _remove_abandoned(self.folder.parent)
@@ -80,7 +80,7 @@ class RaySession:
         except Exception as error:
             raise InputError(
                 f"Ray could not be started on this machine: {str(error).splitlines()[0][:300]}. "
-                f"Its logs are in {self.folder}; without --runner-params the nodes run in order."
+                f"Its logs are in {self.folder}. Without --runner-params the nodes run in sequence."
             ) from error
 
     def _connect(self, address: str) -> None:
@@ -88,10 +88,10 @@ class RaySession:
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         except Exception as error:
             raise ParameterError(
-                f"--runner-params address={address}: Ray does not answer there "
-                f"({str(error).splitlines()[0][:200]}). Is this machine part of the cluster "
-                "('ray status'), and is the port the one of 'ray start --head'? A cluster "
-                "that was started with a key wants RAY_AUTH_MODE=token here too."
+                f"--runner-params address={address}: Ray does not answer "
+                f"({str(error).splitlines()[0][:200]}). Check that this machine is part of the "
+                "cluster ('ray status') and that the port is that of 'ray start --head'. A cluster "
+                "that was started with a key needs RAY_AUTH_MODE=token here too."
             ) from error
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         gpus = [int(machine.get("GPU", 0)) for machine in machines]
@@ -103,7 +103,7 @@ class RaySession:
         )
 
     def __exit__(self, *_: object) -> None:
-        # A second Ctrl-C does not disturb the cleaning up after the first.
+        # A second Ctrl-C must not interrupt the cleanup after the first.
         with handled(signal.SIGINT, signal.SIG_IGN):
             with suppress(Exception):
                 ray.shutdown()
@@ -116,7 +116,7 @@ class RaySession:
 
 
 def _remove_abandoned(base: Path) -> None:
-    """Remove what runs left here whose main process was killed."""
+    """Remove the folders of runs whose main process was killed."""
     for folder in base.glob(f"{_FOLDER}*-*"):
         owner = folder.name.removeprefix(_FOLDER).split("-")[0]
         if owner.isdigit() and not (folder / _KEEP).exists() and not _is_alive(int(owner)):
@@ -132,12 +132,12 @@ def _is_alive(pid: int) -> bool:
 
 
 def _worker_environment(slots: Slots) -> dict[str, str | None]:
-    """Variables that Ray's processes inherit; ``None`` takes one away."""
+    """Environment variables of Ray's processes; ``None`` removes one."""
     return {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        # Processes that a killed worker had started go with it.
+        # Processes that a killed worker had started are killed too.
         "RAY_process_group_cleanup_enabled": "true",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(slots.threads)),
         **({"CUDA_VISIBLE_DEVICES": None} if slots.logical else {}),
@@ -146,7 +146,7 @@ def _worker_environment(slots: Slots) -> dict[str, str | None]:
 
 @contextmanager
 def _environment(variables: dict[str, str | None]) -> Iterator[None]:
-    """Set variables inside this block only."""
+    """Set environment variables inside this block only."""
     before = {name: os.environ.get(name) for name in variables}
     try:
         _set_variables(variables)
@@ -163,7 +163,7 @@ def _set_variables(variables: dict[str, str | None]) -> None:
 
 
 def _kill_left_over(pids: set[int], patience_s: float = 1.0) -> None:
-    """Kill workers that outlived their Ray, once they had time to end by themselves."""
+    """Kill workers that outlive Ray, after giving them time to end."""
     deadline = time.monotonic() + patience_s
     while (left := list(filter(_is_worker, pids))) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -173,7 +173,7 @@ def _kill_left_over(pids: set[int], patience_s: float = 1.0) -> None:
 
 
 def _is_worker(pid: int) -> bool:
-    """Whether a process lives and is a worker of Ray (its number may have been given anew)."""
+    """Whether a process exists and is a Ray worker (its ID may have been reused)."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

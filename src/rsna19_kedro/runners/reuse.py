@@ -1,4 +1,4 @@
-"""Kedro's nodes and datasets compared with the records of what is stored."""
+"""Comparison of Kedro nodes and datasets with the records of the stored results."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -26,13 +26,13 @@ _VOLUME_COLUMNS: Final = ["study_id", "slices", "checksum"]
 
 
 class Reuse:
-    """The stored results of a catalog, compared with what its nodes would make now.
+    """Comparison of the stored results of a catalog with what its nodes would make now.
 
     Args:
-        catalog: The run's.
-        accept: Whether results count as up to date for which the user has accepted that they are
-            not (``reuse=stored``).
-        with_files: Whether to look at the files that nodes read beside their inputs, such as the
+        catalog: Catalog of the run.
+        accept: Whether out-of-date results that the user has accepted (``reuse=stored``) count
+            as up to date.
+        with_files: Whether to check the files that nodes read besides their inputs, such as the
             raw data.
     """
 
@@ -50,14 +50,14 @@ class Reuse:
         plans: dict[str, NodePlan] = {}
         remade: set[str] = set()
         for node in pipeline.nodes:
-            found = self.state(node)
-            if not found.runs and remade.intersection(node.inputs):
-                found = replace(found, state=State.FOLLOWS)
-            if found.runs:
+            plan = self.state(node)
+            if not plan.runs and remade.intersection(node.inputs):
+                plan = replace(plan, state=State.FOLLOWS)
+            if plan.runs:
                 remade.update(node.outputs)
-            plans[node.name] = found
+            plans[node.name] = plan
         needed: set[str] = set()
-        for node in reversed(pipeline.nodes):  # What is kept in memory is made again when needed.
+        for node in reversed(pipeline.nodes):  # Results kept in memory are made again if needed.
             if not plans[node.name].runs and needed.intersection(self._in_memory(node.outputs)):
                 plans[node.name] = NodePlan(node.name, State.MISSING)
             if plans[node.name].runs:
@@ -65,7 +65,7 @@ class Reuse:
         return Plan(tuple(plans.values()))
 
     def state(self, node: Node) -> NodePlan:
-        """Say whether the results of a node are up to date, given its inputs as they are stored."""
+        """Say whether the results of a node are up to date with its stored inputs."""
         if not node.outputs:
             return NodePlan(node.name, State.FOLLOWS)
         in_memory = self._in_memory(node.outputs)
@@ -89,13 +89,13 @@ class Reuse:
         return NodePlan(node.name, state, causes, seconds, accepted)
 
     def made(self, node: Node) -> str:
-        """When the oldest result of a node was made, ISO 8601; empty where one has no record."""
+        """Time of the oldest result of a node (ISO 8601); empty if one has no record."""
         paths = [path for path in map(self._path, node.outputs) if path is not None]
         records = [Record.read(path) for path in paths]
         return min((record.made if record else "" for record in records), default="")
 
     def identity(self, node: Node, inputs: Mapping[str, Any] | None = None) -> Identity:
-        """What decides on the results of a node now.
+        """Everything that determines the results of a node now.
 
         Args:
             node: The node.
@@ -130,10 +130,10 @@ class Reuse:
         return Identity(node.name, declared.version, parameters, digests)
 
     def files(self, node: Node, inputs: Mapping[str, Any] | None = None) -> FileList | None:
-        """The files that a node reads beside its inputs; ``None`` if it reads none.
+        """List the files that a node reads besides its inputs; ``None`` if it reads none.
 
         Raises:
-            InputError: They cannot be told, for example because the raw data are gone.
+            InputError: They cannot be listed, for example because the raw data are gone.
             DatasetError: See above.
             OSError: See above.
         """
@@ -144,14 +144,14 @@ class Reuse:
         arguments = arguments_of(node)
         names = inspect.signature(declared.files).parameters
         given = {name: typed_parameter(node, name, load(arguments[name])) for name in names}
-        found: Files = declared.files(**given)
-        return FileList.of(found)
+        files: Files = declared.files(**given)
+        return FileList.of(files)
 
     def accept_stored(self, pipeline: Pipeline) -> Plan:
         """Note in the records of out-of-date results that the user accepts them.
 
         Returns:
-            The plan before that.
+            The plan before the change.
         """
         plan = Reuse(self._catalog, with_files=self._with_files).plan(pipeline)
         causes = {node.node: node.causes for node in plan.of(State.OUT_OF_DATE)}
@@ -161,7 +161,7 @@ class Reuse:
         return plan
 
     def forget_accepted(self, pipeline: Pipeline, plan: Plan) -> bool:
-        """Remove such notes where results are up to date again; whether there were any."""
+        """Remove the notes of results that are up to date again; return whether any had one."""
         fresh = {node.node for node in plan.of(State.UP_TO_DATE) if node.accepted}
         for node in pipeline.nodes:
             if node.name in fresh:
@@ -181,16 +181,16 @@ class Reuse:
         for name, path in paths.items():
             record = records[name]
             if record is None:
-                yield f"{name} has no record of what it was made from"
+                yield f"{name} has no record of its origin"
                 continue
-            # An input whose digest cannot be told is missing and says nothing: its maker decides.
+            # An input without a digest is missing, which is no cause: the node that makes it runs.
             old = record.identity
             unknown = (set(node.inputs) & old.inputs.keys()) - now.inputs.keys()
-            lost = {name: old.inputs[name] for name in unknown}
-            yield from differences(old, replace(now, inputs=now.inputs | lost))
+            missing = {name: old.inputs[name] for name in unknown}
+            yield from differences(old, replace(now, inputs=now.inputs | missing))
             with suppress(FileNotFoundError):
                 if current_digest(path, record, self._content_of(name)) != record.content:
-                    yield f"{name} was changed after it had been made"
+                    yield f"{name} was changed after it was made"
         yield from self._changed_files(node, paths, records)
 
     def _changed_files(
@@ -202,7 +202,7 @@ class Reuse:
         try:
             now = self.files(node)
         except (InputError, DatasetError, OSError):
-            # Raw data may be removed once they are prepared, and so may what leads to them.
+            # The raw data, and the results that list them, may be removed after volume_prep.
             return []
         if now is None or stamps == {now.stamp}:
             return []
@@ -226,7 +226,7 @@ class Reuse:
     def _digest_of_studies(
         self, volume_index: str, tables: list[str], load: Callable[[str], Any]
     ) -> str | None:
-        """Digest of the volumes of the studies that some tables name."""
+        """Digest of the volumes of the studies in some tables."""
         key = tuple(map(self._digest, (volume_index, *tables)))
         if None in key:
             return None
@@ -239,13 +239,13 @@ class Reuse:
         return self._of_studies[key]
 
     def _digest(self, name: str) -> str | None:
-        """Digest of a stored dataset; ``None`` where it is missing or is kept in memory."""
+        """Digest of a stored dataset; ``None`` if it is missing or kept in memory."""
         if name not in self._digests:
             self._digests[name] = self.digest_now(name)
         return self._digests[name]
 
     def digest_now(self, name: str) -> str | None:
-        """As ``identity`` has it, worked out anew."""
+        """Digest of a dataset as in ``identity``, computed anew."""
         dataset = self._catalog[name]
         if hasattr(dataset, "identity"):
             return str(dataset.identity())
@@ -255,7 +255,7 @@ class Reuse:
         return current_digest(path, Record.read(path), self._content_of(name))
 
     def forget(self, names: Iterable[str]) -> None:
-        """Work out the digests of these datasets anew: they have been saved."""
+        """Forget the digests of these datasets, which have been saved since."""
         for name in names:
             self._digests.pop(name, None)
 

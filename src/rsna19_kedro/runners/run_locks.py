@@ -1,4 +1,4 @@
-"""Runs side by side: each waits for the results that another one is making."""
+"""Concurrent runs in one project: each waits for results that another one is making."""
 
 import logging
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ logger = logging.getLogger("rsna19_kedro.runs")
 
 @contextmanager
 def locked_results(node: Node, catalog: CatalogProtocol, *, wait: bool) -> Iterator[None]:
-    """Hold the locks of a node's results inside this block, once its inputs are finished.
+    """Wait until a node's inputs are finished, then hold the locks of its results in this block.
 
     Args:
         node: The node.
@@ -31,7 +31,9 @@ def locked_results(node: Node, catalog: CatalogProtocol, *, wait: bool) -> Itera
     """
 
     def say(result: Path, owner: Owner | None) -> None:
-        logger.info("%s waits for %s: %s", node.name, result.name, owner or "another process")
+        logger.info(
+            "%s waits for %s, held by %s", node.name, result.name, owner or "another process"
+        )
 
     for path in _paths(node.inputs, catalog):
         wait_until_free(path, wait=wait, waits_for=say)
@@ -40,19 +42,19 @@ def locked_results(node: Node, catalog: CatalogProtocol, *, wait: bool) -> Itera
 
 
 def _paths(names: list[str], catalog: CatalogProtocol) -> list[Path]:
-    found = [local_path(catalog[name]) for name in names if name in catalog]
-    return [path for path in found if path is not None]
+    paths = [local_path(catalog[name]) for name in names if name in catalog]
+    return [path for path in paths if path is not None]
 
 
 @contextmanager
 def registered(project: Path | None) -> Iterator[list[Owner]]:
-    """Note in a project that a run is at work, as long as this block lasts.
+    """Register this run in a project as long as this block lasts.
 
     Args:
-        project: Its folder; ``None`` outside of a project, where nothing is noted.
+        project: Its folder; ``None`` outside of a project, where nothing is registered.
 
     Yields:
-        The other runs that were at work when it began.
+        The other runs that were active when the block began.
     """
     if project is None:
         yield []
@@ -76,18 +78,18 @@ def registered(project: Path | None) -> Iterator[list[Owner]]:
 
 
 def other_runs(project: Path) -> list[Owner]:
-    """The runs at work in a project, without this process's; leftovers of dead ones are removed."""
-    own = Owner.of_this_process()
-    found = []
+    """List the other active runs of a project; remove the files of dead ones."""
+    this = Owner.of_this_process()
+    others = []
     for path in sorted((project / "data" / ".runs").glob(".*.owner.json")):
         run = path.parent / path.name.removesuffix(".owner.json")[1:]
         owner = owner_of(run)
         if owner is None:
             path.unlink(missing_ok=True)
             lock_path(run).unlink(missing_ok=True)
-        elif (owner.process, owner.host) != (own.process, own.host):
-            found.append(owner)
-    return found
+        elif (owner.process, owner.host) != (this.process, this.host):
+            others.append(owner)
+    return others
 
 
 def current_project() -> Path | None:

@@ -12,7 +12,7 @@ class Schedule:
 
     Args:
         pipeline: The nodes.
-        costs: Length of each, by name, in any unit.
+        costs: Duration of each node by name, in any unit.
     """
 
     def __init__(self, pipeline: Pipeline, costs: Mapping[str, float]) -> None:
@@ -31,15 +31,15 @@ class Schedule:
                 self._children[parent.name].append(node.name)
         self._sorter.prepare()
         self._ready = list(self._sorter.get_ready())
-        # Cost of each node and of the most costly chain of descendants behind it.
+        # Cost of each node plus that of its most costly downstream path.
         self.priorities: dict[str, float] = {}
-        for name in reversed(self.nodes):  # Kedro sorts them: ancestors stand first.
-            behind = (self.priorities[child] for child in self._children[name])
-            self.priorities[name] = self.costs[name] + max(behind, default=0.0)
+        for name in reversed(self.nodes):  # Kedro sorts them: ancestors first.
+            downstream = (self.priorities[child] for child in self._children[name])
+            self.priorities[name] = self.costs[name] + max(downstream, default=0.0)
 
     @property
     def ready(self) -> tuple[str, ...]:
-        """What can start, the longest path first."""
+        """Nodes that can start, the longest path first."""
         return tuple(sorted(self._ready, key=lambda name: -self.priorities[name]))
 
     @property
@@ -49,7 +49,7 @@ class Schedule:
 
     @property
     def not_done(self) -> tuple[str, ...]:
-        """All nodes that still have to run, for whatever reason, ancestors first."""
+        """All nodes that still have to run, including failed and skipped ones, ancestors first."""
         ended = {*self.done, *self.unchanged}
         return tuple(name for name in self.nodes if name not in ended)
 
@@ -59,53 +59,53 @@ class Schedule:
         return bool(self._ready or self.running)
 
     def start(self, name: str) -> None:
-        """A node that was ready runs."""
+        """Note that a ready node has started."""
         self._ready.remove(name)
         self.running.append(name)
 
     def again(self, name: str) -> None:
-        """A node that ran is to be started once more."""
+        """Put a running node back: it will be started again."""
         self.running.remove(name)
         self._ready.append(name)
 
     def finish(self, name: str) -> None:
-        """A node is done; what waited only for it is ready now."""
+        """Note that a running node is done; nodes that waited only for it become ready."""
         self.running.remove(name)
         self.done.append(name)
         self._sorter.done(name)
         self._ready.extend(self._sorter.get_ready())
 
     def skip(self, name: str) -> None:
-        """A ready node need not run; what waited only for it is ready now."""
+        """Note that a ready node need not run; nodes that waited only for it become ready."""
         self._ready.remove(name)
         self.unchanged.append(name)
         self._sorter.done(name)
         self._ready.extend(self._sorter.get_ready())
 
     def fail(self, name: str, error: str) -> None:
-        """A node failed: its descendants are not run, everything else goes on."""
+        """Note that a node failed: its downstream nodes are skipped, all others continue."""
         self.running.remove(name)
         self.failed[name] = error
-        below = list(self._children[name])
-        while below:
-            child = below.pop()
+        downstream = list(self._children[name])
+        while downstream:
+            child = downstream.pop()
             if child not in self.not_run:
                 self.not_run[child] = name
-                below.extend(self._children[child])
+                downstream.extend(self._children[child])
 
     def startable(self, fits: Callable[[str], bool], kind: Callable[[str], str]) -> Iterable[str]:
         """Ready nodes to start now, in their order.
 
         Args:
-            fits: Whether there is a free slot for a node now; asked again after each start.
-            kind: Kind of slot that it needs. A node that does not fit holds back the later ones
-                of its kind, so that smaller nodes do not delay a big one for ever.
+            fits: Whether a slot is free for a node; called again after each start.
+            kind: Kind of slot that a node needs. A node that does not fit blocks the later ones
+                of its kind, so that smaller nodes do not delay a large one forever.
         """
-        held: set[str] = set()
+        blocked: set[str] = set()
         for name in self.ready:
-            if kind(name) in held:
+            if kind(name) in blocked:
                 continue
             if fits(name):
                 yield name
             else:
-                held.add(kind(name))
+                blocked.add(kind(name))

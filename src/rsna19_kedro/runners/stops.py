@@ -1,4 +1,4 @@
-"""Stops of a run by Ctrl-C and by SIGTERM, which batch systems send."""
+"""Stopping a run by Ctrl-C or by SIGTERM, which batch systems send."""
 
 import signal
 from collections.abc import Iterator
@@ -7,21 +7,21 @@ from typing import Any
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: the run ends as by Ctrl-C, with the exit status of SIGTERM."""
+    """SIGTERM was received: the run ends as after Ctrl-C, with the exit status of SIGTERM."""
 
     status = 128 + signal.SIGTERM
 
 
 @contextmanager
 def handled(number: signal.Signals, handler: Any = None) -> Iterator[None]:
-    """Handle a signal by another function inside this block, and as before after it.
+    """Replace the handler of a signal inside this block, and restore it afterwards.
 
-    Outside of the main thread, which alone may set handlers, nothing changes.
+    Does nothing outside the main thread, which alone may set handlers.
 
     Args:
         number: The signal.
-        handler: As for ``signal.signal``; ``None`` leaves the one that is set, and undoes what
-            the block sets.
+        handler: As for ``signal.signal``; ``None`` keeps the current handler and restores it if
+            the block changes it.
     """
     before = signal.getsignal(number)
     try:
@@ -35,7 +35,7 @@ def handled(number: signal.Signals, handler: Any = None) -> Iterator[None]:
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """End this block by ``Terminated`` when SIGTERM arrives."""
+    """Raise ``Terminated`` inside this block when SIGTERM arrives."""
     received = []
 
     def terminate(*_: object) -> None:
@@ -45,7 +45,7 @@ def ended_by_sigterm() -> Iterator[None]:
     try:
         with handled(signal.SIGTERM, terminate):
             yield
-    except KeyboardInterrupt as stop:  # Ray turns whatever a handler raises into a plain one.
+    except KeyboardInterrupt as stop:  # Ray replaces the handler's exception by a plain one.
         if received and not isinstance(stop, Terminated):
             raise Terminated from stop
         raise

@@ -1,4 +1,4 @@
-"""What a run has to do: the nodes whose results are missing or out of date, or all of them."""
+"""The nodes that a run executes: those whose results are missing or out of date, or all."""
 
 import logging
 from collections.abc import Collection
@@ -17,7 +17,7 @@ from rsna19_kedro.scope import ANCESTOR_TAG
 logger = logging.getLogger("rsna19_kedro.runs")
 
 ASK_ABOVE_S: Final = 3600.0
-"""A run that would do more recorded work again than this must be told so (``remake=true``)."""
+"""A run that would repeat more recorded work than this needs ``remake=true``."""
 
 _REUSE: Final = ("current", "stored")
 
@@ -28,10 +28,10 @@ class Work:
 
     Attributes:
         pipeline: The nodes that may run.
-        reuse: The comparison with what is stored.
-        follows: Names of the nodes that run only if what they are made from has changed.
-        since: Results that were made after this moment (ISO 8601) are another run's, which works
-            or worked beside this one, and are not made again if they are up to date.
+        reuse: The comparison with the stored results.
+        follows: Names of the downstream nodes, which run only if their inputs have changed.
+        since: Results made after this time (ISO 8601) come from a concurrent run and are not
+            made again if they are up to date.
         wait: Whether to wait for results that another run is making.
     """
 
@@ -44,7 +44,7 @@ class Work:
     def is_unchanged(self, node: Node) -> bool:
         """Whether a node need not run after all.
 
-        All that it is made from came out the same, or another run has made its results meanwhile.
+        Its inputs are unchanged, or another run has made its results in the meantime.
         """
         if not node.outputs:
             return False
@@ -61,14 +61,14 @@ def plan_work(
     """Choose the nodes to run.
 
     Args:
-        pipeline: The nodes that were asked for.
+        pipeline: The requested nodes.
         catalog: Their datasets, and the parameters ``reuse`` and ``remake``.
         only_outdated: Whether to leave out the nodes whose results are up to date.
         since: See ``Work``.
 
     Raises:
-        InputError: More than an hour of recorded work would be done again, and ``remake=true``
-            was not given; the message is the plan.
+        InputError: More than an hour of recorded work would be repeated, and ``remake=true``
+            was not given; the message shows the plan.
         ParameterError: ``reuse``, ``remake`` or ``wait`` has an impossible value.
     """
     accept = _choice(catalog) == "stored"
@@ -78,7 +78,7 @@ def plan_work(
         _log_accepted(reuse.accept_stored(pipeline))
     plan = reuse.plan(pipeline)
     if not accept and reuse.forget_accepted(pipeline, plan):
-        plan = reuse.plan(pipeline)  # Documents that name what was accepted.
+        plan = reuse.plan(pipeline)  # The report and the model card name accepted results.
     follows: set[str] = set()
     if only_outdated:
         names = list(plan.to_run)
@@ -103,8 +103,7 @@ def _log_plan(plan: Plan, only_outdated: bool) -> None:
     if unknown:
         shown = ", ".join(node.node for node in unknown[:3])
         logger.warning(
-            "The results of %s have no record of what they were made from (%s%s): they are used "
-            "as they are",
+            "The results of %s have no record of their origin (%s%s): used as they are",
             *(counted(len(unknown), "node"), shown, ", ..." if len(unknown) > 3 else ""),
         )
     if not only_outdated:
@@ -118,18 +117,17 @@ def _log_plan(plan: Plan, only_outdated: bool) -> None:
 
 def _too_much(plan: Plan, seconds: float, only_outdated: bool) -> str:
     lines = plan.lines() if only_outdated else []
-    what = (
-        "It would replace results that took"
+    consequence = (
+        "The run would replace results that took"
         if only_outdated
-        else "The run would make everything again, also what is up to date, and replace results "
-        "that took"
+        else "The run would also repeat what is up to date, and replace results that took"
     )
     keep = "" if only_outdated else " Add --only-missing-outputs to keep what is up to date."
     return "\n".join(
         [
             *lines,
-            f"Nothing was run. {what} {duration(seconds)}. Check the parameters; if this is "
-            f"meant, add remake:true to --params.{keep}",
+            f"Nothing was run. {consequence} {duration(seconds)}. Check the parameters; if this "
+            f"is intended, add remake:true to --params.{keep}",
         ]
     )
 
@@ -142,14 +140,14 @@ def _log_accepted(plan: Plan) -> None:
 def _choice(catalog: CatalogProtocol) -> str:
     given = str(_parameter(catalog, "reuse", _REUSE[0]))
     if given not in _REUSE:
-        raise ParameterError(f"--params reuse:{given}: {' or '.join(_REUSE)} is expected.")
+        raise ParameterError(f"--params reuse:{given}: expected {' or '.join(_REUSE)}.")
     return given
 
 
 def _switch(catalog: CatalogProtocol, name: str, default: bool) -> bool:
     given = _parameter(catalog, name, default)
     if not isinstance(given, bool):
-        raise ParameterError(f"--params {name}:{given}: true or false is expected.")
+        raise ParameterError(f"--params {name}:{given}: expected true or false.")
     return given
 
 
@@ -158,8 +156,8 @@ def _parameter(catalog: CatalogProtocol, name: str, default: Any) -> Any:
     return catalog.load(dataset) if dataset in catalog else default
 
 
-def call_own_hook(hooks: Any, name: str, **arguments: Any) -> None:
-    """Call a hook that Kedro does not know, if any plugin has it."""
+def call_project_hook(hooks: Any, name: str, **arguments: Any) -> None:
+    """Call a hook that Kedro does not define, if any plugin implements it."""
     caller = getattr(hooks.hook, name, None)
     if caller is not None:
         caller(**arguments)

@@ -1,4 +1,4 @@
-"""What runs in a worker process: one node, with the hooks, logs and devices that belong to it."""
+"""Execution of one node in a worker process, with its hooks, logs and devices."""
 
 import functools
 import logging
@@ -18,18 +18,18 @@ from typing import Any
 from rsna19_kedro.errors import InputError, causes
 from rsna19_kedro.parallel import report_progress_to
 
-# Takes a message for the main process: the node, ``run`` or ``log``, and the content.
+# Sends a message to the main process: the node, ``run`` or ``log``, and the content.
 Send = Callable[[tuple[str, str, Any]], None]
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker must know of the run, sent along with each node.
+    """Facts about the run that a worker needs, sent with each node.
 
     Attributes:
         package: Python package of the Kedro project; ``None`` outside of a project.
-        project: Folder of the project; a worker that has it works in it.
-        paths: The search path of the main process.
+        project: Folder of the project; becomes the working directory if the worker has it.
+        paths: Module search path of the main process.
         levels: Loggers of the main process and their levels.
         run_id: Kedro's name of the run.
         is_async: Kedro's option to load and save in threads.
@@ -53,21 +53,20 @@ class NodeRun:
 
     Attributes:
         node: Its name.
-        kind: The node's tag that its cost was given for, or ``other``.
-        gpus: GPUs or a share of one; 0 for a CPU slot.
-        cost: Length in arbitrary units; only comparisons count.
-        retries: Tries before this one whose worker died.
-        outcome: ``running``, ``done``, ``failed`` or ``killed``; empty before it is started.
-        start: Seconds since 1970; once it has begun, on the worker's clock.
+        kind: The tag that determines its cost, or ``other``.
+        gpus: Number of GPUs, or the share of one; 0 for a CPU slot.
+        cost: Estimated duration in arbitrary units; only comparisons matter.
+        retries: Number of earlier tries whose worker died.
+        outcome: ``running``, ``done``, ``failed`` or ``killed``; empty before the start.
+        start: Seconds since 1970; on the worker's clock once the node has started.
         end: See ``start``.
-        host: Name of the machine; empty until it has begun.
-        worker: Number of the worker process; 0 until it has begun.
-        device: ``gpu 1``, or ``cpu``; empty until it has begun.
-        peak_mb: Most memory that the worker held meanwhile, in MB; processes that it started
-            are not counted.
-        error: Empty if it ended well; else the exception's type and message.
-        trace: The traceback, for errors that are not the user's.
-        text: What its progress bar says.
+        host: Name of the machine; empty before the start.
+        worker: Process ID of the worker; 0 before the start.
+        device: ``gpu 1``, or ``cpu``; empty before the start.
+        peak_mb: Peak memory of the worker during the node, in MB, without its child processes.
+        error: Type and message of the exception; empty if there was none.
+        trace: The traceback, unless the user can fix the error.
+        text: Text of its progress bar.
         share: Share of its work that is done; ``None`` if unknown.
     """
 
@@ -90,7 +89,7 @@ class NodeRun:
 
     @property
     def slot(self) -> str:
-        """Kind of slot that it takes: ``gpu`` or ``cpu``."""
+        """Kind of slot that it occupies: ``gpu`` or ``cpu``."""
         return "gpu" if self.gpus else "cpu"
 
 
@@ -98,13 +97,13 @@ def run_node(setup: Setup, run: NodeRun, payload: list[bytes], send: Send) -> No
     """Run one node.
 
     Args:
-        setup: What the process must know.
-        run: The node's name and what it was given.
+        setup: Facts about the run.
+        run: Name of the node and its devices.
         payload: See ``pool.pack``.
-        send: Takes messages for the main process.
+        send: Sends messages to the main process.
 
     Returns:
-        ``run``, completed; a node's own error is told there, not raised.
+        ``run``, completed; an error of the node is stored in it, not raised.
     """
     _prepare_process(setup, bool(run.gpus))
     begun = {
@@ -115,7 +114,7 @@ def run_node(setup: Setup, run: NodeRun, payload: list[bytes], send: Send) -> No
     }
     vars(run).update(begun)
     send((run.node, "run", begun))
-    _forget_peak()
+    _reset_peak()
     relay = _Relay(run.node, send)
     logging.getLogger().addHandler(relay)
     report_progress_to(relay.progress)
@@ -147,16 +146,16 @@ def _execute(setup: Setup, payload: list[bytes]) -> None:
     catalog = DataCatalog(datasets=dict(datasets))
     with locked_results(node, catalog, wait=setup.wait):
         if Work(Pipeline([node]), Reuse(catalog), since=setup.since).is_unchanged(node):
-            logging.getLogger("rsna19_kedro.runs").info("Taking the results of the other run")
+            logging.getLogger("rsna19_kedro.runs").info("Using the results of the other run")
             return
         Task(node, catalog, setup.is_async, hook_manager=hooks, run_id=setup.run_id).execute()
 
 
 @functools.cache
 def _hook_manager(package: str | None) -> Any:
-    """The project's hooks, made once per process, without those that count in the main process."""
-    # Kedro has no public way to a hook manager; its own ParallelRunner takes this one, but
-    # registers all hooks with it.
+    """Hook manager of this process, without the hooks that belong to the main process."""
+    # Kedro has no public API for hook managers; its ParallelRunner uses the same functions, but
+    # registers all hooks.
     from kedro.framework.hooks.manager import (
         _create_hook_manager,
         _register_hooks,
@@ -174,10 +173,10 @@ def _hook_manager(package: str | None) -> Any:
 
 @functools.cache
 def _prepare_process(setup: Setup, has_gpu: bool) -> None:
-    """Once per process: folder, search path, Kedro's settings, logs for the main process only."""
+    """Set folder, search path, Kedro's settings and logging, once per process."""
     if not has_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    # A node is one process: Lightning would take the tasks of a SLURM job for its own.
+    # A node is one process, but Lightning would count the tasks of a SLURM job.
     os.environ.pop("SLURM_NTASKS", None)
     if Path(setup.project).is_dir():
         os.chdir(setup.project)
@@ -193,7 +192,7 @@ def _prepare_process(setup: Setup, has_gpu: bool) -> None:
 
 
 class _Relay(logging.Handler):
-    """Sends what a node logs, and how far it is, to the main process."""
+    """Sends the log and the progress of a node to the main process."""
 
     def __init__(self, node: str, send: Send) -> None:
         super().__init__()
@@ -208,15 +207,15 @@ class _Relay(logging.Handler):
             self.handleError(record)
 
     def progress(self, text: str, done: float, total: float | None) -> None:
-        """At most one message per second."""
+        """Send the progress, at most once per second."""
         if time.monotonic() - self._last >= 1:
             self._last = time.monotonic()
             share = done / total if total else None
             self._send((self._node, "run", {"text": text, "share": share}))
 
 
-def _forget_peak() -> None:
-    """Let Linux count the peak anew; elsewhere it is the process's since its start."""
+def _reset_peak() -> None:
+    """Reset the peak memory on Linux; elsewhere it counts from the start of the process."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

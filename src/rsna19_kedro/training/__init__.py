@@ -1,1 +1,1 @@
-"""Recipes, data on the device and the Lightning module."""
+"""Recipes, training samples and the training loop."""

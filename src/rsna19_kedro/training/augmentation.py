@@ -1,4 +1,4 @@
-"""Random changes of training samples and of their masks."""
+"""Augmentation of training samples and their masks."""
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,12 @@ def draw(
     *,
     single_slice: bool = False,
 ) -> Draws:
-    """Draw the changes of ``count`` samples.
+    """Draw the augmentation parameters of ``count`` samples.
 
     Args:
         count: N.
-        recipe: Their probabilities and ranges.
-        crop: Its ``random_crop`` adds a shift by up to half of what the crop leaves over.
+        recipe: Probabilities and ranges.
+        crop: Input size; ``random_crop`` adds a shift by up to the margin of the central crop.
         side_px: Side of the prepared slices, in pixels.
         generator: On the CPU, so that every device sees the same draws.
         single_slice: Whether the samples are single slices rather than windows.
@@ -42,11 +42,11 @@ def draw(
     angle = (2 * uniform(count) - 1) * recipe.rotate_deg * affine
     scale = 1 + (2 * uniform(count) - 1) * recipe.scale * affine
     shift = (2 * uniform(count, 2) - 1) * recipe.shift * affine[:, None]
-    room = (side_px - crop.crop_px) / 2 / side_px if crop.random_crop else 0.0
-    shift = shift + (2 * uniform(count, 2) - 1) * room
+    max_offset = (side_px - crop.crop_px) / 2 / side_px if crop.random_crop else 0.0
+    shift = shift + (2 * uniform(count, 2) - 1) * max_offset
     odds = torch.tensor([recipe.flip_horizontal, recipe.flip_vertical])
     mirrored = uniform(count, 2) < odds
-    # Drawn even where it is not wanted: the other draws do not depend on it.
+    # Always drawn, so that the other draws do not depend on the recipe.
     which = torch.randint(0, 3, (count,), generator=generator)
     either = torch.stack([which != 1, which != 0], dim=1)
     mirrored ^= either & happens(recipe.flip_either, count)[:, None]
@@ -57,15 +57,15 @@ def draw(
 @torch.autocast("cuda", enabled=False)
 @torch.autocast("cpu", enabled=False)
 def mask_targets(masks: Tensor, draws: Draws, crop: InputSize) -> Tensor:
-    """Masks changed like their slices, at the resolution of the decoder.
+    """Augment masks like their slices, and reduce them to the decoder's resolution.
 
-    Resampled with the nearest neighbour; a pixel of the target carries a class when any of
-    the pixels that it covers does.
+    Masks are resampled by nearest neighbour. A target pixel has a class if any of the pixels
+    that it covers has it.
 
     Args:
         masks: ``(N, H, W)`` int8: 0 no blood, 1..5 the types, 6 unclassified; -1 on slices
-            that have no mask.
-        draws: Random numbers of the N samples.
+            without a mask.
+        draws: Augmentation parameters of the N samples.
         crop: See ``networks.network_input.resample``.
 
     Returns:
@@ -78,7 +78,7 @@ def mask_targets(masks: Tensor, draws: Draws, crop: InputSize) -> Tensor:
     values = nn.functional.grid_sample(image, grid, mode="nearest", align_corners=False)
     side = crop.network_px // MASK_STRIDE
     targets = image.new_zeros(len(masks), MASK_CLASSES, side, side)
-    for value in values.unique().tolist():  # Few of the types are in one batch.
+    for value in values.unique().tolist():  # A batch contains few of the types.
         if value:
             plane = (values[:, 0] == value).to(values)
             targets[:, int(value) - 1] = nn.functional.max_pool2d(plane, crop.crop_px // side)

@@ -1,7 +1,7 @@
-"""Batches ahead of the step that needs them, read by threads.
+"""Batches read ahead by threads.
 
-Threads need no shared memory, no pickle and no start-up: decompression releases the interpreter
-lock. ``benchmarks/readers.py`` compares them with processes.
+Threads need no shared memory, pickling or start-up time, and decompression releases the
+interpreter lock. ``benchmarks/readers.py`` compares them with processes.
 """
 
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ from rsna19_kedro.parallel import available_cores, prefetch
 from rsna19_kedro.training.plan import Unit
 from rsna19_kedro.training.samples import Batch, FoldSlices, SampleReader
 
-_MOST_READERS = 4
+_MAX_READERS = 4
 
 
 def reader_threads(wanted: int | None, devices: int, *, gpu: bool) -> int:
     """Number of reading threads per device.
 
     Args:
-        wanted: What the parameters say; ``None`` for an automatic number.
+        wanted: Number in the parameters; ``None`` to choose automatically.
         devices: Devices that share the machine.
-        gpu: Whether the network runs on a GPU; on a CPU one thread keeps up with it.
+        gpu: Whether the network runs on a GPU; on a CPU one thread is enough.
     """
     if wanted is not None:
         return wanted
-    return min(_MOST_READERS, max(1, available_cores() // devices - 1)) if gpu else 1
+    return min(_MAX_READERS, max(1, available_cores() // devices - 1)) if gpu else 1
 
 
 def unit_batches(
@@ -44,8 +44,8 @@ def unit_batches(
         reader: Reads samples.
         unit: A unit of the plan.
         seed: Identifies training and phase.
-        device: Where the batches go.
-        threads: Threads that read ahead; 0 reads when a batch is asked for.
+        device: Device of the batches.
+        threads: Threads that read ahead; 0 reads each batch on demand.
         share: Rank of the device, and number of devices.
     """
     samples = reader.samples(unit, seed)

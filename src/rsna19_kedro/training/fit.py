@@ -1,4 +1,4 @@
-"""Train one model on one fold: the phases of its recipe one after the other, resumable."""
+"""Train one model on one fold through all phases of its recipe, resumable."""
 
 import logging
 import multiprocessing
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def train_model(job: TrainingJob) -> Trained:
-    """Train a model through all phases of its recipe, or through those that are left.
+    """Train a model through all remaining phases of its recipe.
 
     Raises:
         InputError: Something that the user can fix: batches that do not fit the fold or the
@@ -37,7 +37,7 @@ def train_model(job: TrainingJob) -> Trained:
     fabric = Fabric(
         accelerator=job.settings.accelerator,
         devices=job.settings.devices,
-        # Unused: the encoder while it is frozen, the combiner's side taps in single-slice epochs.
+        # Unused: the frozen encoder, and the combiner's side taps in single-slice epochs.
         strategy=DDPStrategy(start_method="spawn", find_unused_parameters=True)
         if several
         else "auto",
@@ -54,7 +54,7 @@ def train_model(job: TrainingJob) -> Trained:
         raise _error_of_process(str(error)) or error from error
     finally:
         for process in multiprocessing.active_children():
-            process.terminate()  # Of the other devices, when this one was interrupted.
+            process.terminate()  # Of the other devices, if this one is interrupted.
     phases = len(job.recipe.phases.in_order())
     state = PhaseState.read(state_path(job.resume, phases - 1))
     return Trained(state.best_weights or state.network, state.history)
@@ -65,7 +65,7 @@ def _train_pickled(fabric: Fabric, pickled_job: bytes) -> None:
 
 
 def train_phases(fabric: Fabric, job: TrainingJob) -> None:
-    """Train on one device, in its own process if there are several."""
+    """Train all phases on one device (one process per device)."""
     recipe, spec = job.recipe, ZOO[job.recipe.model]
     torch.manual_seed(recipe.seed + 1000 * job.fold)
     network = initial_network(job)
@@ -86,9 +86,9 @@ def train_phases(fabric: Fabric, job: TrainingJob) -> None:
     )
     plans = plan_phases(job, reader)
     history: list[dict[str, Any]] = []
-    begun = [number for number in range(len(plans)) if state_path(job.resume, number).is_file()]
-    for number in range(begun[-1] if begun else 0, len(plans)):
-        if begun and number == begun[-1]:
+    saved = [number for number in range(len(plans)) if state_path(job.resume, number).is_file()]
+    for number in range(saved[-1] if saved else 0, len(plans)):
+        if saved and number == saved[-1]:
             logger.info("%s resumes in phase %s", job.title, recipe.phases.in_order()[number][0])
         loop = PhaseLoop(fabric, job, reader, network, number, plans[number], history)
         history = loop.run().history
@@ -98,7 +98,8 @@ def plan_phases(job: TrainingJob, reader: SampleReader) -> list[list[Unit]]:
     """Plan every phase of a recipe.
 
     Raises:
-        ParameterError: Fewer samples than one batch, or devices that cannot share one.
+        ParameterError: The devices cannot share a batch evenly.
+        InputError: Fewer samples than one batch.
     """
     if job.recipe.mask_loss_weight and not len(reader.masked):
         logger.warning("%s: no training slice has a mask; the decoder cannot learn", job.title)
@@ -116,7 +117,7 @@ def plan_phases(job: TrainingJob, reader: SampleReader) -> list[list[Unit]]:
 
 
 def initial_network(job: TrainingJob) -> SliceNetwork:
-    """Build the network with the weights that the recipe starts from.
+    """Build the network with the initial weights of the recipe.
 
     Raises:
         ModelError: The parent's checkpoint is missing, or of another model or resolution.
@@ -137,6 +138,6 @@ def initial_network(job: TrainingJob) -> SliceNetwork:
 
 
 def _error_of_process(text: str) -> errors.InputError | None:
-    """The user's error that another process raised: only its text reaches this one."""
-    found = re.search(r"\nrsna19_kedro\.errors\.(\w+): (.*)\Z", text.rstrip(), re.DOTALL)
-    return getattr(errors, found[1])(found[2]) if found else None
+    """Rebuild an ``InputError`` of another process from its text."""
+    match = re.search(r"\nrsna19_kedro\.errors\.(\w+): (.*)\Z", text.rstrip(), re.DOTALL)
+    return getattr(errors, match[1])(match[2]) if match else None

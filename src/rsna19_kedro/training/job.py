@@ -1,4 +1,4 @@
-"""What is to be trained: slices of a fold, a recipe, a machine."""
+"""Description of a training: slices of a fold, recipe and machine settings."""
 
 import logging
 from dataclasses import dataclass
@@ -22,22 +22,22 @@ def split_fold(
     slices: pd.DataFrame,
     volume_index: pd.DataFrame,
     fold: int,
-    judged_by: pd.DataFrame | None = None,
+    validation_slices: pd.DataFrame | None = None,
 ) -> tuple[SliceTable, SliceTable]:
-    """Slices of the other folds, and of this one.
+    """Split slices into those of the other folds (training) and of this one (validation).
 
     Args:
         slices: Rows with fold and labels.
         volume_index: Manifest of the volumes.
-        fold: The fold that is held out.
-        judged_by: Table whose fold is held out instead; ``None`` for the same.
+        fold: The held-out fold.
+        validation_slices: Table of the validation slices; ``None`` for ``slices``.
 
     Raises:
-        InputError: One of the two is empty, or there is no positive slice to learn from.
+        InputError: One of the two is empty, or no training slice is positive.
     """
-    judged_by = slices if judged_by is None else judged_by
+    validation_slices = slices if validation_slices is None else validation_slices
     train = slices[slices["fold"] != fold]
-    validation = judged_by[judged_by["fold"] == fold]
+    validation = validation_slices[validation_slices["fold"] == fold]
     for part, name in ((train, "the other folds hold"), (validation, f"fold {fold} holds")):
         if part.empty:
             raise InputError(f"Cannot train fold {fold}: {name} no labelled slices.")
@@ -47,7 +47,9 @@ def split_fold(
             f"Cannot train fold {fold}: none of the {len(train)} training slices is positive."
         )
     for name in positives.index[positives == 0]:
-        logger.warning("Fold %d: no training slice of class %s; it cannot be learnt", fold, name)
+        logger.warning(
+            "Fold %d: no positive training slice for %s; it cannot be learnt", fold, name
+        )
     return SliceTable.from_frame(train, volume_index), SliceTable.from_frame(
         validation, volume_index
     )
@@ -58,13 +60,13 @@ class TrainingJob:
     """A model to train on one fold.
 
     Attributes:
-        recipe: How.
-        settings: On what.
+        recipe: Recipe of the model.
+        settings: Settings of the machine.
         fold: Number of the validation fold, for seeds and messages.
         slices: Training and validation slices.
         hu_lut: ``(1401,)`` float32.
-        resume: Folder with the state of an earlier, killed training; kept up to date.
-        logs: Folder for TensorBoard; ``None`` for no such log.
+        resume: Folder of the resume state.
+        logs: Folder for TensorBoard; ``None`` for no log.
         parent: Checkpoint of the model that the recipe starts from.
     """
 
@@ -79,7 +81,7 @@ class TrainingJob:
 
     @property
     def precision(self) -> Precision:
-        """Precision that the settings, the recipe or the device ask for, in this order."""
+        """Precision set by the settings, else by the recipe, else by the device."""
         if self.settings.precision != "auto":
             return self.settings.precision
         if self.recipe.precision is not None:
@@ -90,7 +92,7 @@ class TrainingJob:
 
     @property
     def title(self) -> str:
-        """For messages and progress."""
+        """Model and fold, for messages and the progress bar."""
         return f"{self.recipe.model} fold {self.fold}"
 
 

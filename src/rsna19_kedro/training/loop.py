@@ -1,7 +1,7 @@
-"""The training loop of one phase; read it from top to bottom.
+"""The training loop of one phase.
 
-Everything random in a batch is drawn from the seed and the batch's number in the plan, so that a
-resumed phase repeats an undisturbed one bit for bit (on a CPU).
+All random numbers of a batch are drawn from the seed and the batch's number in the plan, so that a
+resumed phase equals an uninterrupted one bit for bit (on a CPU).
 """
 
 import json
@@ -34,7 +34,7 @@ from rsna19_kedro.training.state import PhaseState, cpu_copy, state_path
 
 
 class _Step(NamedTuple):
-    """A batch whose loss is not looked at yet."""
+    """A batch whose loss is not yet checked."""
 
     number: int
     rate: float
@@ -43,11 +43,11 @@ class _Step(NamedTuple):
 
 
 class PhaseLoop:
-    """Trains a network through one phase of a recipe.
+    """Training of a network through one phase of a recipe.
 
     Args:
         fabric: Devices and precision.
-        job: What is trained.
+        job: Model, fold, recipe and settings.
         reader: Reads the training samples.
         network: The network, changed in place.
         number: Number of the phase, from 0.
@@ -77,10 +77,10 @@ class PhaseLoop:
         self.state = PhaseState(history)
 
     def run(self) -> PhaseState:
-        """Train the units that are left, and save the state after each.
+        """Train the remaining units, and save the state after each.
 
         Raises:
-            InputError: A loss is not finite, or the memory does not hold a batch.
+            InputError: A loss is not finite, or a batch does not fit into memory.
         """
         model = self.fabric.setup_module(self.network)
         model.mark_forward_method("outputs")
@@ -95,7 +95,7 @@ class PhaseLoop:
         self.report = TrainingReport(
             title, self.name, last.first_step + last.batches, logs, show=self.fabric.is_global_zero
         )
-        with self.report, self._memory_explained():
+        with self.report, self._explain_out_of_memory():
             for unit in self.units[self.state.units_done :]:
                 train_loss = self._train_unit(unit, model, optimizer)
                 if unit.validates:
@@ -104,12 +104,12 @@ class PhaseLoop:
         return self.state
 
     def _train_unit(self, unit: Unit, model: Any, optimizer: Any) -> float:
-        """Train one unit; give its mean loss.
+        """Train one unit and return its mean loss.
 
         The loss of a batch is read while the next batch is computed, so that the device does not
         wait for the CPU.
         """
-        phase, losses, before = self.phase, list[Tensor](), list[_Step]()
+        phase, losses, pending = self.phase, list[Tensor](), list[_Step]()
         total_steps = self.units[-1].first_step + self.units[-1].batches
         frozen: bool | None = None
         self.network.train()
@@ -141,13 +141,13 @@ class PhaseLoop:
 
             # On the scale of the validation loss, whose class weights sum to 1.
             losses.append(loss.detach() / self.weights.sum())
-            self._check(before)
-            before = [_Step(step, rate, losses[-1], batch)]
-        self._check(before)
+            self._report_losses(pending)
+            pending = [_Step(step, rate, losses[-1], batch)]
+        self._report_losses(pending)
         return float(self._mean_over_devices(torch.stack(losses).mean()))
 
     def _draws(self, count: int, seed: int, unit: Unit) -> Draws:
-        """Random changes of this device's samples, drawn for the batch of all devices."""
+        """Draw the augmentation of the batch of all devices, and return this device's part."""
         world = self.fabric.world_size
         return draw(
             count * world,
@@ -159,13 +159,13 @@ class PhaseLoop:
         ).of(slice(self.fabric.global_rank, None, world))
 
     def _loss(self, model: Any, batch: Batch, draws: Draws) -> Tensor:
-        """Loss of a batch: the classes', and with a decoder the masks'."""
+        """Return the class loss of a batch, plus the mask loss with a decoder."""
         size, border = self.recipe.input, self.recipe.augmentation.border
         slices = batch.slices
         if not slices.is_floating_point():
             slices = look_up(slices, self.lut, size)
         slices = resample(slices, float(self.job.hu_lut[0]), draws, border, size)
-        with self.fabric.autocast():  # On one device, Fabric's own covers forward() alone.
+        with self.fabric.autocast():  # On one device, Fabric wraps only forward().
             output = model.outputs(slices)
         loss = self._over_devices(
             weighted_bce(output.logits, batch.labels, self.weights),
@@ -177,7 +177,7 @@ class PhaseLoop:
         return loss
 
     def _mask_loss(self, logits: Tensor, masks: Tensor, draws: Draws) -> Tensor:
-        """Loss of the samples that have a mask; 0 if none has."""
+        """Return the loss of the samples with a mask; 0 if there are none."""
         masked = logits.new_zeros(len(logits), dtype=torch.bool)
         if masks.numel():
             masked = masks.amax(dim=(1, 2)) >= 0
@@ -185,7 +185,7 @@ class PhaseLoop:
             targets = mask_targets(masks[masked], draws.of(masked.cpu()), self.recipe.input)
             loss = binary_cross_entropy_with_logits(logits[masked].to(targets.dtype), targets)
         else:
-            loss = logits.sum() * 0  # Every device has the same graph, with masks or without.
+            loss = logits.sum() * 0  # The same graph on every device, with or without masks.
         return self._over_devices(loss, masked)
 
     def _mean_over_devices(self, value: Tensor) -> Tensor:
@@ -194,14 +194,14 @@ class PhaseLoop:
         return mean
 
     def _over_devices(self, mean: Tensor, counted: Tensor) -> Tensor:
-        """Weight a device's mean so that the mean over devices is that over all their samples."""
+        """Weight a device's mean so that the mean over devices is that over all samples."""
         if self.fabric.world_size == 1:
             return mean
-        number = counted.sum().float()
-        everyone = self._mean_over_devices(number.clone())
-        return mean * (number / everyone.clamp(min=1 / self.fabric.world_size))
+        count = counted.sum().float()
+        mean_count = self._mean_over_devices(count.clone())
+        return mean * (count / mean_count.clamp(min=1 / self.fabric.world_size))
 
-    def _check(self, steps: list[_Step]) -> None:
+    def _report_losses(self, steps: list[_Step]) -> None:
         """Report the losses of finished batches.
 
         Raises:
@@ -210,10 +210,10 @@ class PhaseLoop:
         for step in steps:
             value = float(step.loss)
             if not math.isfinite(value):
-                raise self._not_finite(value, step)
+                raise self._not_finite_error(value, step)
             self.report.batch(step.number + 1, step.rate, value)
 
-    def _not_finite(self, value: float, step: _Step) -> InputError:
+    def _not_finite_error(self, value: float, step: _Step) -> InputError:
         model, note = self.recipe.model, self.job.resume / "loss_not_finite.json"
         names = self.job.slices.train.study_ids
         content = {
@@ -277,14 +277,14 @@ class PhaseLoop:
         self.fabric.strategy.precision.load_state_dict(self.state.scaler)
 
     @contextmanager
-    def _memory_explained(self) -> Iterator[None]:
+    def _explain_out_of_memory(self) -> Iterator[None]:
         try:
             yield
         except torch.OutOfMemoryError as error:
             phase, key = self.phase, f"{self.recipe.model}.phases.{self.name}"
             raise ParameterError(
-                f"{self.job.title}: the GPU memory does not hold a batch of {phase.batch} samples "
-                f"in phase {self.name!r} ({str(error).splitlines()[0][:100]}). Halve {key}.batch "
-                f"(now {phase.batch}) and double {key}.accumulate (now {phase.accumulate}), or "
-                "add --params training.precision=bf16-mixed."
+                f"{self.job.title}: a batch of {phase.batch} samples does not fit into GPU "
+                f"memory in phase {self.name!r} ({str(error).splitlines()[0][:100]}). Halve "
+                f"{key}.batch (now {phase.batch}) and double {key}.accumulate (now "
+                f"{phase.accumulate}), or add --params training.precision=bf16-mixed."
             ) from error

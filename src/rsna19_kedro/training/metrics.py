@@ -1,4 +1,4 @@
-"""Metrics of a validation, per class."""
+"""Validation metrics per class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,17 +21,17 @@ _NAMES = {
 
 
 def validation_metrics(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> dict[str, float]:
-    """Metrics of the validation fold, whose studies may be shared among several devices.
+    """Return metrics of the validation fold, whose studies may be spread over several devices.
 
     Args:
         logits: ``(n, 6)`` per study that this process predicted.
         labels: ``(n, 6)`` zeros and ones per study.
 
     Returns:
-        ``val_loss``, weighted as the challenge does, and ``val_<metric>_<class>``, at a threshold
-        of 0.5. What is not defined (the AUC of a class with positives only) is NaN.
+        ``val_loss``, weighted as in the challenge, and ``val_<metric>_<class>``, at a threshold
+        of 0.5. Undefined values (the AUC of a class with only positives) are NaN.
     """
-    probabilities, truth = _of_all_devices(
+    probabilities, truth = _gather(
         torch.sigmoid(torch.cat([part.float().cpu() for part in logits])).numpy(),
         torch.cat([part.cpu() for part in labels]).numpy(),
     )
@@ -43,8 +43,8 @@ def validation_metrics(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> di
     return row
 
 
-def _of_all_devices(*arrays: Any) -> Any:
-    """Join each array with those of the other devices."""
+def _gather(*arrays: Any) -> Any:
+    """Concatenate each array with those of the other devices."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return arrays
     parts: list[Any] = [None] * torch.distributed.get_world_size()

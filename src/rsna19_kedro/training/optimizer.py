@@ -1,4 +1,4 @@
-"""The optimiser of a phase, and what of the network it may change."""
+"""The optimiser of a phase, and freezing of the encoder."""
 
 from torch.optim import Adam, AdamW, Optimizer, RAdam
 
@@ -8,11 +8,11 @@ from rsna19_kedro.training.recipe import Phase
 
 
 def make_optimizer(phase: Phase, network: SliceNetwork, *, fused: bool) -> Optimizer:
-    """Make the optimiser of a phase; its learning rate is set batch by batch.
+    """Create the optimiser of a phase; its learning rate is set before each batch.
 
     Args:
-        phase: Names the optimiser, rate and weight decay (always decoupled).
-        network: All of its parameters are handed over, frozen ones too.
+        phase: Sets optimiser, learning rate and weight decay (always decoupled).
+        network: The optimiser gets all of its parameters, including frozen ones.
         fused: Whether AdamW may use its fused implementation.
     """
     weights, rate, decay = network.parameters(), phase.learning_rate, phase.weight_decay
@@ -26,13 +26,12 @@ def make_optimizer(phase: Phase, network: SliceNetwork, *, fused: bool) -> Optim
 
 
 def freeze_encoder(network: SliceNetwork, frozen: bool, *, train_norms: bool = False) -> None:
-    """Freeze or unfreeze the encoder; a new stem keeps learning.
+    """Freeze or unfreeze the encoder; a new stem stays trainable.
 
     Args:
         network: Changed in place.
-        frozen: Whether the encoder is frozen from now on.
-        train_norms: Whether the batch norms of a frozen encoder normalise by the batch and update
-            their running values; else they use those.
+        frozen: Whether to freeze the encoder.
+        train_norms: Whether the batch norms of a frozen encoder stay in training mode.
     """
     encoder = network.encoder
     trainable(encoder, not frozen)

@@ -1,9 +1,8 @@
-"""A phase unrolled into units: what every batch of it looks like, before anything is loaded.
+"""Plan of a phase: all of its batches in units, known before data is read.
 
-A unit is a stretch of batches after which the state of the training is saved: an epoch, or a
-part of one. Everything random in it is drawn from its own place in the plan (seed, phase,
-unit), so a run that goes on after a kill at a unit's start sees the same batches and the same
-draws as one that was never stopped.
+A unit is a range of batches after which the training state is saved: an epoch or a part of one.
+Its random numbers depend only on its position in the plan (seed, phase, unit), so that a run
+resumed at the start of a unit sees the same batches and draws as an uninterrupted run.
 """
 
 import math
@@ -18,18 +17,18 @@ from rsna19_kedro.training.recipe import Phase
 
 @dataclass(frozen=True)
 class Unit:
-    """The batches between two states that are saved.
+    """The batches between two saved states.
 
     Attributes:
-        index: Its number in the phase.
-        epoch: The pass over the training samples that it belongs to, from 0.
-        samples: Number of samples of that pass, repetitions included.
-        first_step: Number of batches of the phase before it.
-        first_sample: Where it starts in the epoch's order of samples.
+        index: Number of the unit in the phase.
+        epoch: Epoch of the unit, from 0.
+        samples: Samples of that epoch, including repetitions.
+        first_step: Batches of the phase before this unit.
+        first_sample: Position of its first sample in the epoch's order.
         batches: Number of batches.
-        batch: Samples a batch.
+        batch: Samples per batch.
         single_slice: Whether samples are single slices rather than windows.
-        epoch_end: The epoch, as a fraction, once the unit is done.
+        epoch_end: Epoch at the end of the unit, as a fraction.
         validates: Whether the validation fold is predicted after it.
     """
 
@@ -46,14 +45,14 @@ class Unit:
 
 
 def plan_phase(phase: Phase, samples: int, masked: int = 0) -> list[Unit]:
-    """Unroll a phase for a number of training samples.
+    """Divide a phase into units.
 
-    Incomplete batches at an epoch's end are left out.
+    An incomplete batch at the end of an epoch is dropped.
 
     Args:
-        phase: Lengths and batches.
-        samples: Training samples an epoch.
-        masked: How many of them have a mask.
+        phase: Length and batch size.
+        samples: Training samples per epoch.
+        masked: Number of samples with a mask.
 
     Raises:
         InputError: Fewer samples than one batch.
@@ -67,7 +66,7 @@ def plan_phase(phase: Phase, samples: int, masked: int = 0) -> list[Unit]:
         shown = samples + _repeated(phase, epoch, masked)
         if shown < batch:
             raise InputError(
-                f"Batches of {batch} are wanted, but there are only {samples} training samples "
+                f"The batch size is {batch}, but there are only {samples} training samples "
                 "in the other folds. Lower the phase's 'batch' in the model's YAML."
             )
         total = shown // batch
@@ -75,7 +74,7 @@ def plan_phase(phase: Phase, samples: int, masked: int = 0) -> list[Unit]:
         if phase.epochs is not None:
             left = min(left, max(1, round((phase.epochs - epoch) * total)))
         parts = phase.validations_per_epoch
-        # Whole updates but for the epoch's last.
+        # Units end with an optimiser update; only the last update of an epoch may be smaller.
         updates = total / phase.accumulate
         edges = [round(updates * part / parts) * phase.accumulate for part in range(parts)]
         edges.append(total)
@@ -85,8 +84,8 @@ def plan_phase(phase: Phase, samples: int, masked: int = 0) -> list[Unit]:
                 continue
             end = epoch + (start + batches) / total
             validates = (epoch + 1) % phase.epochs_per_validation == 0
-            place = (len(units), epoch, shown, step, start * batch)
-            units.append(Unit(*place, batches, batch, single, end, validates))
+            position = (len(units), epoch, shown, step, start * batch)
+            units.append(Unit(*position, batches, batch, single, end, validates))
             step += batches
         epoch += 1
     units[-1] = Unit(**{**units[-1].__dict__, "validates": True})
@@ -99,7 +98,7 @@ def _ended(phase: Phase, epoch: int, step: int) -> bool:
 
 
 def _repeated(phase: Phase, epoch: int, masked: int) -> int:
-    """Samples that an epoch shows again because they have a mask."""
+    """Return the number of repeated samples with a mask in an epoch."""
     repeats = phase.mask_repeats
     if repeats is None or (repeats.epochs != "all" and epoch >= repeats.epochs):
         return 0
@@ -107,7 +106,7 @@ def _repeated(phase: Phase, epoch: int, masked: int) -> int:
 
 
 def unit_samples(unit: Unit, seed: tuple[int, ...]) -> np.ndarray:
-    """Samples of a unit in their order, as numbers below ``unit.samples``.
+    """Return the samples of a unit in order, as numbers below ``unit.samples``.
 
     Args:
         unit: The unit.
@@ -118,13 +117,13 @@ def unit_samples(unit: Unit, seed: tuple[int, ...]) -> np.ndarray:
 
 
 def run_starts(unit: Unit, seed: tuple[int, ...], study_slices: np.ndarray, run: int) -> np.ndarray:
-    """First predicted slice of each study's run in this epoch.
+    """Return the first predicted slice of each study's run in this epoch.
 
     Args:
         unit: The unit.
         seed: See ``unit_samples``.
         study_slices: ``(N,)`` slices of each study.
-        run: Predicted slices of a run; shorter studies start at 0.
+        run: Predicted slices per run; shorter studies start at 0.
     """
     draws = np.random.default_rng([*seed, unit.epoch, 1]).random(len(study_slices))
     return np.floor(draws * np.maximum(study_slices - run + 1, 1)).astype(np.int64)

@@ -1,6 +1,6 @@
-"""A training recipe: the numbers of one model's YAML, typed.
+"""Training recipes: the parameters of one model's YAML, validated.
 
-A recipe is a few phases; a phase is data, not code. See docs/recipes.md for the keys.
+A recipe consists of phases. docs/recipes.md describes the keys.
 """
 
 from typing import Annotated, Literal
@@ -17,20 +17,20 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Augmentation(Strict):
-    """Random changes of a training sample, drawn once a sample for all of its slices.
+    """Augmentation of training samples, drawn once per sample for all of its slices.
 
     Attributes:
         flip_horizontal: Probability of mirroring left and right.
         flip_vertical: Probability of mirroring front and back.
-        flip_either: Probability of mirroring along one of the axes or both, each of the three
-            as likely as the others.
-        quarter_turns: Probability of turning by a random multiple of 90 degrees.
-        affine: Probability of the next three together; a pair: in single-slice epochs, and on
+        flip_either: Probability of mirroring along either axis or both, all three equally
+            likely.
+        quarter_turns: Probability of rotating by a random multiple of 90 degrees.
+        affine: Probability of the next three together; a pair for single-slice epochs and for
             windows.
-        shift: Greatest shift along either axis, as a share of the side.
-        scale: Greatest relative change of size.
-        rotate_deg: Greatest rotation, in degrees.
-        border: What lies beyond the slice: its outermost pixels again, or air.
+        shift: Maximum shift along each axis, as a share of the side.
+        scale: Maximum relative change of size.
+        rotate_deg: Maximum rotation, in degrees.
+        border: Padding outside the slice: its outermost pixels repeated, or air.
     """
 
     flip_horizontal: Probability = 0.0
@@ -51,7 +51,7 @@ class Augmentation(Strict):
 
 
 class StepDecay(Strict):
-    """Rate times ``factor`` from each of the named epochs on (counted from 0)."""
+    """Multiply the learning rate by ``factor`` at each of these epochs (counted from 0)."""
 
     from_epochs: tuple[PositiveInt, ...]
     factor: Annotated[float, Field(gt=0, lt=1)]
@@ -66,7 +66,7 @@ class FlatCosine(Strict):
 
 
 class OneCycle(Strict):
-    """Up to the rate over ``warm_up`` of the phase, then half a cosine down to nearly 0.
+    """Linear rise over the share ``warm_up`` of the phase, then half a cosine to nearly 0.
 
     For short trainings from random weights, such as the demo's.
     """
@@ -75,35 +75,35 @@ class OneCycle(Strict):
 
 
 class MaskRepeats(Strict):
-    """Slices with a mask are shown ``times`` times in each of the first ``epochs``."""
+    """Show slices with a mask ``times`` times in each of the first ``epochs``."""
 
     times: PositiveInt
     epochs: PositiveInt | Literal["all"]
 
 
 class Phase(Strict):
-    """A stretch of training with one optimiser.
+    """A part of the training with one optimiser.
 
     Attributes:
         optimizer: Adam, RAdam or AdamW; weight decay is always decoupled.
-        learning_rate: Start of the schedule.
-        step_decay: The schedule: one of these three, or none for a constant rate.
+        learning_rate: Initial learning rate of the schedule.
+        step_decay: Learning rate schedule: one of these three, or none for a constant rate.
         flat_cosine: See ``step_decay``.
         one_cycle: See ``step_decay``.
-        epochs: Length in passes over the training samples, 0.125 for an eighth of one; or
-        steps: length in batches. With both, what ends first.
-        batch: Samples a batch (of whole windows, or runs).
-        accumulate: Batches an optimiser update.
-        single_slice_epochs: First epochs of the phase on single slices (the combiner's centre
-            tap alone), at twice the batch; ``all`` for the whole phase.
-        frozen_steps: First batches with the encoder frozen; ``all`` for the whole phase. A
-            new stem learns all the same.
-        train_frozen_norms: Whether the batch norms of a frozen encoder stay in training mode:
-            normalise by the batch and update their running values (docs/reference.md#schedules).
-        weight_decay: Decoupled, scaled by the rate.
-        gradient_clip: Greatest norm of all gradients; ``None`` for no limit.
-        validations_per_epoch: How often an epoch the validation fold is predicted; or
-        epochs_per_validation: every so many epochs, and at the end.
+        epochs: Length in passes over the training samples; may be a fraction.
+        steps: Length in batches. With ``epochs``, the phase ends at the earlier of the two.
+        batch: Samples per batch (windows or runs).
+        accumulate: Batches per optimiser update.
+        single_slice_epochs: Number of first epochs on single slices (only the combiner's centre
+            tap), at twice the batch size; ``all`` for the whole phase.
+        frozen_steps: Number of first batches with a frozen encoder; ``all`` for the whole phase.
+            A new stem is trained nevertheless.
+        train_frozen_norms: Whether the batch norms of a frozen encoder stay in training mode,
+            with batch statistics and running averages (docs/reference.md#schedules).
+        weight_decay: Decoupled, scaled by the learning rate.
+        gradient_clip: Maximum norm of all gradients; ``None`` for no limit.
+        validations_per_epoch: Validations per epoch.
+        epochs_per_validation: Epochs per validation; the last epoch always has one.
         mask_repeats: Oversampling of slices with a mask; ``None`` for none.
     """
 
@@ -126,13 +126,15 @@ class Phase(Strict):
     mask_repeats: MaskRepeats | None = None
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> "Phase":
+    def _check_keys(self) -> "Phase":
         if self.epochs is None and self.steps is None:
-            raise ValueError("a phase needs epochs, steps or both (the first to end)")
+            raise ValueError("a phase needs epochs, steps or both (whichever ends first)")
         if len(self._schedules()) > 1:
             raise ValueError("a phase has at most one of step_decay, flat_cosine and one_cycle")
         if self.validations_per_epoch > 1 and self.epochs_per_validation > 1:
-            raise ValueError("validations_per_epoch or epochs_per_validation, not both above 1")
+            raise ValueError(
+                "only one of validations_per_epoch and epochs_per_validation may be above 1"
+            )
         return self
 
     def _schedules(self) -> list[StepDecay | FlatCosine | OneCycle]:
@@ -152,12 +154,12 @@ class Phase(Strict):
 
 
 class Phases(Strict):
-    """The phases of a recipe, in the order in which they are trained; ``None`` leaves one out.
+    """The phases of a recipe, in training order; ``None`` skips one.
 
     Attributes:
-        prefit: What is new learns while the encoder is frozen.
-        main: All weights.
-        combine: What the neighbouring slices add, afterwards.
+        prefit: Training of the new layers with a frozen encoder.
+        main: Training of all layers.
+        combine: Training on neighbouring slices afterwards.
     """
 
     prefit: Phase | None = None
@@ -165,13 +167,13 @@ class Phases(Strict):
     combine: Phase | None = None
 
     @model_validator(mode="after")
-    def _has_one(self) -> "Phases":
+    def _check_not_empty(self) -> "Phases":
         if not self.in_order():
             raise ValueError("a recipe needs at least one phase (prefit, main, combine)")
         return self
 
     def in_order(self) -> list[tuple[str, Phase]]:
-        """Names and phases."""
+        """Return names and phases in training order."""
         given = (("prefit", self.prefit), ("main", self.main), ("combine", self.combine))
         return [(name, phase) for name, phase in given if phase is not None]
 
@@ -180,24 +182,25 @@ Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 
 class Recipe(Strict):
-    """How one model is trained and which variants it predicts.
+    """Training of one model, and the test-time augmentations of its predictions.
 
     Attributes:
-        model: Its name in the zoo.
-        input: What the network sees.
-        augmentation: Random changes of a training sample.
-        dropout: Probability in front of the linear layer.
-        initial_weights: ``imagenet`` for the library's weights, a path of a local file with
-            them, the name of the model whose encoder it starts from (as in the zoo), or
-            ``None`` for random ones.
-        run_slices: Slices of a sample that is a run of neighbours, all of which that have
-            their whole window are predicted; ``None``: a sample is one slice with its window.
-        mask_loss_weight: Of the decoder's masks, against 1 of the classes.
-        phases: What is done in which order.
-        keep: Weights of the last epoch, or of the validation with the lowest loss.
-        variants: Test-time variants, see ``prediction.variants``.
-        precision: Arithmetic of training, as Lightning names it; ``None`` chooses by the device.
-        seed: Start of all random draws of this model.
+        model: Name of the model in the zoo.
+        input: Size of the network's input.
+        augmentation: Augmentation of training samples.
+        dropout: Dropout probability before the linear layer.
+        initial_weights: ``imagenet`` for the library's weights, the path of a local weights
+            file, the name of the model whose encoder it starts from (as in the zoo), or ``None``
+            for random weights.
+        run_slices: Slices per sample if samples are runs of neighbouring slices (every slice
+            with a complete window is predicted); ``None`` if a sample is one slice with its
+            window.
+        mask_loss_weight: Weight of the mask loss relative to the class loss.
+        phases: Phases of the training.
+        keep: Whether to keep the weights of the last epoch or of the lowest validation loss.
+        variants: Test-time augmentations, see ``networks.tta``.
+        precision: Training precision in Lightning's notation; ``None`` chooses by device.
+        seed: Random seed of this model.
     """
 
     model: str
@@ -214,7 +217,7 @@ class Recipe(Strict):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _fits_the_model(self) -> "Recipe":
+    def _check_model(self) -> "Recipe":
         if self.model not in ZOO:
             hint = did_you_mean(self.model, ZOO)
             raise ValueError(f"unknown model {self.model!r}.{hint} Known: {', '.join(ZOO)}.")
@@ -237,24 +240,24 @@ class Recipe(Strict):
 
     @property
     def relative_costs(self) -> dict[str, float]:
-        """How long nodes with this recipe take, by their tag, in units that only compare them."""
+        """Relative duration of the nodes with this recipe, by tag."""
         pixels = (self.input.network_px / 400) ** 2
         passes = sum(phase.passes for _, phase in self.phases.in_order())
         return {"training": 1 + 30 * pixels * passes, "prediction": 1 + pixels * len(self.variants)}
 
 
 class TrainingSettings(Strict):
-    """How the machine is used, for all models alike; no recipe depends on it.
+    """Settings of the machine for all models; no recipe depends on them.
 
     Attributes:
-        precision: Arithmetic of every training; ``auto`` takes the recipe's, or else bf16 where
+        precision: Precision of every training; ``auto`` takes the recipe's, or else bf16 where
             the GPU supports it and fp32 elsewhere.
-        accelerator: As Lightning names it; ``auto`` takes a GPU if there is one.
-        devices: Devices that share each batch.
-        readers: Threads per device that read slices ahead; ``None`` chooses, 0 reads none ahead.
-        channels_last: Memory layout of the encoder.
-        compile: Compile the encoder (torch.compile); slow to start.
-        weights_folder: Where ImageNet weights are looked for before they are downloaded.
+        accelerator: In Lightning's notation; ``auto`` uses a GPU if there is one.
+        devices: Number of devices that share each batch.
+        readers: Threads per device that read slices ahead; ``None`` chooses, 0 disables it.
+        channels_last: Whether the encoder uses the channels-last memory layout (GPU only).
+        compile: Whether to compile the encoder (torch.compile); slow to start.
+        weights_folder: Folder searched for ImageNet weights before they are downloaded.
     """
 
     precision: Precision | Literal["auto"] = "auto"

@@ -1,4 +1,4 @@
-"""Progress of a phase on the console, and its curves for TensorBoard."""
+"""Progress bar and TensorBoard curves of a phase."""
 
 import math
 from contextlib import ExitStack
@@ -13,14 +13,14 @@ _CURVE_EVERY = 10
 
 
 class TrainingReport(ExitStack):
-    """A progress bar and TensorBoard's curves for the time of a ``with`` block.
+    """Progress bar and TensorBoard curves during a ``with`` block.
 
     Args:
-        title: What is trained.
-        phase: Name of the phase, which the curves carry.
-        batches: Batches of the whole phase.
+        title: Text of the progress bar.
+        phase: Name of the phase, prefix of the curves' names.
+        batches: Batches of the phase.
         logs: Folder for TensorBoard; ``None`` for no curves.
-        show: Whether to draw the bar.
+        show: Whether to show the progress bar.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TrainingReport(ExitStack):
         """Report a batch.
 
         Args:
-            done: Batches of the phase that are done.
+            done: Finished batches of the phase.
             rate: Its learning rate.
             loss: Its loss.
         """
@@ -58,7 +58,7 @@ class TrainingReport(ExitStack):
             self._curves(done, train_loss=loss, learning_rate=rate)
 
     def validation(self, row: dict[str, Any]) -> None:
-        """Report a validation, a row of the history."""
+        """Report a validation (a row of the history)."""
         self._validation = f" val {row['val_loss']:.3f}"
         finite = {k: v for k, v in row.items() if k.startswith("val_") and math.isfinite(v)}
         self._curves(row["step"], **finite)

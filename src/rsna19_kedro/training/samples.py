@@ -1,7 +1,7 @@
-"""Training samples: which slices a batch holds, and how they are read.
+"""Training samples: the slices of each batch, and how they are read.
 
-Slices are read as they are stored, int16 HU, right into the memory of the batch; everything per
-pixel happens on the training device.
+Slices are read as stored (int16 HU) directly into the memory of the batch; all pixel operations
+run on the training device.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rsna19_kedro.contracts import AIR_HU, CLASSES
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, counted
 from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.network_input import look_up
 from rsna19_kedro.training.plan import Unit, run_starts, unit_samples
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     """Samples of a training step, on one device.
 
     Attributes:
-        slices: ``(N, S, H, W)`` int16 HU, or float32 network input that is reduced already.
+        slices: ``(N, S, H, W)`` int16 HU, or float32 network input after reduction.
         labels: ``(N, T, 6)`` of the T predicted slices, NaN for a slice without labels.
         masks: ``(N, H, W)`` int8 of the predicted slice, -1 without a mask; ``(N, 0, 0)`` if the
             network has no decoder.
@@ -39,12 +39,12 @@ class Batch(NamedTuple):
     names: np.ndarray
 
     def pinned(self) -> Self:
-        """The same batch in page-locked memory, which a GPU copies while it computes."""
+        """Copy the batch to page-locked memory, which a GPU reads while it computes."""
         tensors = (self.slices.pin_memory(), self.labels.pin_memory(), self.masks.pin_memory())
         return self._replace(slices=tensors[0], labels=tensors[1], masks=tensors[2])
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on a device."""
+        """Copy the batch to a device."""
         slices, labels, masks = (part.to(device, non_blocking=True) for part in self[:3])
         return self._replace(slices=slices, labels=labels, masks=masks)
 
@@ -69,7 +69,7 @@ class SliceTable:
 
     @classmethod
     def from_frame(cls, slices: pd.DataFrame, volume_index: pd.DataFrame) -> "SliceTable":
-        """Take slices with the columns of ``folds``."""
+        """Build the table from slices with the columns of ``folds``."""
         ordered = slices.sort_values(["study_id", "slice_num"], kind="stable")
         names, studies = np.unique(ordered["study_id"].to_numpy(dtype=str), return_inverse=True)
         counts = volume_index.set_index("study_id")["slices"].reindex(names)
@@ -85,31 +85,31 @@ class SliceTable:
         return len(self.studies)
 
     def labels_by_study(self) -> list[np.ndarray]:
-        """Labels ``(slices, 6)`` of every study; NaN for a slice without labels."""
+        """Return the labels ``(slices, 6)`` per study; NaN for a slice without labels."""
         ends = np.cumsum(self.study_slices)
         known = np.full((int(ends[-1]), len(CLASSES)), np.nan, np.float32)
         known[(ends - self.study_slices)[self.studies] + self.slice_nums] = self.labels
         return np.split(known, ends[:-1])
 
     def has_mask(self, masks: VolumeStore | None) -> np.ndarray:
-        """``(N,)`` whether each slice has a mask; a mask marks slices that it leaves out by -1."""
-        found = np.zeros(len(self), dtype=bool)
+        """Return ``(N,)`` whether each slice has a mask; slices without one are -1 in the mask."""
+        has_mask = np.zeros(len(self), dtype=bool)
         for study in set(self.study_ids) & set(masks.study_ids() if masks else ()):
             rows = np.flatnonzero(self.studies == self.study_ids.index(study))
             assert masks is not None
             covered = masks.read(study).max(axis=(1, 2)) >= 0
-            found[rows] = covered[self.slice_nums[rows]]
-        return found
+            has_mask[rows] = covered[self.slice_nums[rows]]
+        return has_mask
 
 
 def _size(shape: tuple[int, ...]) -> str:
     slices, rows, columns = shape
-    return f"{slices} slices of {rows} x {columns} pixels"
+    return f"{counted(slices, 'slice')} of {rows} x {columns} pixels"
 
 
 @dataclass(frozen=True)
 class FoldSlices:
-    """Slices that a fold is trained and validated on.
+    """Training and validation slices of a fold.
 
     Attributes:
         store: Prepared volumes.
@@ -134,7 +134,7 @@ class FoldSlices:
             if mask != volume:
                 raise InputError(
                     f"The prepared mask of study {study} has {_size(mask)}, its volume "
-                    f"{_size(volume)}: they are of different runs of volume_prep. Make both "
+                    f"{_size(volume)}: they are of different runs of volume_prep. Prepare both "
                     "again: kedro run --pipelines volume_prep"
                 )
 
@@ -147,8 +147,8 @@ class FoldSlices:
 class ReducedStore:
     """Network input of whole slices, reduced once and kept in memory.
 
-    For an input that is reduced (``resize_px``), nothing random happens before the reduction. A
-    slice of 400 px reduced to 44 px takes 8 kB.
+    With ``resize_px``, nothing random happens before the reduction. A slice of 400 px reduced to
+    44 px takes 8 kB.
 
     Args:
         store: Prepared volumes.
@@ -175,13 +175,13 @@ class ReducedStore:
 
 
 class Samples(NamedTuple):
-    """The samples of a unit in their order.
+    """The samples of a unit in order.
 
     Attributes:
         studies: ``(N,)`` index of the study.
         first: ``(N,)`` first predicted slice.
         predicted: Number T of predicted slices per sample.
-        margin: Slices on either side of them that the network sees.
+        margin: Additional input slices on either side.
     """
 
     studies: np.ndarray
@@ -198,8 +198,8 @@ class SampleReader:
         window: Slices that one prediction depends on.
         single_window: The same in single-slice epochs.
         run_slices: Slices per run; ``None`` if a sample is one slice with its window.
-        reduced: Network input that was reduced before, and the value of air in it; ``None`` to
-            read HU from the store.
+        reduced: Network input after reduction, and the value of air in it; ``None`` to read HU
+            from the store.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class SampleReader:
         self._with_masks = set(fold.masks.study_ids()) if fold.masks else set()
 
     def __len__(self) -> int:
-        """Samples per epoch, repetitions not included."""
+        """Samples per epoch, without repetitions."""
         return len(self.table.study_ids) if self.run_slices else len(self.table)
 
     def samples(self, unit: Unit, seed: tuple[int, ...]) -> Samples:
@@ -236,9 +236,9 @@ class SampleReader:
             predicted = self.run_slices - self.window + 1
             starts = run_starts(unit, seed, self.table.study_slices, predicted)
             return Samples(order, starts[order], predicted, self.window // 2)
-        again = order >= len(self.table)  # Repetitions of slices that have a mask.
-        if again.any():
-            order[again] = self.masked[(order[again] - len(self.table)) % len(self.masked)]
+        repeated = order >= len(self.table)  # Repetitions of slices with a mask.
+        if repeated.any():
+            order[repeated] = self.masked[(order[repeated] - len(self.table)) % len(self.masked)]
         window = self.single_window if unit.single_slice else self.window
         return Samples(self.table.studies[order], self.table.slice_nums[order], 1, window // 2)
 
@@ -246,7 +246,7 @@ class SampleReader:
         """Read some samples as a batch.
 
         Args:
-            samples: Of the unit.
+            samples: Samples of the unit.
             rows: ``(N,)`` indices of the samples.
 
         Raises:
@@ -264,7 +264,7 @@ class SampleReader:
         return Batch(slices, torch.from_numpy(labels), masks, np.stack([studies, first], axis=1))
 
     def _fill(self, study: int, start: int, out: np.ndarray) -> None:
-        """Fill ``out`` with neighbouring slices, and with air beyond the ends of the study."""
+        """Fill ``out`` with neighbouring slices, and with air outside the study."""
         before = min(max(-start, 0), len(out))
         after = max(start + len(out) - int(self.table.study_slices[study]), 0)
         stop = len(out) - min(after, len(out) - before)

@@ -1,4 +1,4 @@
-"""Learning rate of a batch, and which batches have the encoder frozen."""
+"""Learning rate and encoder freezing per batch."""
 
 import math
 
@@ -6,19 +6,19 @@ from rsna19_kedro.training.recipe import FlatCosine, OneCycle, Phase, StepDecay
 
 
 def learning_rate(phase: Phase, step: int, epoch: int, total_steps: int) -> float:
-    """Rate of one batch.
+    """Return the learning rate of one batch.
 
     Args:
-        phase: Rate and schedule.
+        phase: Initial rate and schedule.
         step: Batches of the phase before this one.
         epoch: Epoch of the batch, from 0.
-        total_steps: Batches of the whole phase.
+        total_steps: Batches of the phase.
     """
     rate, schedule = phase.learning_rate, phase.schedule
     match schedule:
         case StepDecay():
-            passed = sum(epoch >= start for start in schedule.from_epochs)
-            return rate * schedule.factor**passed
+            decays = sum(epoch >= start for start in schedule.from_epochs)
+            return rate * schedule.factor**decays
         case FlatCosine():
             done = (step - schedule.flat_steps) / schedule.cosine_steps
             return schedule.min_lr + (rate - schedule.min_lr) * _half_cosine(done)

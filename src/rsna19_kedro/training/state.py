@@ -1,4 +1,4 @@
-"""The resume state: what a phase has done so far, and which training it belongs to."""
+"""The resume state of a phase, and the check that it belongs to the same training."""
 
 import json
 import logging
@@ -19,15 +19,15 @@ from rsna19_kedro.training.job import TrainingJob
 
 logger = logging.getLogger(__name__)
 
-_NAMED = 3
+_MAX_SHOWN = 3
 
 _FORMAT = 3
-"""Raised when states of an earlier version can no longer be resumed."""
+"""Increased when states of an earlier version can no longer be resumed."""
 
 
 @dataclass
 class PhaseState:
-    """What is saved after each unit; a resumed phase continues from it.
+    """State that is saved after each unit and from which a phase resumes.
 
     Attributes:
         history: One row per validation, of all phases so far.
@@ -57,7 +57,7 @@ class PhaseState:
 
     @classmethod
     def read(cls, path: Path) -> "PhaseState":
-        """Read a state; nothing in the file is unpickled but tensors and plain values."""
+        """Read a state; only tensors and plain values are unpickled."""
         return cls(**torch.load(path, map_location="cpu", weights_only=True))
 
 
@@ -72,42 +72,44 @@ def state_path(resume: Path, phase: int) -> Path:
 
 
 def refuse_other_states(job: TrainingJob) -> None:
-    """Refuse the states of another training: another recipe, start, slices, labels or precision.
+    """Refuse states of another recipe, precision or initial weights, or of other slices or labels.
 
     Raises:
-        ModelError: Says in what it differs, and how to resume or discard it.
+        ModelError: The training differs; the message says how, and how to resume or discard it.
     """
     identity = _identity(job)
     note = job.resume / "training.json"
     states = list(job.resume.glob("phase_*.ckpt"))
     if states and note.is_file():
-        before = json.loads(note.read_text())
-        if before.pop("format") == _FORMAT:
+        recorded = json.loads(note.read_text())
+        if recorded.pop("format") == _FORMAT:
             differing = [
-                f"{name} {before.get(name)} -> {identity.get(name)}"
-                for name in sorted(before.keys() | identity.keys())
-                if before.get(name) != identity.get(name)
+                f"{name} {recorded.get(name)} -> {identity.get(name)}"
+                for name in sorted(recorded.keys() | identity.keys())
+                if recorded.get(name) != identity.get(name)
             ]
             if not differing:
                 return
             raise ModelError(
-                f"{job.resume} holds an unfinished training of {job.title} that is another one: "
-                f"{'; '.join(differing[:_NAMED])}. Resume it with the parameters that it was "
-                "started with, or discard it: kedro rsna19 clean --resume --model "
+                f"{job.resume} holds an unfinished training of {job.title} that differs from this: "
+                f"{'; '.join(differing[:_MAX_SHOWN])}. Resume it with the parameters that it "
+                "was started with, or discard it: kedro rsna19 clean --resume --model "
                 f"{job.recipe.model} --yes"
             )
     for state in states:
-        logger.warning("%s is of another version of this program: training starts anew", state)
+        logger.warning(
+            "%s is of another version of this program: starting the training again", state
+        )
         state.unlink()
     with atomic_path(note) as part:
         part.write_text(json.dumps({"format": _FORMAT, **identity}))
 
 
 def _identity(job: TrainingJob) -> dict[str, Any]:
-    """What decides on a training: its recipe as plain values, and digests of what it is given."""
+    """Return what determines a training: its recipe as plain values, and digests of its inputs."""
     recipe = job.recipe.model_dump(mode="json", exclude={"variants"})
     parent = job.parent.weights if job.parent else {}
-    given = {
+    inputs = {
         "look-up table": job.hu_lut.numpy(),
         "training slices": vars(job.slices.train),
         "validation slices": vars(job.slices.validation),
@@ -116,5 +118,5 @@ def _identity(job: TrainingJob) -> dict[str, Any]:
     plain = flatten("", {**recipe, "precision": job.precision})
     return {
         **{name.removeprefix("."): value for name, value in plain.items()},
-        **{name: joblib.hash(value) for name, value in given.items()},
+        **{name: joblib.hash(value) for name, value in inputs.items()},
     }

@@ -1,4 +1,4 @@
-"""Files that the nodes read beside their inputs, for the records of their results."""
+"""Files that the nodes read in addition to their inputs, for provenance records."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from rsna19_kedro.training.recipe import Recipe
 
 
 def initial_weight_files(recipe: Recipe) -> Files:
-    """The local file that a training starts from, if the recipe names one."""
+    """Return the local file of initial weights, if the recipe names one."""
     given = recipe.initial_weights
     if given is None or given == "imagenet" or given in ZOO:
         return {}

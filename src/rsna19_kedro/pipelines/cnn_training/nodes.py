@@ -1,4 +1,4 @@
-"""Node of the training pipelines. Torch is imported when a node runs, not when it is wired."""
+"""Training node. Torch is imported when the node runs, not when the pipeline is created."""
 
 import logging
 import time
@@ -9,6 +9,7 @@ import pandas as pd
 
 from rsna19_kedro.ct.lut import lut_from_table
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.errors import counted
 from rsna19_kedro.files import empty_folder, warn_if_short
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.made_from import (
@@ -29,9 +30,9 @@ from .files import initial_weight_files
 logger = logging.getLogger(__name__)
 
 _TRAINING_BYTES = 1e9
-"""Checkpoint and resume states of the largest network: 25 million parameters of 4 bytes, 9 times
-(the network, its best weights, two moments of the optimiser, all while the next state is written).
-An estimate for the warning of little space."""
+"""Disk space for checkpoint and resume states of the largest network: 25 million parameters of
+4 bytes, 9 times (network, best weights and two moments of the optimiser, all while the next state
+is written). An estimate for the warning about disk space."""
 
 
 @result_of(
@@ -59,7 +60,7 @@ def train_fold(
     """Train a model on all folds except one.
 
     Args:
-        labels: Slices with fold and labels, the model's own table.
+        labels: Slices with fold and labels, from the model's table.
         validation_labels: The table whose fold scores the model during training.
         volumes: Prepared volumes.
         volume_index: Manifest of the volumes.
@@ -67,7 +68,7 @@ def train_fold(
         download_facts: ``synthetic``: whether the slices are phantoms.
         recipe: The model's recipe.
         training: Settings of the machine.
-        fold: The fold that is held out.
+        fold: The held-out fold.
         folder: Folder of this model and fold: ``resume/`` holds the state of an interrupted
             training until the checkpoint is saved, ``tensorboard/`` the log for TensorBoard.
         parent: Checkpoint of the model that this one starts from, of the same fold.
@@ -93,7 +94,7 @@ def train_fold(
     resume, tensorboard = folder / "resume", folder / "tensorboard"
     warn_if_short(folder, _TRAINING_BYTES, f"The training of {recipe.model}, fold {fold},")
     if not any(resume.glob("phase_*.ckpt")):
-        empty_folder(tensorboard)  # A training from the start begins a new curve.
+        empty_folder(tensorboard)  # A new training starts new curves.
     job = TrainingJob(recipe, training, fold, slices, lut, resume, tensorboard, parent)
     started = time.monotonic()
     trained = train_model(job)
@@ -101,14 +102,14 @@ def train_fold(
     history.insert(0, "model", recipe.model)
     history.insert(1, "fold", fold)
     logger.info(
-        "%s: validation loss %.4f after %d validations, %.0f s",
+        "%s: validation loss %.4f after %s, %.0f s",
         job.title,
         history["val_loss"].iloc[-1],
-        len(history),
+        counted(len(history), "validation"),
         time.monotonic() - started,
     )
-    learned_from = labels[labels["fold"] != fold]
-    described = describe_training_data(learned_from, synthetic=download_facts["synthetic"])
+    training_slices = labels[labels["fold"] != fold]
+    described = describe_training_data(training_slices, synthetic=download_facts["synthetic"])
     checkpoint = Checkpoint(
         spec=ZOO[recipe.model],
         weights=trained.weights,
@@ -119,7 +120,7 @@ def train_fold(
             **_metadata(recipe, fold, history),
             "precision": job.precision,
             TRAINING_DATA: described,
-            PATIENTS: hashed_patients(learned_from["patient_id"], salt=described["sha256"]),
+            PATIENTS: hashed_patients(training_slices["patient_id"], salt=described["sha256"]),
             MADE_FROM: describe_training(
                 recipe.model_dump(mode="json"),
                 lut.numpy(),

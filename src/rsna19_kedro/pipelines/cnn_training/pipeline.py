@@ -37,7 +37,10 @@ def _train(model: str, fold: int, scope: Scope) -> Pipeline:
     node = Node(
         train_fold,
         inputs=data | shared | {"folder": "params:training_folder"},
-        outputs=["history", "checkpoint"],  # In this order: the checkpoint ends the training.
+        outputs=[
+            "history",
+            "checkpoint",
+        ],  # In this order: the checkpoint marks the training as finished.
         name="train",
         tags={"gpu", "training", f"fold_{fold}"}
         | ({ANCESTOR_TAG} if model in scope.ancestors else set()),

@@ -1,4 +1,4 @@
-"""Five folds by patient, for every set of labels."""
+"""Five folds by patient, for each set of labels."""
 
 from .pipeline import create_pipeline
 

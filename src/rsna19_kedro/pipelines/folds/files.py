@@ -1,4 +1,4 @@
-"""Files that the nodes read beside their inputs, for the records of their results."""
+"""Files that the nodes read in addition to their inputs, for provenance records."""
 
 from rsna19_kedro.provenance.declare import Files
 
@@ -6,7 +6,7 @@ from .parameters import FoldsParameters
 
 
 def given_files(params: FoldsParameters) -> Files:
-    """The CSVs of given folds."""
+    """Return the CSV files of given folds by name."""
     if params.given is None:
         return {}
     given = params.given.expanduser()

@@ -1,4 +1,4 @@
-"""Nodes of the folds."""
+"""Nodes of the folds pipeline."""
 
 import pandas as pd
 
@@ -25,21 +25,21 @@ def split_patients(
     volume_index: pd.DataFrame,
     params: FoldsParameters,
 ) -> FoldTables:
-    """Put every labelled slice of a prepared volume into a fold: by patient, or as given.
+    """Assign every labelled slice of a prepared volume to a fold: by patient, or as given.
 
     Args:
         slice_index: Table of all files.
         labels: Six labels per slice.
-        volume_index: Table of the prepared volumes; only their studies count.
-        params: Seed of the split, or where given folds are.
+        volume_index: Table of the prepared volumes; other studies are ignored.
+        params: Seed of the split, or path of given folds.
 
     Returns:
         ``folds``, ``folds_test``, ``revised_labels`` and ``fold_notes``, see ``FoldTables``.
 
     Raises:
-        SourceError: Fewer patients than folds, volumes that are older than the slice index, or
-            no given folds where they should be.
-        ParameterError: Given folds that do not fit, see ``read_given_folds``.
+        SourceError: Fewer patients than folds, volumes older than the slice index, or given
+            folds not found.
+        ParameterError: Given folds do not match the data, see ``read_given_folds``.
     """
     labelled = folds.labelled_slices(slice_index, labels, volume_index)
     if params.given is None:

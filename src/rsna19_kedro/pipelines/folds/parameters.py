@@ -1,4 +1,4 @@
-"""Parameters of the folds."""
+"""Parameters of the folds pipeline."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,15 +12,15 @@ GivenColumn = Literal["fold", "sop_instance_uid", "path", "study_id", "patient_i
 
 
 class FoldsParameters(Strict):
-    """How patients are split.
+    """Settings of the split into folds.
 
     Attributes:
-        n_folds: Fixed, because graph, folders and tables are made for five.
-        seed: Number that decides between equally good splits.
-        given: A CSV with folds that somebody else made, or a folder of such CSVs; ``None`` splits
-            the patients here.
-        columns: Names of columns of those CSVs that are not detected.
-        accept_leaks: Whether given folds may hold a patient in several folds.
+        n_folds: Fixed: graph, folders and tables assume five.
+        seed: Seed that decides between equally good splits.
+        given: CSV file with existing folds, or a folder of such files; ``None`` splits the
+            patients.
+        columns: Column names of these files that are not detected automatically.
+        accept_leaks: Whether a patient may be in several given folds.
     """
 
     n_folds: Literal[5] = N_FOLDS

@@ -1,4 +1,4 @@
-"""Wiring of the folds."""
+"""Graph of the folds pipeline."""
 
 from kedro.pipeline import Pipeline
 

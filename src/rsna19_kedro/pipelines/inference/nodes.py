@@ -1,4 +1,4 @@
-"""Nodes of prediction. Torch is imported when a node runs, not when it is wired."""
+"""Prediction nodes. Torch is imported when a node runs, not when the pipeline is created."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rsna19_kedro.prediction.settings import PredictionSettings
 from rsna19_kedro.provenance.declare import all_but, result_of
 from rsna19_kedro.training.recipe import Recipe
 
-# Of the recipe only the variants and the input count here: the rest is in the checkpoint.
+# Of the recipe, only variants and input affect predictions: the rest is in the checkpoint.
 _IGNORED = (
     *all_but("recipe", Recipe, "model", "input", "variants"),
     *("prediction.accelerator", "prediction.batch_slices", "prediction.part_studies"),
@@ -34,11 +34,11 @@ def predict_oof(
     Args:
         checkpoint: The trained model of this fold.
         volumes: Prepared volumes.
-        volume_index: Their manifest; here it only says that all of them are written.
+        volume_index: Manifest of the volumes; only ensures that all of them are written.
         folds: Slices with their folds.
         recipe: The model's recipe; names the test-time augmentations.
         prediction: Settings of the device.
-        fold: The fold.
+        fold: The held-out fold.
         folder: Folder of the model and fold's tables; ``oof_parts/`` holds finished studies until
             the table is saved.
 

@@ -1,4 +1,4 @@
-"""Raw DICOM and label CSVs to one table of slices, one of labels and a report."""
+"""From raw DICOM and label CSVs to a table of slices, a table of labels and a report."""
 
 from .pipeline import create_pipeline
 

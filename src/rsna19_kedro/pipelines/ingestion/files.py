@@ -1,4 +1,4 @@
-"""Files that the nodes read beside their inputs, for the records of their results."""
+"""Files that the nodes read besides their inputs, for the records of their results."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from .parameters import IngestionParameters
 
 
 def image_files(raw_download: Path, params: IngestionParameters) -> Files:
-    """All files in the folders of a download that may hold slices."""
+    """All files in the folders of a download that may contain slices."""
     download = params.download(raw_download)
     names = [name for listed in list_files(download).values() for name in listed]
     csvs = [] if download.stage_1_csv is None else [download.stage_1_csv]

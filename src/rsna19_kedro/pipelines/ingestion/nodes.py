@@ -27,14 +27,14 @@ def index_slices(
 
     Args:
         raw_download: Folder of the raw data.
-        params: Where own data lie, and how many processes read.
+        params: Folders of your own data, and number of processes.
 
     Returns:
         ``download_facts``: ``synthetic``, whether the labelled slices are phantoms; and
         ``slice_index``: one row per file, see ``rsna19_kedro.dicom.slice_index.number_slices``.
 
     Raises:
-        SourceError: No such folder, no known layout, an empty folder, or no usable slice.
+        SourceError: The folder is missing, empty or of unknown layout, or has no usable slice.
     """
     download = params.download(raw_download)
     index = index_download(download, params.chunk_files, params.workers)
@@ -49,15 +49,15 @@ def read_labels(
 
     Args:
         raw_download: Folder of the raw data.
-        slice_index: Slices that the labels should belong to.
-        params: Where own data lie.
+        slice_index: Slices to which the labels belong.
+        params: Folders of your own data.
 
     Returns:
         ``labels`` (``sop_instance_uid`` and six uint8 columns) and ``label_findings`` (see
         ``LabelFindings``).
 
     Raises:
-        SourceError: No CSV, or one that does not name a single training slice.
+        SourceError: The CSV is missing, or contains no training slice.
         DamagedFileError: See ``read_label_csv``.
     """
     return read_download_labels(params.download(raw_download), slice_index)
@@ -71,5 +71,5 @@ def report_ingestion(
     label_findings: dict[str, Any],
     params: IngestionParameters,
 ) -> str:
-    """Write what was read, what was skipped and why, and what is odd, as Markdown."""
+    """Report what was read, what was skipped and why, and irregularities, as Markdown."""
     return ingestion_text(params.download(raw_download), slice_index, labels, label_findings)

@@ -11,14 +11,14 @@ from rsna19_kedro.strict import Strict
 class OwnData(Strict):
     """Folders of DICOM to use instead of Kaggle's layout.
 
-    Relative names start from ``raw_dir``; folders are searched with all their subfolders.
+    Relative paths start from ``raw_dir``; folders are searched recursively.
 
     Attributes:
         train: Folders of slices to train and validate on.
-        test: Folders of labelled slices that only the ``folds_test`` tables add.
+        test: Folders of labelled slices that only the ``folds_test`` tables include.
         test2: Folders of slices to predict.
-        labels_csv: CSV in Kaggle's form (``ID,Label``) or with ``sop_instance_uid`` and a
-            column for each class.
+        labels_csv: CSV in Kaggle's format (``ID,Label``) or with ``sop_instance_uid`` and one
+            column per class.
     """
 
     train: tuple[str, ...] = ()
@@ -31,9 +31,9 @@ class IngestionParameters(Strict):
     """How the raw data are read.
 
     Attributes:
-        own_data: Folders of the user's own; None finds Kaggle's layout in ``raw_dir``.
-        workers: Processes that read headers; None takes all cores.
-        chunk_files: Files that a process reads at a time.
+        own_data: Folders of your own data; None detects Kaggle's layout in ``raw_dir``.
+        workers: Processes that read headers; None uses all cores.
+        chunk_files: Number of files that a process reads at a time.
     """
 
     own_data: OwnData | None = None

@@ -1,4 +1,4 @@
-"""Wiring of the ingestion."""
+"""Pipeline ``ingestion``."""
 
 from kedro.pipeline import Pipeline
 
@@ -11,7 +11,7 @@ PARAMETERS = "params:ingestion"
 
 
 def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
-    """Read headers and labels and report what was unusual; the same for every scope."""
+    """Read headers and labels and report irregularities; the same for every scope."""
     read = ["raw_download", "slice_index"]
     return Pipeline(
         [

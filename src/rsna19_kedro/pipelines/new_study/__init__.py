@@ -1,4 +1,4 @@
-"""Prediction of new DICOM studies: probabilities, a report with pictures."""
+"""Prediction of new DICOM studies: probabilities and a report with images."""
 
 from .pipeline import create_pipeline
 

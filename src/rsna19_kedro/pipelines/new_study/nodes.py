@@ -34,7 +34,7 @@ def prepare_source(
 
     Raises:
         ParameterError: No source is named.
-        SourceError: Nothing in it can be predicted; says what was found.
+        SourceError: It holds no study that can be predicted; the message says what it holds.
     """
     if params.source is None:
         raise ParameterError("Name what to predict: --params source=PATH (a folder, file or zip).")
@@ -64,22 +64,22 @@ def predict_new(
     params: NewStudyParameters,
     prediction: PredictionSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, Any]]:
-    """Predict the prepared studies with every trained model that was asked for.
+    """Predict the prepared studies with every requested model.
 
     Args:
         volumes: Prepared volumes.
         slices: ``new_slices``.
         findings: ``new_findings``.
         models: Folder of the checkpoints.
-        heat: Folder for the evidence maps; emptied first.
+        heat: Folder for the heatmaps; emptied first.
         reports: Folder whose ``report_summary.json``, if there is one, gives the models' AUC.
         params: Which models take part.
-        prediction: How the device is used.
+        prediction: Settings of the device.
 
     Returns:
         ``new_predictions`` three times (for Parquet, CSV and JSON), see ``results_table`` and
-        ``results_json``; and how they were made: ``method``, ``members``, and what these were
-        trained on (see ``Band``).
+        ``results_json``; and a summary: ``method``, ``members`` and their training data (see
+        ``Band``).
     """
     from rsna19_kedro.parallel import progress_bar
     from rsna19_kedro.prediction.members import find_members
@@ -129,7 +129,7 @@ def report_new(
     params: NewStudyParameters,
 ) -> str:
     """Compose the page with the viewer."""
-    del params  # Descriptions and patients are in the tables only if they were asked for.
+    del params  # Descriptions and patients are in the tables only if requested.
     from rsna19_kedro.prediction.new_study_page import new_study_page
 
     return new_study_page(volumes, predictions, series, findings, summary, heat)
@@ -145,10 +145,10 @@ def write_dicom(
     folder: Path,
     params: NewStudyParameters,
 ) -> dict[str, Any]:
-    """Write a structured report and a segmentation per study, if they were asked for.
+    """Write a structured report and a segmentation per study, if requested.
 
     Returns:
-        ``files`` by number of the study, and ``failed``: why a study has none.
+        ``files`` and, for studies without, the reasons (``failed``), by study number.
     """
     empty_folder(folder)
     if not params.dicom_output:
@@ -167,7 +167,9 @@ def write_dicom(
         max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
         include_phi=params.include_phi,
     )
-    logger.info("DICOM results of %d studies are in %s", len(made["files"]), folder)
+    logger.info(
+        "Wrote DICOM results of %s to %s", counted(len(made["files"]), "study", "studies"), folder
+    )
     return made
 
 
@@ -175,10 +177,10 @@ def write_dicom(
 def refuse_incomplete(
     findings: dict[str, Any], dicom: dict[str, Any], predictions: pd.DataFrame, report: str
 ) -> None:
-    """End the run with an error when a study lacks results; all others are written.
+    """End the run with an error if a study lacks results; those of the others are written.
 
     Raises:
-        SourceError: Names how many and why.
+        SourceError: Names the studies and reasons.
     """
     del predictions, report
     studies = findings["studies"]
@@ -192,6 +194,6 @@ def refuse_incomplete(
     counts += [counted(len(refused), "zip file")] if refused else []
     if counts:
         raise SourceError(
-            f"{' and '.join(counts)} could not be predicted, or not written as DICOM "
-            f"({'; '.join(failed + refused)}). The results of the others are whole."
+            f"{' and '.join(counts)} could not be predicted or written as DICOM "
+            f"({'; '.join(failed + refused)}). The results of the others are complete."
         )

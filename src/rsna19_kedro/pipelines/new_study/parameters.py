@@ -8,20 +8,20 @@ from rsna19_kedro.strict import Strict
 
 
 class NewStudyParameters(Strict):
-    """What to predict and how much of it to tell.
+    """Source, models and outputs of a prediction of new studies.
 
     Attributes:
         source: Folder, DICOM file, zip file or NIfTI file.
-        models: Names of the models that take part; ``None`` for all that are trained.
+        models: Names of the models that take part; ``None`` for all trained ones.
         fold: Folds that take part; ``None`` for all.
-        fast: One model, one fold, one variant.
+        fast: One model, one fold, no test-time augmentation.
         include_phi: Whether outputs may name the patient and the files.
-        dicom_output: Whether to write results as DICOM, too.
-        crop_size_px: Side of the prepared slices; that of the training's.
-        slab_mm: Thickness of the slabs that thin slices (1.5 mm apart or less) are averaged in;
+        dicom_output: Whether to write DICOM results, too.
+        crop_size_px: Side of the prepared slices, as in training.
+        slab_mm: Thickness of the slabs to which thin slices (spacing up to 1.5 mm) are averaged;
             0 for none.
         max_unpacked_gib: A zip file that unpacks to more is refused.
-        follow_links: Whether links that lead out of the source are followed.
+        follow_links: Whether to follow links that lead out of the source.
     """
 
     source: str | None = None

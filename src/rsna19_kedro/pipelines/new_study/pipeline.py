@@ -8,7 +8,7 @@ from .nodes import predict_new, prepare_source, refuse_incomplete, report_new, w
 
 
 def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
-    """Predict and report the studies of a source of DICOM; the same for every scope."""
+    """Predict and report the studies of a source; independent of the scope."""
     return Pipeline(
         [
             Node(

@@ -1,4 +1,4 @@
-"""Synthetic studies in place of a download."""
+"""Synthetic studies that replace a download."""
 
 from .pipeline import create_pipeline
 

@@ -14,13 +14,13 @@ def generate_phantoms(raw_folder: Path, params: PhantomParameters) -> Path:
 
     Args:
         raw_folder: Folder of the raw data, empty or with phantoms.
-        params: What to make.
+        params: The studies to generate.
 
     Returns:
         The folder.
 
     Raises:
-        SourceError: The folder holds something else.
+        SourceError: The folder contains other data.
     """
     replace_phantoms(raw_folder, params.phantom_set(), workers=params.workers)
     return raw_folder

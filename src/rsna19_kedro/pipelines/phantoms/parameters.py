@@ -6,14 +6,14 @@ from rsna19_kedro.phantoms import PhantomSet
 
 
 class PhantomParameters(PhantomSet):
-    """What ``parameters/phantoms.yml`` holds: a set, and what does not change its files.
+    """Parameters ``phantoms``: a set of phantoms, and the number of processes.
 
     Attributes:
-        workers: Processes that make studies; None takes all cores.
+        workers: Number of processes; None uses all cores.
     """
 
     workers: int | None = Field(default=None, ge=1)
 
     def phantom_set(self) -> PhantomSet:
-        """The set alone."""
+        """Return the parameters that determine the files."""
         return PhantomSet(**self.model_dump(exclude={"workers"}))

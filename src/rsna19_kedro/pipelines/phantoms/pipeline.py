@@ -1,4 +1,4 @@
-"""Wiring of the phantoms."""
+"""Pipeline ``phantoms``."""
 
 from kedro.pipeline import Pipeline
 

@@ -1,4 +1,4 @@
-"""One page that a person can read, and the figures on it."""
+"""The report page and its figures."""
 
 from .pipeline import create_pipeline
 

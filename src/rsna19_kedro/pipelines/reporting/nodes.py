@@ -1,4 +1,4 @@
-"""Nodes of the report: tables, figures, pictures, and the page that they are put on."""
+"""Nodes of the report: tables, figures, pictures, and the page that shows them."""
 
 import logging
 from functools import partial
@@ -37,14 +37,14 @@ FIGURES = (
     *("fold_figure", "scanner_figure", "learning_curves_figure", "roc_figure"),
     *("calibration_figure", "second_level_figure", "simplex_weights_figure", "decision_figure"),
 )
-"""Pictures that :func:`compose_report` takes at its end, in this order."""
+"""Figures that :func:`compose_report` takes as its last arguments, in this order."""
 _only = partial(all_but, "parameters", ReportingParameters)
 
 
 def count_data(
     slice_index: pd.DataFrame, volume_index: pd.DataFrame, folds: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Count slices, studies and patients per fold, and header tags; correlate the classes."""
+    """Count slices, studies and patients per fold and header tags; correlate the classes."""
     tags = data_counts.tag_statistics(slice_index, volume_index)
     return data_counts.fold_statistics(folds), tags, data_counts.class_correlations(folds)
 
@@ -60,7 +60,7 @@ def plot_scanner(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> bytes
 
 
 def collect_histories(*histories: pd.DataFrame) -> pd.DataFrame:
-    """Put the histories of all models and folds in one table."""
+    """Concatenate the histories of all models and folds."""
     return pd.concat(histories, ignore_index=True)
 
 
@@ -72,7 +72,7 @@ def plot_learning_curves(training_histories: pd.DataFrame) -> bytes:
 def take_chosen(
     level1_oof: pd.DataFrame, level2_oof: pd.DataFrame, level2_choice: dict[str, Any]
 ) -> pd.DataFrame:
-    """Take the predictions of the chosen candidate and put the labels beside them.
+    """Join the predictions of the chosen candidate with the labels.
 
     Returns:
         Keys, ``patient_id``, ``fold``, six labels, six ``pred_*``; rows as in ``level1_oof``.
@@ -86,7 +86,7 @@ def take_chosen(
 def _all_predictions(
     level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Labels ``(n, 6)``, and probabilities of each model and, last, of the second level."""
+    """Labels ``(n, 6)``, and probabilities of each model, the second level last."""
     models = model_names(level1_oof)
     named = {model: level1_oof[prediction_columns([model])].to_numpy("float32") for model in models}
     named[STACKED] = stacked_oof[list(PREDICTIONS)].to_numpy("float32")
@@ -94,7 +94,7 @@ def _all_predictions(
 
 
 def score_models(level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame) -> pd.DataFrame:
-    """Work out the metrics of each model and class, the second level's last."""
+    """Compute the metrics of each model and class, the second level last."""
     return metrics_table(*_all_predictions(level1_oof, stacked_oof))
 
 
@@ -134,9 +134,9 @@ def summarise(
     download_facts: dict[str, Any],
     parameters: ReportingParameters,
 ) -> dict[str, Any]:
-    """Gather the main numbers, for the page and for a machine to read.
+    """Collect the main numbers, for the page and as JSON.
 
-    ``training_data`` describes, fold by fold, the slices that the models were trained on.
+    ``training_data`` describes, for each fold, the slices that its models were trained on.
     """
     summary = main_numbers(
         stacked_oof,
@@ -170,7 +170,7 @@ def summarise(
 def score_folds(
     level1_oof: pd.DataFrame, stacked_oof: pd.DataFrame, parameters: ReportingParameters
 ) -> pd.DataFrame:
-    """Work out each model's loss in each fold and over all, with intervals."""
+    """Compute each model's loss per fold and over all folds, with intervals."""
     return fold_losses(
         *_all_predictions(level1_oof, stacked_oof),
         stacked_oof["fold"].to_numpy(),
@@ -182,7 +182,7 @@ def score_folds(
 
 @result_of(ignores=_only("bootstrap_resamples", "seed"))
 def score_studies(stacked_oof: pd.DataFrame, parameters: ReportingParameters) -> pd.DataFrame:
-    """Work out how well whole studies are told apart."""
+    """Compute the study-level metrics."""
     return study_metrics(
         stacked_oof, resamples=parameters.bootstrap_resamples, seed=parameters.seed
     )
@@ -227,7 +227,7 @@ def find_worst(stacked_oof: pd.DataFrame, parameters: ReportingParameters) -> pd
 def picture_worst(
     worst_slices: pd.DataFrame, volumes: VolumeStore, parameters: ReportingParameters
 ) -> pd.DataFrame:
-    """Picture the worst slices through the windows of the parameters."""
+    """Draw the worst slices in the windows of the parameters."""
     return errors.picture_slices(worst_slices, volumes, parameters.windows)
 
 
@@ -250,7 +250,7 @@ def compose_report(
     parameters: ReportingParameters,
     *figures: bytes,
 ) -> str:
-    """Put everything on one HTML page that needs no other file and no network.
+    """Compose one HTML page that needs no other file and no network.
 
     Args:
         report_summary: Main numbers.
@@ -261,12 +261,12 @@ def compose_report(
         first_level_metrics: Metrics per model and class.
         level2_scores: Candidates and references with their scores.
         stacked_oof: Predictions of the chosen candidate with labels.
-        worst_slices: What is pictured.
-        worst_slice_pictures: The pictures.
+        worst_slices: Slices to show.
+        worst_slice_pictures: Their pictures.
         fold_scores: Losses per model and fold.
         study_scores: Metrics of whole studies.
         ranked_studies: Studies of each class with the highest and the lowest loss.
-        origins: When and from what the results were made.
+        origins: When each result was made, and from which inputs.
         parameters: What to show.
         figures: PNG bytes in the order of :data:`FIGURES`.
 
@@ -296,5 +296,5 @@ def compose_report(
         versions=page.software_versions(),
     )
     text = page.render_page(content)
-    logger.info("The report has %.1f MB", len(text) / 1e6)
+    logger.info("Report size: %.1f MB", len(text) / 1e6)
     return text

@@ -1,4 +1,4 @@
-"""Numbers of the reporting pipeline."""
+"""Parameters of the reporting pipeline."""
 
 from typing import Annotated
 
@@ -11,17 +11,17 @@ Window = tuple[float, Annotated[float, Field(gt=0)]]
 
 
 class ReportingParameters(Strict):
-    """What the report shows and how much of it.
+    """Contents of the report.
 
     Attributes:
         calibration_bins: Bins of equal width of a calibration curve.
         bootstrap_resamples: Resamples of patients for the interval of the AUC.
-        seed: Seed of that resampling.
-        worst_slices: Slices pictured in each group.
+        seed: Seed of the resampling.
+        worst_slices: Slices shown per group.
         worst_studies: Studies listed.
-        studies_by_class: Studies listed at either end of each class.
-        windows: Name to centre and width in HU of the pictures.
-        submissions: Name to path of the files for Kaggle, as the catalog has them.
+        studies_by_class: Studies listed per class and end (highest and lowest loss).
+        windows: Name to window centre and width in HU.
+        submissions: Name to path of the Kaggle submissions, as in the catalog.
     """
 
     calibration_bins: int = Field(default=10, ge=2)

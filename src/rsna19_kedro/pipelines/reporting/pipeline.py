@@ -1,4 +1,4 @@
-"""Wiring of the report: tables and figures as nodes of their own, then the page."""
+"""Graph of the report: one node per table and figure, then the page."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +16,11 @@ SECOND_LEVEL = ["level2_scores", "level2_choice"]
 
 
 def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
-    """Build the report over the models and folds of the scope."""
+    """Build the report pipeline for the models and folds of the scope."""
     scope = scope or current_scope()
     histories = [f"{model}.fold_{fold}.history" for model in scope.models for fold in scope.folds]
     return Pipeline(
-        [*_data_nodes(), *_model_nodes(histories), *_second_level_nodes(), *_end_nodes()],
+        [*_data_nodes(), *_model_nodes(histories), *_second_level_nodes(), *_page_nodes()],
         namespace="reporting",
         prefix_datasets_with_namespace=False,
     )
@@ -70,7 +70,7 @@ def _second_level_nodes() -> list[Node]:
     ]
 
 
-def _end_nodes() -> list[Node]:
+def _page_nodes() -> list[Node]:
     summary = ["stacked_oof", *SECOND_LEVEL, "level1_oof", "test_slices", "submission_average"]
     summary += ["fold_notes", "download_facts"]
     tables = [
@@ -95,6 +95,6 @@ def _end_nodes() -> list[Node]:
             nodes.summarise, {n: n for n in summary} | {"parameters": PARAMETERS}, "report_summary"
         ),
         _node(nodes.write_model_card, described, "model_card"),
-        # A list although they are many: the figures are positional arguments.
+        # A list, because the figures are positional arguments.
         _node(nodes.compose_report, [*tables, PARAMETERS, *nodes.FIGURES], "report"),
     ]

@@ -1,4 +1,4 @@
-"""The second level: candidates judged by patient, the best one fitted, both submissions."""
+"""The second level: nested scoring of candidates, fit of the chosen one, submissions."""
 
 from .pipeline import create_pipeline
 

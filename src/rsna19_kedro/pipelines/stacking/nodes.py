@@ -36,12 +36,12 @@ _only = partial(all_but, "parameters", StackingParameters)
 
 
 def collect_oof(folds: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFrame:
-    """Put all out-of-fold tables side by side; see ``combine_oof``."""
+    """Combine all out-of-fold tables into one wide table; see ``combine_oof``."""
     return combine_oof(folds, tables)
 
 
 def collect_test(test_slices: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFrame:
-    """Put all test tables side by side, averaged over folds; see ``combine_test``."""
+    """Combine all test tables into one wide table, averaged over folds; see ``combine_test``."""
     return combine_test(test_slices, tables)
 
 
@@ -52,11 +52,11 @@ def judge_histogram(
     folds: pd.DataFrame,
     parameters: StackingParameters,
 ) -> pd.DataFrame:
-    """Predict every slice by the histogram baseline, fitted on the other folds.
+    """Predict every slice with the histogram baseline, fitted on the other folds.
 
     Args:
         volumes: Prepared volumes.
-        volume_index: Their manifest; here it only says that all of them are written.
+        volume_index: Their manifest; an input only so that the volumes are written first.
         folds: Keys, ``patient_id``, ``fold``, labels.
         parameters: Gives the number of processes.
 
@@ -71,7 +71,7 @@ def judge_histogram(
 def judge_candidates(
     level1_oof: pd.DataFrame, parameters: StackingParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Predict each fold by candidates, and by a choice among them, made without it.
+    """Predict each fold with all candidates, and with the one chosen on the other folds.
 
     Returns:
         ``level2_oof`` and ``level2_decisions``.
@@ -90,7 +90,7 @@ def score_candidates(
     histogram_oof: pd.DataFrame,
     parameters: StackingParameters,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Compare the candidates, by keys, and say which is taken.
+    """Score the candidates, joined by key, and describe the choice.
 
     Returns:
         ``level2_scores`` and ``level2_choice``.
@@ -110,7 +110,7 @@ def score_candidates(
 def fit_final(
     level1_oof: pd.DataFrame, level2_choice: dict[str, Any], parameters: StackingParameters
 ) -> Candidate:
-    """Fit the chosen candidate on all folds; its corrections and blend weights are known."""
+    """Fit the chosen candidate on all folds, with the chosen corrections and blend weights."""
     chosen = build_chosen(parameters.candidates, level2_choice, parameters.seed)
     fit_on_table(chosen, level1_oof)
     return chosen
@@ -118,7 +118,7 @@ def fit_final(
 
 @result_of(ignores=_only("candidates"))
 def simplex_weights(level1_oof: pd.DataFrame, parameters: StackingParameters) -> pd.DataFrame:
-    """Show what the simplex takes from which model, class and neighbour, chosen or not.
+    """Fit the simplex and return its weights, whether or not it was chosen.
 
     Returns:
         ``level2_weights``, see ``SimplexCandidate.weights_table``.
@@ -131,7 +131,7 @@ def simplex_weights(level1_oof: pd.DataFrame, parameters: StackingParameters) ->
 
 
 def predict_test_stacked(level2_model: Candidate, level1_test: pd.DataFrame) -> pd.DataFrame:
-    """Predict the test slices by the fitted second level.
+    """Predict the test slices with the fitted second level.
 
     Returns:
         Keys and six ``pred_*`` float32.
@@ -145,7 +145,7 @@ def predict_test_stacked(level2_model: Candidate, level1_test: pd.DataFrame) -> 
 def average_submission(
     level1_test: pd.DataFrame, raw_download: Path, parameters: StackingParameters
 ) -> pd.DataFrame:
-    """Plain mean of models, folds and test-time augmentations in Kaggle's format."""
+    """Convert the plain mean of models, folds and test-time augmentations to Kaggle's format."""
     values = predict_table(MeanCandidate(models=model_names(level1_test)), level1_test)
     submission = submission_table(level1_test, values, parameters.clip_average)
     check_submission(submission, raw_download)
@@ -156,7 +156,7 @@ def average_submission(
 def stacked_submission(
     level2_test: pd.DataFrame, raw_download: Path, parameters: StackingParameters
 ) -> pd.DataFrame:
-    """Predictions of the second level in Kaggle's format."""
+    """Convert the predictions of the second level to Kaggle's format."""
     values = level2_test[list(PREDICTIONS)].to_numpy(np.float64)
     submission = submission_table(level2_test, values, parameters.clip_stacked)
     check_submission(submission, raw_download)

@@ -15,18 +15,18 @@ AnySettings = Annotated[SerializeAsAny[CandidateSettings], BeforeValidator(read_
 
 
 class StackingParameters(Strict):
-    """What is tried as a second level and how it is scored.
+    """Second-level candidates and how they are scored.
 
     Attributes:
-        candidates: Settings by name; one of them is the plain mean, named ``mean``.
-        corrections: What may be done to the chosen candidate's predictions, if the inner
-            folds say that it helps: ``temperature``, ``beta`` (one of them at most is
-            taken), ``any`` (never below the likeliest type).
+        candidates: Settings by name, including the plain mean, named ``mean``.
+        corrections: Corrections of the chosen candidate's predictions, each applied if it
+            lowers the loss on the inner folds: ``temperature`` or ``beta`` (at most one of
+            them), ``any`` (raised to the highest type).
         resamples: Bootstrap samples of patients for the intervals.
         seed: Seed of inner folds, boosting, networks and bootstrap.
         clip_average: Clipping of the plain average's submission (reference: 1e-6).
         clip_stacked: Clipping of the second level's submission (reference: 1e-5).
-        workers: Processes that read volumes for the histogram baseline; null takes all.
+        workers: Processes that read volumes for the histogram baseline; null uses all cores.
     """
 
     candidates: dict[str, AnySettings]
@@ -43,20 +43,20 @@ class StackingParameters(Strict):
         if kinds.get(MEAN) != "mean":
             raise ValueError(
                 f"stacking.candidates needs an entry {MEAN!r} of kind mean: "
-                "the others are compared with it"
+                "the other candidates are compared with it"
             )
         for name, kind in kinds.items():
             if name in RESERVED:
-                raise ValueError(f"stacking.candidates: {name!r} is the name of another row")
+                raise ValueError(f"stacking.candidates: the name {name!r} is reserved")
             if kind == "corrected":
-                raise ValueError(f"stacking.candidates.{name}: see stacking.corrections instead")
+                raise ValueError(f"stacking.candidates.{name}: use stacking.corrections instead")
         blends = blend_members(self.candidates)
         base = [name for name in kinds if name not in blends]
         for name, members in blends.items():
             unknown = [member for member in members if member not in base]
             if unknown:
                 raise ValueError(
-                    f"stacking.candidates.{name}: no candidate {unknown[0]!r} that is not a "
-                    f"blend itself; there are {', '.join(base)}"
+                    f"stacking.candidates.{name}: {unknown[0]!r} is not a candidate that can "
+                    f"be blended; choose from {', '.join(base)}"
                 )
         return self

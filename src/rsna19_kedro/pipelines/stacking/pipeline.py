@@ -1,4 +1,4 @@
-"""Wiring of the second level."""
+"""Graph of the second level."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
     oof = [f"{model}.fold_{fold}.oof" for model, fold in pairs]
     test = [f"{model}.fold_{fold}.test" for model, fold in pairs]
     return Pipeline(
-        [*_judged(oof), *_predicted(test)],
+        [*_selection_nodes(oof), *_prediction_nodes(test)],
         namespace="stacking",
         prefix_datasets_with_namespace=False,
     )
@@ -30,21 +30,21 @@ def _node(function: Callable[..., Any], inputs: list[str], outputs: str | list[s
     return Node(function, inputs, outputs, name=function.__name__)
 
 
-def _judged(oof: list[str]) -> list[Node]:
+def _selection_nodes(oof: list[str]) -> list[Node]:
     histogram = ["volumes", "volume_index", "folds", PARAMETERS]
-    judged = ["level2_oof", "level2_decisions"]
-    scored = ["level1_oof", *judged, "histogram_oof", PARAMETERS]
+    nested = ["level2_oof", "level2_decisions"]
+    scored = ["level1_oof", *nested, "histogram_oof", PARAMETERS]
     return [
         _node(nodes.collect_oof, ["folds", *oof], "level1_oof"),
         _node(nodes.judge_histogram, histogram, "histogram_oof"),
-        _node(nodes.judge_candidates, ["level1_oof", PARAMETERS], judged),
+        _node(nodes.judge_candidates, ["level1_oof", PARAMETERS], nested),
         _node(nodes.score_candidates, scored, ["level2_scores", "level2_choice"]),
         _node(nodes.fit_final, ["level1_oof", "level2_choice", PARAMETERS], "level2_model"),
         _node(nodes.simplex_weights, ["level1_oof", PARAMETERS], "level2_weights"),
     ]
 
 
-def _predicted(test: list[str]) -> list[Node]:
+def _prediction_nodes(test: list[str]) -> list[Node]:
     averaged = ["level1_test", "raw_download", PARAMETERS]
     stacked = ["level2_test", "raw_download", PARAMETERS]
     return [

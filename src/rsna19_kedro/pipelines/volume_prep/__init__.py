@@ -1,4 +1,4 @@
-"""Slices to aligned, cropped volumes in HU, the look-up table, previews and masks."""
+"""From slices to aligned, cropped volumes in HU, the look-up table, previews and masks."""
 
 from .pipeline import create_pipeline
 

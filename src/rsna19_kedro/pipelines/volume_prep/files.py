@@ -1,4 +1,4 @@
-"""Files that the nodes read beside their inputs, for the records of their results."""
+"""Files that the nodes read besides their inputs, for the records of their results."""
 
 from pathlib import Path
 

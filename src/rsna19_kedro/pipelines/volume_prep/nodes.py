@@ -1,4 +1,4 @@
-"""Nodes of the preparation of volumes."""
+"""Nodes of volume preparation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ from .files import mask_files, slice_files
 from .parameters import VolumePrepParameters
 
 _BYTES_PER_PIXEL = 1.0
-"""Of a prepared volume, about half of its 16 bits: an estimate for the warning of little space."""
+"""Estimated compressed size of a 16-bit pixel, for the warning about free space."""
 
 
 @result_of(
@@ -36,20 +36,20 @@ def prepare_volumes(
 ) -> tuple[VolumeStore, pd.DataFrame]:
     """Decode, align, crop and store every study.
 
-    A study whose files, geometry and parameters are those of a stored volume is not prepared
-    again, so that an interrupted run resumes where it was.
+    A stored volume with the same files, geometry and parameters is reused, so that an interrupted
+    run can resume.
 
     Args:
         slice_index: One row per DICOM file.
-        raw_download: Folder that its paths are relative to.
-        volumes_folder: Where the volumes are stored.
+        raw_download: Folder to which its paths are relative.
+        volumes_folder: Folder of the volumes.
         params: Crop size and number of processes.
 
     Returns:
         ``volumes`` and ``volume_index``, one row per study that has a volume.
 
     Raises:
-        SourceError: Not a single study can be prepared.
+        SourceError: No study can be prepared.
     """
     store = VolumeStore(volumes_folder)
     size, workers = params.crop_size_px, params.workers
@@ -73,8 +73,8 @@ def fit_hu_lut(
     Args:
         volumes: Prepared volumes.
         volume_index: Their manifest.
-        slice_index: Says which studies are for training.
-        params: Knots or the sample to fit to, and which of both is used.
+        slice_index: Gives the subset of each study.
+        params: Kind of table, its knots, and the sample to fit to.
 
     Returns:
         ``hu_lut`` (``hu``, ``value``).
@@ -91,7 +91,7 @@ def plot_hu_lut(
     slice_index: pd.DataFrame,
     params: VolumePrepParameters,
 ) -> bytes:
-    """Draw the curve of the parameters beside the one fitted to the training volumes (PNG)."""
+    """Plot the curve of the parameters and the one fitted to the training volumes (PNG)."""
     fitted = _fitted(volumes, volume_index, slice_index, params)
     return draw_curves(lut_from_knots(params.hu_lut.knots), fitted, params.hu_lut.kind)
 
@@ -122,11 +122,11 @@ def draw_previews(
         volume_index: Their manifest.
         slice_index: Keys and subsets.
         labels: Six labels per slice.
-        params: How many studies, and the display window.
+        params: Number of studies, and the display window.
 
     Returns:
         PNG files named ``<study_id>/<slice number>``, each drawn only when it is saved; and
-        ``preview_index``, the list of them, which is written last.
+        ``preview_index``, their list, which is written last.
     """
     options = params.previews
     train = training_studies(volume_index, slice_index)["study_id"]
@@ -149,8 +149,8 @@ def label_masks(
         slice_index: One row per DICOM file.
         volume_index: Manifest of the volumes.
         raw_download: Folder of the raw data.
-        masks_folder: Where the aligned masks are stored.
-        params: Folder of the masks and the rule for labels.
+        masks_folder: Folder of the aligned masks.
+        params: Folder of the masks and the threshold for labels.
 
     Returns:
         ``masks`` and ``mask_labels``, one row per slice that a mask covers; empty without masks.

@@ -1,4 +1,4 @@
-"""Parameters of the preparation of volumes."""
+"""Parameters of volume preparation."""
 
 from typing import Literal
 
@@ -9,14 +9,14 @@ from rsna19_kedro.strict import Strict
 
 
 class LutParameters(Strict):
-    """How HU become the network's input.
+    """Look-up table from HU to network input.
 
     Attributes:
-        kind: ``knots`` takes the curve below, ``equalise`` fits one to the training volumes.
+        kind: ``knots`` uses the curve below, ``equalise`` fits one to the training volumes.
         knots: Pairs (HU, value) from -400 to 1000 HU, linear in between.
-        sample_slices: Training slices that the fitted curve (also drawn beside the other) is
-            made from.
-        seed: Start of the draw of that sample.
+        sample_slices: Number of training slices to which the curve is fitted (it is always
+            fitted, for the figure).
+        seed: Random seed of that sample.
     """
 
     kind: Literal["knots", "equalise"] = "knots"
@@ -26,10 +26,10 @@ class LutParameters(Strict):
 
 
 class PreviewParameters(Strict):
-    """Which slices are drawn as pictures.
+    """Preview images.
 
     Attributes:
-        studies: Training studies that are drawn, spread evenly over all; 0 for none.
+        studies: Number of training studies that are drawn, evenly spaced; 0 for none.
         window_centre_hu: Centre of the display window.
         window_width_hu: Width of the display window.
     """
@@ -40,11 +40,11 @@ class PreviewParameters(Strict):
 
 
 class MaskParameters(Strict):
-    """Where segmentation masks are and how they become labels.
+    """Segmentation masks and their conversion to labels.
 
     Attributes:
-        folder: Folder of ``<study_id>.nii.gz`` within the raw data.
-        min_voxels: A class is present on a slice when at least so many voxels carry it.
+        folder: Folder of ``<study_id>.nii.gz`` in the raw data.
+        min_voxels: Minimum number of voxels of a class for a positive slice.
     """
 
     folder: str = "masks"
@@ -52,13 +52,13 @@ class MaskParameters(Strict):
 
 
 class VolumePrepParameters(Strict):
-    """How volumes are prepared.
+    """Volume preparation.
 
     Attributes:
-        crop_size_px: Side of the square that is kept of each slice.
-        workers: Processes that prepare studies; None takes all cores.
+        crop_size_px: Side of the square crop of each slice.
+        workers: Processes that prepare studies; None uses all cores.
         hu_lut: The look-up table.
-        previews: Pictures for browsing.
+        previews: Preview images.
         masks: Segmentation masks.
     """
 

@@ -1,4 +1,4 @@
-"""Wiring of the preparation of volumes."""
+"""Pipeline ``volume_prep``."""
 
 from kedro.pipeline import Pipeline
 
