@@ -186,7 +186,7 @@ CHANGES: Final[dict[str, Change]] = {
     ),
     "mixture: folds of two recipes": Change(
         earlier=(("cnn_training", {"fold": 0, "models": _FIRST, _FIRST: _RATE}),),
-        refused=(("inference", {}), ("new_study", _SOURCE)),
+        refused=(("new_study", _SOURCE),),
     ),
     "mixture: tables of two recipes": Change(
         earlier=(
@@ -197,7 +197,7 @@ CHANGES: Final[dict[str, Change]] = {
     ),
     "mixture: another look-up table": Change(
         earlier=(("volume_prep", _TABLE), ("cnn_training", _TABLE | {"models": _FIRST})),
-        refused=(("inference", {}), ("new_study", _SOURCE)),
+        refused=(("new_study", _SOURCE),),
     ),
     "mixture: a second level on older tables": Change(
         earlier=(
@@ -299,7 +299,7 @@ def contents(project: Path) -> dict[str, bytes]:
         and not path.name.startswith(".")
         and path.name not in _NOT_COMPARED
         and path.suffix != ".cbm"
-        and not {"tensorboard", "resume", "logs"}.intersection(path.parts)
+        and not {"tensorboard", "resume", "logs", "new_study"}.intersection(path.parts)
     }
 
 

@@ -154,7 +154,7 @@ def test_errors_name_truncated_missing_and_other_files(tmp_path: Path) -> None:
         read_hu(cut)
     with pytest.raises(InputError, match=r"none\.dcm"):
         read_hu(tmp_path / "none.dcm")
-    (tmp_path / "notes.dcm").write_text("not a picture")
+    (tmp_path / "notes.dcm").write_text("not an image")
     with pytest.raises(InputError, match=r"notes\.dcm"):
         read_hu(tmp_path / "notes.dcm")
 

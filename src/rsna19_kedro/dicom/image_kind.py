@@ -77,14 +77,14 @@ def why_not_hu(
     return (
         (
             sop_class_uid.startswith(SECONDARY_CAPTURE)
-            and "a secondary capture, a picture without HU"
+            and "a secondary capture, an image without HU"
         )
         or _by_words(
             {word for value in values for word in words_of(value)}, _LOCALIZERS, _PAGES, _MAPS
         )
         or next((_IMAGE_TYPES[value] for value in values if value in _IMAGE_TYPES), "")
         or _by_rescale_type(rescale_type.strip())
-        or (0 < bits_stored <= 8 and f"a picture of {bits_stored} bits, too few for HU")
+        or (0 < bits_stored <= 8 and f"an image of {bits_stored} bits, too few for HU")
         or _by_words(set(words_of(description)), _LOCALIZERS, _MAPS)
         or next((page for page in _PAGE_PHRASES if page in " ".join(words_of(description))), "")
         or ""

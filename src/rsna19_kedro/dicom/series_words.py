@@ -209,8 +209,8 @@ def contrast_of(
     by_agent = _contrast_by_agent(agent, volume_ml)
     by_text = contrast_in_text(description)
     if by_agent is Contrast.UNKNOWN and by_text is Contrast.UNKNOWN:
-        said = {contrast_in_text(text) for text in others}
-        return Contrast.DOUBTFUL if Contrast.GIVEN in said else Contrast.UNKNOWN
+        by_others = {contrast_in_text(text) for text in others}
+        return Contrast.DOUBTFUL if Contrast.GIVEN in by_others else Contrast.UNKNOWN
     if by_agent is Contrast.UNKNOWN or by_text is Contrast.UNKNOWN:
         return by_text if by_agent is Contrast.UNKNOWN else by_agent
     return by_agent if by_agent is by_text else Contrast.DOUBTFUL
@@ -232,12 +232,12 @@ def region_of(body_part: str, description: str, others: tuple[str, ...] = ()) ->
         return Region.DOUBTFUL if only_other else Region.HEAD
     if Region.HEAD in text:
         return Region.DOUBTFUL if Region.OTHER in structured else Region.HEAD
-    said = structured | text
-    if not said:
+    regions = structured | text
+    if not regions:
         if not elsewhere:
             return Region.UNKNOWN
         return Region.HEAD if Region.HEAD in elsewhere else Region.DOUBTFUL
-    if Region.OTHER in said:
+    if Region.OTHER in regions:
         return Region.DOUBTFUL if Region.HEAD in elsewhere else Region.OTHER
     return Region.DOUBTFUL
 
