@@ -75,10 +75,7 @@ def why_not_hu(
     """
     values = [value.strip().lower() for value in image_type.split("\\")]
     return (
-        (
-            sop_class_uid.startswith(SECONDARY_CAPTURE)
-            and "a secondary capture, an image without HU"
-        )
+        (sop_class_uid.startswith(SECONDARY_CAPTURE) and "a secondary capture, an image without HU")
         or _by_words(
             {word for value in values for word in words_of(value)}, _LOCALIZERS, _PAGES, _MAPS
         )

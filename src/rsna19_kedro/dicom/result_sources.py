@@ -22,7 +22,7 @@ from rsna19_kedro.dicom.phi import (
     readable_header,
     text_of,
 )
-from rsna19_kedro.errors import SourceError
+from rsna19_kedro.errors import SourceError, counted
 
 _REFERENCED_UID: Final = pydicom.tag.Tag("ReferencedSOPInstanceUID")
 _UIDS: Final = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
@@ -134,8 +134,8 @@ def result_sources(root: Path, files: pd.DataFrame, *, include_phi: bool) -> Res
     uids = {text_of(header, "SOPInstanceUID") for header in whole}
     if len(uids) < len(whole):
         raise SourceError(
-            f"no DICOM results: its {len(whole)} images have {len(uids)} SOPInstanceUIDs, so "
-            "references to them would be ambiguous"
+            f"no DICOM results: its {len(whole)} images have "
+            f"{counted(len(uids), 'SOPInstanceUID')}, so references to them would be ambiguous"
         )
     kinds = {
         (header.get("Rows"), header.get("Columns"), str(header.get("PixelSpacing")))
