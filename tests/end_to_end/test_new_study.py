@@ -126,7 +126,7 @@ def test_valid_study_is_predicted_although_an_invalid_one_fails_the_run(
     output = " ".join((result.stdout + result.stderr).split())
     assert result.returncode != 0
     assert (
-        "1 of 2 studies could not be predicted, or not written as DICOM (Study 1 (ID_bad): "
+        "1 of 2 studies could not be predicted or written as DICOM (Study 1 (ID_bad): "
         "no suitable series: not a head" in output
     )
     assert "Traceback" not in output
@@ -309,7 +309,7 @@ def test_each_of_twelve_mixed_studies_has_its_own_results(project_copy, tmp_path
     result = _run(project_copy, tmp_path / "in", *options)
     output = " ".join((result.stdout + result.stderr).split())
     assert result.returncode != 0
-    assert "2 of 12 studies could not be predicted, or not written as DICOM" in output
+    assert "2 of 12 studies could not be predicted or written as DICOM" in output
     assert "Traceback" not in output
     folder = project_copy / "data/07_model_output/new_study/latest"
     table = pd.read_csv(folder / "predictions.csv", dtype=str)
