@@ -149,12 +149,11 @@ def test_only_the_declared_version_of_the_code_puts_results_out_of_date(
     assert causes == {"split_patients": ("version of the code 1 -> 2",)}
 
 
-def test_verbosity_and_runner_change_nothing(finished_project: Path) -> None:
-    logging.getLogger("rsna19_kedro").setLevel(logging.DEBUG)
-    try:
+def test_verbosity_and_runner_change_nothing(
+    finished_project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "rsna19_kedro"):  # Restores the level.
         assert _out_of_date(finished_project, {"runner": {"gpus_per_node": {"*.train": 0.5}}}) == {}
-    finally:
-        logging.getLogger("rsna19_kedro").setLevel(logging.NOTSET)
 
 
 def test_stored_results_that_were_changed(project_copy: Path) -> None:
