@@ -309,6 +309,13 @@ def test_loss_that_is_not_finite_stops_the_training_and_lists_its_slices(tmp_pat
     assert (note["phase"], note["fold"]) == ("main", 1)
 
 
+def test_weights_that_are_not_finite_stop_the_training_in_the_validation(tmp_path) -> None:
+    """The loss of the only batch is finite; the weights after it are not."""
+    recipe = _recipe("resnet18_400", **_only(learning_rate=1e30, steps=1, epochs=None))
+    with pytest.raises(InputError, match=r"not finite in the validation.*main\.learning_rate"):
+        _train(recipe, tmp_path)
+
+
 def test_out_of_memory_names_the_keys_to_change(tmp_path, monkeypatch) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

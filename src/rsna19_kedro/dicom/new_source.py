@@ -1,8 +1,6 @@
 """Prepared volumes from a user's source, with a record of what was left out and why."""
 
 import logging
-import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,9 +20,9 @@ from rsna19_kedro.dicom.new_study_texts import (
     nothing_to_predict,
     patient_key,
     remarks_on,
-    series_text,
     unlike_training,
     why_none,
+    without_paths,
 )
 from rsna19_kedro.dicom.result_sources import file_digest
 from rsna19_kedro.dicom.series import SERIES_COLUMNS
@@ -36,7 +34,7 @@ from rsna19_kedro.dicom.slice_index import (
 )
 from rsna19_kedro.dicom.sources import MAX_UNPACKED_BYTES, Source, opened
 from rsna19_kedro.dicom.studies import prepare_study
-from rsna19_kedro.errors import InputError, SourceError, counted
+from rsna19_kedro.errors import InputError, SourceError
 from rsna19_kedro.parallel import map_in_processes
 
 logger = logging.getLogger(__name__)
@@ -266,10 +264,10 @@ def _prepare(
                 break
             except InputError as error:  # Try the next stack: it may show a head in HU.
                 (picked,) = series.index[series["picked"]]
-                refused[int(picked)] = _without_paths(str(error), root, chosen["path"])
+                refused[int(picked)] = without_paths(str(error), root, chosen["path"])
         digests = [file_digest(root / path) for path in slices["path"]]
     except InputError as error:
-        failed = _without_paths(str(error), root, chosen["path"])
+        failed = without_paths(str(error), root, chosen["path"])
         return _Prepared(chosen, series, failed=failed)
     except Exception as error:  # An unexpected header must not stop the other studies.
         logger.debug("A study cannot be prepared", exc_info=True)
@@ -296,28 +294,3 @@ def _files(headers: pd.DataFrame, slices: pd.DataFrame, refused: dict[str, str])
     return pd.concat([files, zips], ignore_index=True)[columns].sort_values(
         ["study_number", "slice_num", "path", "frame"], ignore_index=True
     )
-
-
-def _without_paths(message: str, root: Path, paths: Iterable[str]) -> str:
-    """Remove paths from a message, because folders are often named after patients."""
-    for path in sorted(paths, key=len, reverse=True):
-        message = message.replace(f"{root / path}", "a file").replace(path, "a file")
-    return message.replace(f"{root}{os.sep}", "").replace(str(root), "the source")
-
-
-def log_new_studies(new: NewStudies) -> None:
-    """Log which series were picked and what was left out."""
-    for _, row in new.series.iterrows():
-        logger.info("Study %d: %s: %s", row["study_number"], series_text(row), row["reason"])
-    for reason, count in new.findings["problems"].items():
-        logger.warning("%s left out: %s", counted(count, "file"), reason)
-    for name, reason in new.findings["refused"].items():
-        logger.warning("%s left out: %s", name, reason)
-    for study in new.findings["studies"]:
-        for remark in study["remarks"]:
-            logger.warning("Study %d: %s", study["number"], remark)
-        if study["failed"]:
-            logger.warning(
-                "Study %d (%s) cannot be predicted: %s",
-                *(study["number"], study["study_id"], study["failed"]),
-            )

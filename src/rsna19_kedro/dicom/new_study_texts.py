@@ -1,6 +1,8 @@
 """Texts about a new study, with or without data that identify the patient."""
 
+import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +26,8 @@ from rsna19_kedro.dicom.phi import (
     without_words,
 )
 from rsna19_kedro.errors import counted
+
+logger = logging.getLogger(__name__)
 
 _PIXEL_MM = (0.35, 0.7)
 """Range of pixel sizes in the challenge's data."""
@@ -204,6 +208,13 @@ def unlike_training(record: VolumeRecord, per_slab: int) -> list[str]:
     return remarks
 
 
+def without_paths(message: str, root: Path, paths: Iterable[str]) -> str:
+    """Remove paths from a message, because folders are often named after patients."""
+    for path in sorted(paths, key=len, reverse=True):
+        message = message.replace(f"{root / path}", "a file").replace(path, "a file")
+    return message.replace(f"{root}{os.sep}", "").replace(str(root), "the source")
+
+
 def nothing_to_predict(findings: dict[str, Any]) -> str:
     """Explain why no study of a source can be predicted, from ``NewStudies.findings``."""
     reasons = [f"{counted(n, 'file')}: {reason}" for reason, n in findings["problems"].items()]
@@ -215,6 +226,24 @@ def nothing_to_predict(findings: dict[str, Any]) -> str:
         f"{'; '.join(reasons)}. "
         "Expected axial CT slices of a head without contrast agent, as DICOM."
     )
+
+
+def log_new_studies(series: pd.DataFrame, findings: dict[str, Any]) -> None:
+    """Log which series were picked and what was left out, see ``NewStudies``."""
+    for _, row in series.iterrows():
+        logger.info("Study %d: %s: %s", row["study_number"], series_text(row), row["reason"])
+    for reason, count in findings["problems"].items():
+        logger.warning("%s left out: %s", counted(count, "file"), reason)
+    for name, reason in findings["refused"].items():
+        logger.warning("%s left out: %s", name, reason)
+    for study in findings["studies"]:
+        for remark in study["remarks"]:
+            logger.warning("Study %d: %s", study["number"], remark)
+        if study["failed"]:
+            logger.warning(
+                "Study %d (%s) cannot be predicted: %s",
+                *(study["number"], study["study_id"], study["failed"]),
+            )
 
 
 def _header(path: Path) -> Dataset:

@@ -214,10 +214,10 @@ class PhaseLoop:
             self.report.batch(step.number + 1, step.rate, value)
 
     def _not_finite_error(self, value: float, step: _Step) -> InputError:
-        model, note = self.recipe.model, self.job.resume / "loss_not_finite.json"
+        note = self.job.resume / "loss_not_finite.json"
         names = self.job.slices.train.study_ids
         content = {
-            **{"model": model, "fold": self.job.fold, "phase": self.name},
+            **{"model": self.recipe.model, "fold": self.job.fold, "phase": self.name},
             **{"batch": step.number, "loss": str(value)},
             "slices": [
                 {"study_id": names[study], "slice_num": number}
@@ -228,9 +228,15 @@ class PhaseLoop:
             part.write_text(json.dumps(content, indent=1))
         return InputError(
             f"{self.job.title}: the loss became {value} in phase {self.name!r}, batch "
-            f"{step.number}. The slices of that batch are listed in {note}. Lower "
-            f"{model}.phases.{self.name}.learning_rate, set its gradient_clip, or train with "
-            "--params training.precision=32-true."
+            f"{step.number}. The slices of that batch are listed in {note}. "
+            f"{self._stability_advice()}"
+        )
+
+    def _stability_advice(self) -> str:
+        """Say what to change so that a training stays finite."""
+        return (
+            f"Lower {self.recipe.model}.phases.{self.name}.learning_rate, set its gradient_clip, "
+            "or train with --params training.precision=32-true."
         )
 
     def _validate(self, unit: Unit, rate: float, train_loss: float) -> None:
@@ -248,6 +254,11 @@ class PhaseLoop:
                 )
                 all_logits.append(self.network.classify(maps).logits[0, slice_nums])
                 all_labels.append(labels)
+        if not all(bool(logits.isfinite().all()) for logits in all_logits):
+            raise InputError(
+                f"{self.job.title}: the network gives values that are not finite in the validation "
+                f"of phase {self.name!r}. {self._stability_advice()}"
+            )
         row: dict[str, Any] = {
             "phase": self.name,
             "epoch": unit.epoch_end,

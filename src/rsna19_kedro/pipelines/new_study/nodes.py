@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from rsna19_kedro.ct.volume_store import VolumeStore
-from rsna19_kedro.dicom.new_source import log_new_studies, prepare_new_studies, volume_name
+from rsna19_kedro.dicom.new_source import prepare_new_studies, volume_name
+from rsna19_kedro.dicom.new_study_texts import log_new_studies
 from rsna19_kedro.errors import ParameterError, SourceError, counted
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.training_data import Band
@@ -49,7 +50,7 @@ def prepare_source(
         follow_links=params.follow_links,
         include_phi=params.include_phi,
     )
-    log_new_studies(new)
+    log_new_studies(new.series, new.findings)
     return store, new.slices, new.series, new.files, new.findings
 
 
