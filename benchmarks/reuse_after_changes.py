@@ -7,11 +7,13 @@ results) two copies of it are changed and updated with ``--only-missing-outputs`
 run, the other pipeline by pipeline. Both are compared with a clean run: an empty project with the
 changed parameters or raw data, or, if stored results were changed, the project before the change.
 A "mixture" contains results of different folds, recipes or look-up tables; before the update, the
-pipelines that would combine them must refuse to.
+pipelines that would combine them must refuse to. Before the comparison, files that no node makes or
+uses are removed as by ``kedro rsna19 clean --orphans``.
 
 All files below ``data/02_intermediate`` to ``data/08_reporting`` must exist with the same bytes
-(volumes: the same voxels), except those with times or paths: records, TensorBoard events, reports,
-and CatBoost models, whose predictions are compared. About a minute per change and core. Prints one
+(volumes: the same voxels; checkpoints: without the test-time augmentations at the time of
+training), except those with times or paths: records, TensorBoard events, reports, and CatBoost
+models, whose predictions are compared. About a minute per change and core. Prints one
 line per change; exit status 1 if one differs.
 """
 
@@ -40,8 +42,11 @@ from kedro.framework.startup import bootstrap_project
 
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.made_from import digest_weights
 from rsna19_kedro.provenance import declare
 from rsna19_kedro.runners import GPURunner
+from rsna19_kedro.status import orphan_paths
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PIPELINES: Final = (
@@ -285,6 +290,8 @@ def bring_up_to_date(change: Change, project: Path, *, at_once: bool) -> Path:
             continue
         for name in ("phantoms", *PIPELINES):
             run(project, change.params, name, only_outdated=True)
+    for path in orphan_paths(project, "test", dict(change.params)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     return project
 
 
@@ -306,21 +313,19 @@ def contents(project: Path) -> dict[str, bytes]:
 def _content(path: Path) -> bytes:
     if path.suffix == ".b2":  # The file contains a time.
         return VolumeStore(path.parent).read(path.stem).tobytes()
+    if path.name == "checkpoint.safetensors":
+        checkpoint = Checkpoint.read(path)
+        del checkpoint.metadata["recipe"]["variants"]
+        tensors = {**checkpoint.weights, "hu_lut": checkpoint.hu_lut}
+        digest = digest_weights({name: value.numpy() for name, value in tensors.items()})
+        return f"{digest} {checkpoint.metadata}".encode()
     return path.read_bytes()
 
 
-def differing(project: Path, clean: Path, models: str | None) -> list[str]:
-    """Paths whose content differs, or that exist in only one of the projects.
-
-    Args:
-        project: The changed and updated project.
-        clean: A project after a clean run.
-        models: If set, results of other models may remain.
-    """
+def differing(project: Path, clean: Path) -> list[str]:
+    """Paths whose content differs, or that exist in only one of the projects."""
     old, new = contents(clean), contents(project)
-    left = set() if models is None else {name for name in new if name.split("/")[1] != models}
-    names = (old.keys() | new.keys()) - (left - old.keys())
-    return sorted(name for name in names if old.get(name) != new.get(name))
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
 def check(name: str, finished: Path) -> tuple[str, float, dict[str, list[str]]]:
@@ -334,7 +339,7 @@ def check(name: str, finished: Path) -> tuple[str, float, dict[str, list[str]]]:
         for way in ("at once", "pipeline by pipeline"):
             project = copy_of(finished, Path(folder) / way.replace(" ", "_"))
             bring_up_to_date(change, project, at_once=way == "at once")
-            paths = differing(project, clean, change.params.get("models"))
+            paths = differing(project, clean)
             if paths:
                 differences[way] = paths
         os.chdir(ROOT)

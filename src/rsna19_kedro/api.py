@@ -13,7 +13,7 @@ from rsna19_kedro.ct.plausibility import check_head, check_hu
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.new_source import CROP_PX, prepare_new_studies
 from rsna19_kedro.errors import SourceError, counted
-from rsna19_kedro.prediction.members import find_members
+from rsna19_kedro.prediction.members import LEVEL2, find_members
 from rsna19_kedro.prediction.new_study import StudyResult, predict_prepared
 from rsna19_kedro.prediction.settings import PredictionSettings
 
@@ -78,7 +78,7 @@ def predict_study(
                 )
             study_id = studies[0]["study_id"]
         (name,) = store.study_ids()
-        level2 = None if fast else Path(checkpoints) / "level2"
+        level2 = None if fast else Path(checkpoints) / LEVEL2
         options = settings or PredictionSettings()
         (result,) = predict_prepared(store, [name], members, level2, options, one_variant=fast)
         return replace(result, study_id=study_id, hu=store.read(name))

@@ -54,5 +54,5 @@ def test_equal_to_a_clean_run(
     if change.params:  # Only the second level is affected.
         clean = script.copy_of(finished_project, tmp_path / "clean")
         run_session(clean, pipeline_names=["stacking"], runtime_params=dict(change.params))
-    assert script.differing(project_copy, clean, None) == []
+    assert script.differing(project_copy, clean) == []
     assert script.contents(clean)

@@ -5,6 +5,7 @@ import pytest
 from first_level_factory import simulate
 from rsna19_kedro.contracts import AREAS, CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ensemble.level1 import (
+    AUGMENTATIONS,
     FirstLevel,
     combine_oof,
     combine_test,
@@ -157,6 +158,18 @@ def test_damaged_tables_are_reported_with_model_and_fold(simulation, damage, mes
     tables = [damaged_test if k == key else table for k, table in simulation.test.items()]
     with pytest.raises(InputError, match="model two, fold 3"):
         combine_test(simulation.test_slices, tables)
+
+
+def test_folds_with_other_augmentations_are_refused(simulation):
+    wide = combine_oof(simulation.folds, list(simulation.oof.values()))
+    names = list(simulation.oof["two", 3]["tta"].unique())
+    assert wide.attrs[AUGMENTATIONS] == {"one": names, "two": names}
+    kept = {key: table[table["tta"] == names[0]] for key, table in simulation.oof.items()}
+    tables = [kept[k] if k == ("two", 3) else table for k, table in simulation.oof.items()]
+    with pytest.raises(InputError, match=rf"model two: fold 0 .*{', '.join(names)}, fold 3 with"):
+        combine_oof(simulation.folds, tables)
+    wide = combine_oof(simulation.folds, list(kept.values()))
+    assert wide.attrs[AUGMENTATIONS] == {"one": names[:1], "two": names[:1]}
 
 
 def test_a_missing_fold_is_reported(simulation):

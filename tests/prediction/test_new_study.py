@@ -112,6 +112,17 @@ def test_members_are_found_and_selected(checkpoints) -> None:
         find_members(checkpoints / "nowhere")
 
 
+def test_members_are_the_models_of_the_second_level(tmp_path) -> None:
+    for model in MODELS:
+        _write_checkpoint(tmp_path, model, 0, ["normal"])
+    (tmp_path / "level2").mkdir()
+    MeanCandidate(models=MODELS[1:]).save(tmp_path / "level2")
+    assert [member.model for member in find_members(tmp_path)] == [*MODELS[1:]]
+    assert len(find_members(tmp_path, models=MODELS)) == 2
+    MeanCandidate(models=(*MODELS, "dpn68_384_5_planes_combine_last")).save(tmp_path / "level2")
+    assert len(find_members(tmp_path)) == 2
+
+
 def test_thin_slices_take_the_results_of_their_slab(checkpoints, tmp_path) -> None:
     results = []
     thick = _head()[:, :400, :400]
@@ -146,6 +157,16 @@ def test_second_level_is_used_only_if_it_fits(tmp_path) -> None:
     values, method = combine_models(one, studies, numbers, tmp_path)
     assert np.allclose(values, one[MODELS[0]], atol=1e-6)
     assert method.startswith(f"{MODELS[0]} alone (The second level was fitted on other models")
+
+
+def test_augmentations_are_those_that_the_second_level_was_fitted_with(tmp_path) -> None:
+    model = MODELS[0]
+    _write_checkpoint(tmp_path, model, 0, ["normal", "flip_horizontal"])
+    assert find_members(tmp_path)[0].load()[1] == ("normal", "flip_horizontal")
+    candidate = MeanCandidate(models=(model,), augmentations={model: ["normal", "rot90"]})
+    (tmp_path / "level2").mkdir()
+    candidate.save(tmp_path / "level2")
+    assert find_members(tmp_path)[0].load()[1] == ("normal", "rot90")
 
 
 def test_second_level_gets_the_areas_that_it_was_fitted_with(tmp_path) -> None:
@@ -244,6 +265,8 @@ def test_fast_takes_one_member(checkpoints, tmp_path) -> None:
     result = predict_study(_head(), tmp_path, fast=True)
     assert result.members == ("resnet18_400 fold 0",)
     assert result.method == "resnet18_400 alone"
+    with pytest.raises(ModelError, match=r"candidate\.json is damaged"):
+        predict_study(_head(), tmp_path)
 
 
 def test_a_single_name_is_a_model_and_a_single_number_a_fold(checkpoints) -> None:

@@ -37,6 +37,7 @@ class Candidate(ABC):
         parts: Candidates that it consists of, by name.
         trained_on: Digests of the network weights whose predictions it was fitted on, by model
             and fold, where recorded.
+        augmentations: Test-time augmentations of these predictions, by model, where recorded.
     """
 
     settings: CandidateSettings
@@ -44,6 +45,7 @@ class Candidate(ABC):
     models: tuple[str, ...] = ()
     parts: dict[str, "Candidate"] = field(default_factory=dict)
     trained_on: dict[str, dict[str, str]] = field(default_factory=dict)
+    augmentations: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -91,6 +93,7 @@ class Candidate(ABC):
             "models": self.models,
             "parts": list(self.parts),
             "trained_on": self.trained_on,
+            "augmentations": self.augmentations,
             "learned": self.write_learned(folder),
         }
         (folder / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -30,6 +30,9 @@ SEPARATOR: Final = "|"
 MEMBERS: Final = "members"
 """Attribute of a wide table: digests of the network weights, by model and fold."""
 
+AUGMENTATIONS: Final = "augmentations"
+"""Attribute of a wide table: test-time augmentations by model."""
+
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -186,8 +189,22 @@ def _combine(
     if areas:
         wide.append(pd.DataFrame(np.mean(areas, axis=0), columns=list(AREAS)))
     combined = pd.concat(wide, axis=1)
-    combined.attrs = {MEMBERS: weights_of(made_from)}
+    augmentations = {model: _augmentations(model, parts) for model, parts in sources.items()}
+    combined.attrs = {MEMBERS: weights_of(made_from), AUGMENTATIONS: augmentations}
     return combined
+
+
+def _augmentations(model: str, parts: Mapping[int, pd.DataFrame]) -> list[str]:
+    """Names of the test-time augmentations of a model, which must be the same in every fold."""
+    by_fold = {fold: list(table["tta"].unique()) for fold, table in parts.items()}
+    first, names = next(iter(by_fold.items()))
+    for fold, others in by_fold.items():
+        if sorted(others) != sorted(names):
+            raise ModelError(
+                f"First-level model {model}: fold {first} was predicted with the test-time "
+                f"augmentations {', '.join(names)}, fold {fold} with {', '.join(others)}. {REMEDY}"
+            )
+    return names
 
 
 def weights_of(

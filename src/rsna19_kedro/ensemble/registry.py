@@ -50,19 +50,28 @@ def build(settings: CandidateSettings, seed: int = 0) -> Candidate:
     return candidate
 
 
+def read_first_level(folder: Path) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+    """Read the models and, by model, the test-time augmentations that a candidate was fitted on.
+
+    Without a saved candidate, both are empty.
+
+    Raises:
+        ModelError: The description of the candidate is damaged.
+    """
+    if not (folder / DESCRIPTION).is_file():
+        return (), {}
+    content = _read_description(folder)
+    return tuple(content.get("models", ())), content.get("augmentations", {})
+
+
 def load_candidate(folder: Path) -> Candidate:
     """Load a saved second-level model of any kind.
 
     Raises:
-        ModelError: The folder holds no model, or one of an unknown kind or another version.
+        ModelError: The folder holds no model, a damaged one, or one of an unknown kind or another
+            version.
     """
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise ModelError(
-            f"No second-level model in {folder}: {DESCRIPTION} is missing. Run the pipeline "
-            "stacking, which writes it."
-        )
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = _read_description(folder)
     if content["kind"] not in KINDS:
         raise ModelError(
             f"The second-level model in {folder} has the unknown kind {content['kind']!r} (known: "
@@ -74,6 +83,7 @@ def load_candidate(folder: Path) -> Candidate:
         candidate = build(settings, content["seed"])
         candidate.models = tuple(content["models"])
         candidate.trained_on = content.get("trained_on", {})
+        candidate.augmentations = content.get("augmentations", {})
         for number, name in enumerate(content["parts"]):
             candidate.parts[name] = load_candidate(folder / f"part_{number}")
         candidate.read_learned(content["learned"], folder)
@@ -83,6 +93,22 @@ def load_candidate(folder: Path) -> Candidate:
             "run the pipeline stacking again."
         ) from error
     return candidate
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"No second-level model in {folder}: {DESCRIPTION} is missing. Run the pipeline "
+            "stacking, which writes it."
+        ) from error
+    except ValueError as error:
+        raise ModelError(
+            f"{path} is damaged ({error}). Run the pipeline stacking again, which writes it."
+        ) from error
+    return content
 
 
 def _imported(path: str) -> Any:

@@ -4,13 +4,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.level1 import FirstLevel
-from rsna19_kedro.ensemble.registry import load_candidate
+from rsna19_kedro.ensemble.registry import load_candidate, read_first_level
 from rsna19_kedro.errors import InputError, ModelError
 from rsna19_kedro.networks.checkpoint import Checkpoint, read_metadata
 from rsna19_kedro.networks.made_from import MADE_FROM, check_folds_alike, check_models_fit
@@ -19,6 +19,9 @@ from rsna19_kedro.networks.zoo import ZOO
 logger = logging.getLogger(__name__)
 
 _FALLBACK = ("normal",)
+
+LEVEL2: Final = "level2"
+"""Folder of the second level, beside the folders of the models."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +32,23 @@ class Member:
         model: Name of the model.
         fold: Its held-out fold.
         path: File of the checkpoint.
+        augmentations: Test-time augmentations that the second level was fitted with; empty if
+            unknown.
     """
 
     model: str
     fold: int
     path: Path
+    augmentations: tuple[str, ...] = ()
 
     def load(self) -> tuple[Checkpoint, tuple[str, ...]]:
-        """Read the checkpoint and the test-time augmentations of its recipe."""
+        """Read the checkpoint, and choose the test-time augmentations.
+
+        Without those of the second level, they are the ones of the recipe when it was trained.
+        """
         checkpoint = Checkpoint.read(self.path)
         recipe: dict[str, Any] = checkpoint.metadata.get("recipe", {})
-        return checkpoint, tuple(recipe.get("variants", _FALLBACK))
+        return checkpoint, self.augmentations or tuple(recipe.get("variants", _FALLBACK))
 
 
 def find_members(
@@ -52,7 +61,8 @@ def find_members(
 
     Args:
         folder: Holds ``<model>/fold_<k>/checkpoint.safetensors``.
-        models: Names of models; ``None`` for all trained ones.
+        models: Names of models; ``None`` for those of the second level, or for all trained ones if
+            no second level is stored or some of its models are missing.
         folds: Numbers of folds; ``None`` for all trained ones.
         fast: Only the first fold of the first model.
 
@@ -60,11 +70,19 @@ def find_members(
         ModelError: No requested model is trained, the folds of a model were not trained alike,
             or models have different look-up tables.
     """
+    fitted, augmentations = ((), {}) if fast else read_first_level(folder / LEVEL2)
     trained = [
-        Member(model, int(path.parent.name.removeprefix("fold_")), path)
+        Member(
+            model,
+            int(path.parent.name.removeprefix("fold_")),
+            path,
+            tuple(augmentations.get(model, ())),
+        )
         for model in ZOO
         for path in sorted(folder.glob(f"{model}/fold_[0-4]/checkpoint.safetensors"))
     ]
+    if models is None and fitted and {member.model for member in trained}.issuperset(fitted):
+        models = fitted
     requested = [
         member
         for member in trained
@@ -143,7 +161,8 @@ def combine_models(
         return mean, _without_level2(plain, error)
     assert values.shape == (len(studies), len(CLASSES))
     kind = getattr(candidate, "base", candidate).kind  # without its corrections
-    over = f"{len(models)} models" if len(models) > 1 else "one model"
+    used = candidate.models
+    over = f"{len(used)} models" if len(used) > 1 else "one model"
     return np.clip(values, 0.0, 1.0), f"second level ({kind}) over {over}"
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,10 @@ def predict_slices(
     studies = {str(study): rows for study, rows in ordered.groupby("study_id", sort=False)}
     names = list(studies)
     step = settings.part_studies
-    _discard_other_parts(parts, checkpoint, ordered, variants, settings)
+    identity = _identity(checkpoint, ordered, variants, settings)
+    note = parts / _IDENTITY
+    if not note.is_file() or json.loads(note.read_text()) != identity:
+        empty_folder(parts)
     missing = [start for start in range(0, len(names), step) if not _part(parts, start).is_file()]
     engine: Engine | None = None
     with progress_bar() as progress:
@@ -62,6 +66,9 @@ def predict_slices(
             for prediction in engine.predict(studies_read):
                 tables.append(_rows(studies[prediction.study_id], prediction, variants))
                 progress.advance(task)
+            if not note.is_file():
+                with atomic_path(note) as path:
+                    path.write_text(json.dumps(identity))
             with atomic_path(_part(parts, start)) as path:
                 pd.concat(tables, ignore_index=True).to_parquet(path)
     tables = [pd.read_parquet(_part(parts, start)) for start in range(0, len(names), step)]
@@ -72,28 +79,21 @@ def _part(parts: Path, start: int) -> Path:
     return parts / f"from_{start:06d}.parquet"
 
 
-def _discard_other_parts(
-    parts: Path,
+def _identity(
     checkpoint: Checkpoint,
     slices: pd.DataFrame,
     variants: tuple[str, ...],
     settings: PredictionSettings,
-) -> None:
-    """Remove parts of another checkpoint, or of other slices, augmentations or settings."""
+) -> dict[str, Any]:
+    """Return what the stored parts depend on; others are discarded."""
     keys = pd.util.hash_pandas_object(slices[list(KEYS)], index=False).to_numpy()
-    identity = {
+    return {
         "weights": digest_weights({k: value.numpy() for k, value in checkpoint.weights.items()}),
         "slices": hashlib.sha256(keys.tobytes()).hexdigest(),
         "variants": list(variants),
         "columns": [*PREDICTIONS, *AREAS],
         "settings": settings.model_dump(mode="json", include={"precision", "part_studies"}),
     }
-    note = parts / _IDENTITY
-    if note.is_file() and json.loads(note.read_text()) == identity:
-        return
-    empty_folder(parts)
-    with atomic_path(note) as path:
-        path.write_text(json.dumps(identity))
 
 
 def _rows(rows: pd.DataFrame, prediction: Prediction, variants: tuple[str, ...]) -> pd.DataFrame:

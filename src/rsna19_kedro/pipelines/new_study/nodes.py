@@ -83,7 +83,7 @@ def predict_new(
         ``Band``).
     """
     from rsna19_kedro.parallel import progress_bar
-    from rsna19_kedro.prediction.members import find_members
+    from rsna19_kedro.prediction.members import LEVEL2, find_members
     from rsna19_kedro.prediction.new_study import predict_prepared
     from rsna19_kedro.prediction.new_study_tables import results_json, results_table
 
@@ -95,7 +95,7 @@ def predict_new(
             volumes,
             names,
             members,
-            None if params.fast else models / "level2",
+            None if params.fast else models / LEVEL2,
             prediction,
             one_variant=params.fast,
             report_summary=reports / "report_summary.json",
