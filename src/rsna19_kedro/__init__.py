@@ -1,4 +1,4 @@
-"""Detection and typing of intracranial haemorrhage on head CT, as a Kedro project."""
+"""Detection of intracranial haemorrhage and its types on head CT, as a Kedro project."""
 
 from typing import TYPE_CHECKING, Any
 

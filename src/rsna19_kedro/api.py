@@ -37,7 +37,8 @@ def predict_study(
             cropped round the head unless it is 400 x 400 already; or a folder, DICOM file, zip
             file or NIfTI file that holds one study.
         checkpoints: Folder with ``<model>/fold_<k>/checkpoint.safetensors``.
-        models: Names of the models that take part; ``None`` for all trained ones.
+        models: Names of the models that take part; ``None`` for those of the second level, or for
+            all trained ones if no second level is stored or some of its models are missing.
         folds: Folds that take part; ``None`` for all.
         fast: One model, one fold, no test-time augmentation.
         settings: Settings of the device.

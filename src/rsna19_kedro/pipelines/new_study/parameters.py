@@ -12,7 +12,7 @@ class NewStudyParameters(Strict):
 
     Attributes:
         source: Folder, DICOM file, zip file or NIfTI file.
-        models: Names of the models that take part; ``None`` for all trained ones.
+        models: Names of the models that take part; ``None`` as for ``find_members``.
         fold: Folds that take part; ``None`` for all.
         fast: One model, one fold, no test-time augmentation.
         include_phi: Whether outputs may name the patient and the files.
