@@ -63,7 +63,7 @@ def status(env: str | None, params: str, as_json: bool, raw: bool) -> None:
 )
 @click.option("--out-of-date", is_flag=True, help="Results that are out of date.")
 @click.option(
-    "--orphans", is_flag=True, help="Files that no node makes or uses, e.g. of removed models."
+    "--orphans", is_flag=True, help="Files that no node makes, such as those of removed models."
 )
 @click.option("--yes", is_flag=True, help="Remove the files; without it, only list them.")
 @with_readable_errors

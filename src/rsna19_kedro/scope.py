@@ -97,7 +97,9 @@ def _items(value: Any) -> list[str]:
 def _models(value: Any) -> tuple[str, ...]:
     names = _items(value)
     if names == ["all"]:
-        return tuple(name for name, spec in ZOO.items() if not spec.only_starts_others)
+        return tuple(
+            name for name, spec in ZOO.items() if spec.reference and not spec.only_starts_others
+        )
     for name in names:
         if name not in ZOO:
             hint = did_you_mean(name, ZOO)

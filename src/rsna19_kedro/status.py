@@ -82,16 +82,14 @@ def outdated_paths(
 def orphan_paths(
     project: Path, env: str | None = None, params: dict[str, Any] | None = None
 ) -> list[Path]:
-    """List the paths below ``data`` that no node makes or uses.
+    """List the paths below ``data`` that no node makes or uses, such as those of removed models.
 
-    Examples are results of models, and volumes of studies, that were removed. Raw data and the
-    results of new studies are never listed.
+    Raw data and the results of new studies are never listed.
     """
     with _catalog(project, env, params) as catalog:
         names = pipelines["__default__"].datasets() | pipelines["phantoms"].datasets()
         paths = [local_path(catalog[name]) for name in names if name in catalog]
         scope = current_scope()
-        volumes = [project / path for path in _unused_volumes(catalog)]
     results = {project / path for path in paths if path is not None}
     companions = {file for path in results if path.exists() for file in _companions(path)}
     work = {
@@ -106,16 +104,7 @@ def orphan_paths(
     ]
     known = results | companions | work
     parents = {parent for path in known for parent in path.parents}
-    return [path for layer in layers for path in _unknown(layer, known, parents)] + volumes
-
-
-def _unused_volumes(catalog: CatalogProtocol) -> list[Path]:
-    """Volumes of studies that are not in ``volume_index``, if that table is up to date."""
-    (preparation,) = pipelines["__default__"].only_nodes_with_outputs("volume_index").nodes
-    if Reuse(catalog, with_files=False).state(preparation).runs:
-        return []
-    store, used = catalog["volumes"].load(), catalog["volume_index"].load()
-    return [store.path(study) for study in set(store.study_ids()).difference(used["study_id"])]
+    return [path for layer in layers for path in _unknown(layer, known, parents)]
 
 
 def _unknown(folder: Path, known: set[Path], parents: set[Path]) -> Iterator[Path]:

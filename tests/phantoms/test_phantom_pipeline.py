@@ -21,6 +21,7 @@ def base():
 
 def test_yaml_parameters_equal_the_default_set(base):
     assert PhantomParameters(**base).phantom_set() == PhantomSet()
+    assert PhantomParameters(**{**base, "layout": 2019}).layout == "2019"
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,19 @@ def test_a_second_run_prepares_nothing_again(raw: Path, caplog: pytest.LogCaptur
     pd.testing.assert_frame_equal(first, second)
 
 
+def test_volumes_of_removed_studies_are_removed(
+    raw: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, first, _ = prepare(raw)
+    digest = store.digest()
+    store.write("gone", np.zeros((2, 4, 4), np.int16), {})
+    with caplog.at_level(logging.INFO):
+        store, second, _ = prepare(raw)
+    assert "Removed the volumes of 1 study that are not in use, such as gone" in caplog.text
+    assert store.digest() == digest
+    pd.testing.assert_frame_equal(first, second)
+
+
 def test_only_changed_studies_are_prepared_again(raw: Path) -> None:
     store, first, _ = prepare(raw)
     before = written(store)

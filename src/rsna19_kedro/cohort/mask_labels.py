@@ -65,8 +65,7 @@ def store_masks(
         tables.append(labels_of_mask(mask, slices["sop_instance_uid"].tolist(), min_voxels))
         store.write(study_id, align_mask(mask, slices, records.loc[study_id], crop_size_px), {})
         kept.add(study_id)
-    for study_id in set(store.study_ids()) - kept:
-        store.path(study_id).unlink()
+    for study_id in store.keep_only(kept):
         logger.info("Removed the stored mask of study %s: no usable mask in %s", study_id, folder)
     logger.info("Read the masks of %s", counted(len(tables) - 1, "study", "studies"))
     return pd.concat(tables, ignore_index=True)

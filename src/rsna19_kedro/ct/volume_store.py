@@ -9,6 +9,7 @@ spends more time on opening a study than on reading it.
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
@@ -146,6 +147,13 @@ class VolumeStore:
         """Return the metadata that were given to :meth:`write`."""
         meta: dict[str, object] = self._open(study_id)[1]["meta"]
         return meta
+
+    def keep_only(self, study_ids: Collection[str]) -> list[str]:
+        """Remove the files of all other studies; return these studies."""
+        others = [study_id for study_id in self.study_ids() if study_id not in study_ids]
+        for study_id in others:
+            self.path(study_id).unlink()
+        return others
 
     def digest(self) -> str:
         """Return the SHA-256 of the studies' names and voxels.

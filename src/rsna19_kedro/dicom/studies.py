@@ -95,6 +95,8 @@ def prepare_studies(
 ) -> pd.DataFrame:
     """Prepare every study whose stored volume is missing or was made from different input.
 
+    Volumes of studies that are not in the slice index or cannot be prepared are removed.
+
     Args:
         slice_index: One row per DICOM file.
         root: Folder of the raw data; the paths of ``slice_index`` are relative to it.
@@ -127,6 +129,12 @@ def prepare_studies(
     if not records:
         reason = outcomes[0].problem if outcomes else "slice_index holds no usable slice"
         raise SourceError(f"No study could be prepared: {reason}")
+    removed = store.keep_only({record["study_id"] for record in records})
+    if removed:
+        logger.info(
+            "Removed the volumes of %s that are not in use, such as %s",
+            *(counted(len(removed), "study", "studies"), removed[0]),
+        )
     return volume_table(records)
 
 

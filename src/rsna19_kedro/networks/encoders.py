@@ -24,6 +24,7 @@ class EncoderSource:
         new_norm: Name of a batch norm that is reset together with a new stem.
         new_norm_momentum: Momentum of this batch norm.
         levels: Indices of the stages whose feature maps a decoder uses, including the last.
+        without: Name of a last stage that is left out.
     """
 
     weights: WeightSource
@@ -33,6 +34,7 @@ class EncoderSource:
     new_norm: str | None = None
     new_norm_momentum: float = 0.1
     levels: tuple[int, ...] = ()
+    without: str | None = None
 
 
 def _new_conv(features: int, kernel: int) -> Callable[[], nn.Conv2d]:
@@ -49,6 +51,15 @@ ENCODERS: dict[str, EncoderSource] = {
         _new_conv(64, 7),
         "bn1",
         levels=(2, 3, 4),
+    ),
+    # A quarter of the weights, and feature maps of twice the resolution.
+    "resnet18_3_stages": EncoderSource(
+        WeightSource("timm", "resnet18.tv_in1k"),
+        "conv1",
+        ("conv1", "bn1"),
+        _new_conv(64, 7),
+        "bn1",
+        without="layer4",
     ),
     "resnet34": EncoderSource(
         WeightSource("timm", "resnet34.tv_in1k"),
@@ -137,6 +148,10 @@ def build_encoder(
         raise ParameterError(f"Unknown encoder {name!r}. The encoders are: {', '.join(ENCODERS)}.")
     source = ENCODERS[name]
     encoder, features = _architecture(source.weights)
+    if source.without is not None:
+        first = next(iter(encoder.get_submodule(source.without).parameters()))
+        features = first.shape[1]  # Of the stage before.
+        encoder.set_submodule(source.without, nn.Identity())
     if weights is not None:
         state = imagenet_weights(source.weights, weights, weights_folder)
         _load(encoder, state, source.weights.name)

@@ -5,7 +5,10 @@ torch.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+SMALL: Final = "small_400"
+"""The small model, which this package contains trained on synthetic heads."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class ModelSpec:
         only_starts_others: Whether ``models: all`` trains it only to initialise other models;
             it is then not predicted and not part of the second level
             (docs/reference.md#second-level).
+        reference: Whether it belongs to the reference solution, and so to ``models: all``.
     """
 
     name: str
@@ -45,6 +49,7 @@ class ModelSpec:
     validation_labels: str | None = None
     starts_from: str | None = None
     only_starts_others: bool = False
+    reference: bool = True
 
     @property
     def window(self) -> int:
@@ -104,6 +109,7 @@ _MODELS = (
     ),
     _branches("clf2Dc_resnet34_3x3_2", dilation=3, labels="folds_test"),
     _branches("clf2Dc_resnet34_3x3_5_slices", dilation=1, labels="folds_test"),
+    _planes(SMALL, "resnet18_3_stages", 128, labels="folds", reference=False),
 )
 
 ZOO: dict[str, ModelSpec] = {spec.name: spec for spec in _MODELS}

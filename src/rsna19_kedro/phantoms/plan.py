@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from rsna19_kedro.phantoms.dicom_writer import PIXELS, Pixels, StudyHeader
 from rsna19_kedro.phantoms.lesions import KINDS
 from rsna19_kedro.strict import Strict
 
-Layout = Literal["today", "2019"]
+Layout = Annotated[Literal["today", "2019"], BeforeValidator(str)]  # --params parses 2019.
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -48,7 +48,7 @@ class PhantomSet(Strict):
         masked_fraction: Fraction of the labelled studies with a mask file.
         tilted_fraction: Fraction of the studies with gantry tilt.
         uneven_fraction: Fraction of the studies with two slice distances (they have no mask).
-        noise_hu: Smallest and largest standard deviation of the noise.
+        noise_hu: Smallest and largest standard deviation of the noise (see ``Acquisition``).
     """
 
     seed: Annotated[int, Field(ge=0)] = 2019

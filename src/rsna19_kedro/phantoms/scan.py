@@ -31,7 +31,8 @@ class Acquisition:
             planes tilted by this angle horizontal: a scan without tilt of the head rotated by
             ``t`` at positions ``z * cos(t)`` shows the same as a scan tilted by ``t`` at ``z``,
             with slice ``z`` shifted by ``z * sin(t)`` along y.
-        noise_hu: Standard deviation of the noise in the middle of a water phantom.
+        noise_hu: Standard deviation of the noise; multiplied by 1.15 in the centre of the image,
+            falling to 0.8 far from it.
         streak_hu: Amplitude of beam-hardening streaks.
         circle: Whether pixels outside the circular field of view are padding.
         holder_hu: Value of the head holder; None for no holder.
