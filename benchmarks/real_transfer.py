@@ -70,6 +70,11 @@ def kedro_run(project: Path, env: str, pipelines: str, params: str) -> None:
     subprocess.run(command, cwd=project, check=True)
 
 
+def train(project: Path, env: str, fold: int, seed: int, params: str) -> None:
+    """Make phantoms and train models on them in a folder; finished work is not repeated."""
+    kedro_run(project, env, _TRAINING, f"fold:{fold},seed:{seed},{params}")
+
+
 def labelled_slices(project: Path) -> pd.DataFrame:
     """Read study, slice number, patient and labels of the prepared labelled slices."""
     data = project / "data"
@@ -81,9 +86,9 @@ def labelled_slices(project: Path) -> pd.DataFrame:
     return used[columns].merge(labels, on="sop_instance_uid", validate="one_to_one")
 
 
-def predict(project: Path, real: Path, slices: pd.DataFrame) -> pd.DataFrame:
-    """Predict the studies of some slices with the models of a project."""
-    members = find_members(project / "data" / "06_models")
+def predict(models: Path, real: Path, slices: pd.DataFrame) -> pd.DataFrame:
+    """Predict the studies of some slices with the models in a folder."""
+    members = find_members(models)
     store = VolumeStore(real / "data" / "03_primary" / "volumes")
     names = sorted(slices["study_id"].unique())
     results = predict_prepared(store, names, members, None, PredictionSettings())
@@ -177,8 +182,8 @@ def main() -> None:
         for seed in options.seeds:
             name, env, params = configuration
             project = folder / f"{name}_{seed}"
-            kedro_run(project, env, _TRAINING, f"fold:{options.fold},seed:{seed},{params}")
-            table = predict(project, real, slices)
+            train(project, env, options.fold, seed, params)
+            table = predict(project / "data" / "06_models", real, slices)
             table.to_parquet(folder / f"predictions_{name}_{seed}.parquet")
             tables.setdefault(name, []).append(table)
     positive = ", ".join(f"{name} {int(slices[name].sum())}" for name in CLASSES)

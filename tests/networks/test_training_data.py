@@ -9,6 +9,7 @@ import pytest
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.networks.training_data import (
     NOT_RECORDED,
+    REAL_SCORE,
     SYNTHETIC_ONLY,
     Band,
     describe_training_data,
@@ -65,6 +66,11 @@ def test_hash_depends_on_labels_folds_and_slices_alone() -> None:
 
 def test_any_synthetic_model_makes_the_prediction_a_demonstration() -> None:
     assert training_band([SYNTHETIC, SYNTHETIC], 0.99) == Band("synthetic", SYNTHETIC_ONLY)
+    score = {"auc": 0.8123, "low": 0.7, "high": 0.9, "slices": 1234, "patients": 10}
+    scored = {**SYNTHETIC, REAL_SCORE: score}
+    text = "; AUC of any on 1,234 real slices of 10 patients: 0.81 (95 % interval 0.70 to 0.90)"
+    assert training_band([scored]).text == SYNTHETIC_ONLY + text
+    assert training_band([scored, scored]).text == SYNTHETIC_ONLY
     for others in ([REAL, REAL], [REAL, None]):
         band = training_band([SYNTHETIC, *others])
         assert band.trained_on == "partly synthetic"

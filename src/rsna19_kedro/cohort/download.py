@@ -25,6 +25,12 @@ _OF_2019: Final = {"stage_1_train": "train", "stage_1_test": "test", "stage_2_te
 
 Layout = Literal["today", "2019", "own"]
 
+LAYOUTS: Final[Mapping[Layout, str]] = {
+    "today": "current Kaggle download (stage_2_train, stage_2_test)",
+    "2019": "Kaggle download of 2019 (stage_1_train, stage_1_test, stage_2_test)",
+    "own": "own data (parameters, ingestion: own_data)",
+}
+
 
 @dataclass(frozen=True)
 class Download:

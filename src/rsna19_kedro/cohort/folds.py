@@ -218,7 +218,8 @@ def with_mask_labels(
         A table like ``folds``.
     """
     certain = mask_labels[~mask_labels["unclassified"].astype(bool)]
-    source, name = (revised_labels, "Given files") if len(revised_labels) else (certain, "Masks")
+    given = len(revised_labels) > 0
+    source = revised_labels if given else certain
     new = source.set_index("sop_instance_uid")[list(CLASSES)]
     masked = folds["sop_instance_uid"].isin(new.index)
     result = folds.copy()
@@ -226,8 +227,9 @@ def with_mask_labels(
     result.loc[masked, list(CLASSES)] = replaced
     changed = (result[list(CLASSES)] != folds[list(CLASSES)]).any(axis=1)
     logger.info(
-        "%s give the labels of %s; %d differ from the label CSV",
-        *(name, counted(int(masked.sum()), "slice"), changed.sum()),
+        "Labels of %s taken from %s; %d differ from the label CSV",
+        *(counted(int(masked.sum()), "slice"), "given files" if given else "masks"),
+        changed.sum(),
     )
     return result
 

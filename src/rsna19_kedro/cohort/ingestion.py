@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rsna19_kedro.cohort.download import Download, list_files
+from rsna19_kedro.cohort.download import LAYOUTS, Download, list_files
 from rsna19_kedro.cohort.labels import read_label_uids
 from rsna19_kedro.dicom.headers import read_headers
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
@@ -34,7 +34,7 @@ def index_download(download: Download, chunk_files: int, workers: int | None) ->
         SourceError: A folder contains no files, no slice is usable for training, or several
             patients share a UID.
     """
-    logger.info("Reading %s: layout %s", download.raw_dir, download.layout)
+    logger.info("Reading %s: %s", download.raw_dir, LAYOUTS[download.layout])
     jobs = [
         (subset, paths[start : start + chunk_files])
         for subset, paths in list_files(download).items()

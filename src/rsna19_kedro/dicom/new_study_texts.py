@@ -202,8 +202,8 @@ def unlike_training(record: VolumeRecord, per_slab: int) -> list[str]:
         )
     if distance_mm > _DISTANCE_MM:
         remarks.append(
-            f"its slices are {distance_mm:.1f} mm apart, more than in the training data (up to "
-            f"about {_DISTANCE_MM:.0f} mm): less reliable"
+            f"its slices are {distance_mm:.1f} mm apart, more than in the RSNA data (up to about "
+            f"{_DISTANCE_MM:.0f} mm): less reliable"
         )
     return remarks
 

@@ -121,11 +121,11 @@ def judge(
         for name, values in outside.items():
             result[name][scored] = values
         decisions[fold] = decision
-        logger.info("Second level: chosen for fold %d: %s", fold, _in_words(decision))
+        logger.info("Second level, fold %d: %s", fold, _in_words(decision))
     outer = {name: result[name] for name in builders}
     blended = {name: result[name] for name in blends}
     final = decide(outer, labels, folds, blends, corrections, blended)
-    logger.info("Second level: chosen on all folds: %s", _in_words(final))
+    logger.info("Second level, all folds: %s", _in_words(final))
     return Judgement(result, decisions, final)
 
 
@@ -246,4 +246,5 @@ def _views(
 
 def _in_words(decision: Decision) -> str:
     steps = [step.kind for step in decision.corrections]
-    return " + ".join([decision.candidate, *steps])
+    corrected = f", corrected by {' and '.join(steps)}" if steps else ""
+    return f"candidate {decision.candidate}{corrected}"

@@ -65,7 +65,7 @@ def check_submission(submission: pd.DataFrame, raw_folder: Path) -> list[str]:
     for finding in findings:
         logger.warning(finding)
     if not findings:
-        logger.info("The submission has the same %d IDs as %s.", len(given), sample.name)
+        logger.info("The %d IDs of the submission are those of %s", len(given), sample.name)
     return findings
 
 

@@ -16,6 +16,7 @@ from rsna19_kedro.errors import InputError
 from rsna19_kedro.files import atomic_path
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
 from rsna19_kedro.locks import LockedError
+from rsna19_kedro.pipelines.ingestion.parameters import IngestionParameters
 from rsna19_kedro.runners.persistence import remove_file
 from rsna19_kedro.runners.run_locks import other_runs
 
@@ -67,6 +68,10 @@ class OneSource:
                     f"data/ holds results of the phantom data (environment {noted['environment']}),"
                     f" which would be removed, but another run uses them: {others[0]}. Wait for "
                     "it, or use another clone."
+                )
+            if not self._source["phantoms"]:  # Raises if there are no such data.
+                IngestionParameters.model_validate(catalog.load("params:ingestion")).download(
+                    catalog.load("raw_download")
                 )
             logger.info(
                 "Removing results of the phantom data (environment %s)", noted["environment"]

@@ -1,5 +1,6 @@
 """Checks before a prediction of new studies, and the ``latest`` link to its results."""
 
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,9 +12,12 @@ from kedro.pipeline import Pipeline
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
 from rsna19_kedro.locks import LockedError, owner_of
+from rsna19_kedro.networks.zoo import SMALL, SMALL_CHECKPOINT
 from rsna19_kedro.prediction.output_folder import point_latest_to
 from rsna19_kedro.runners.node_inputs import local_path
 from rsna19_kedro.runners.persistence import remove_file
+
+logger = logging.getLogger(__name__)
 
 
 def _refuse_running(catalog: CatalogProtocol, pipeline: Pipeline) -> None:
@@ -56,7 +60,13 @@ class NewStudyRun:
             params = catalog.load("params:new_study")
             if params.source is not None:  # Otherwise the first node raises an error.
                 folder = catalog.load("models_folder")
-                find_members(folder, params.models, params.fold, params.fast)
+                members = find_members(folder, params.models, params.fold, params.fast)
+                if any(member.path == SMALL_CHECKPOINT for member in members):
+                    logger.warning(
+                        "No trained %s in %s: using the small model of this package, which was "
+                        "trained on synthetic heads only",
+                        *(SMALL if params.models else "model", folder),
+                    )
         if run_params["only_missing_outputs"]:
             return
         stale = pipelines["new_study"].from_nodes(*makers)

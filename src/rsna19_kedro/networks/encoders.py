@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rsna19_kedro.errors import ModelError, ParameterError
-from rsna19_kedro.networks.weights import WeightSource, imagenet_weights
+from rsna19_kedro.networks.weights import WeightSource, imagenet_weights, synthetic_weights
+from rsna19_kedro.networks.zoo import SMALL, SYNTHETIC, ZOO
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def build_encoder(
         channels: Number of input channels k; the module takes ``(N, k, H, W)``.
         new_stem: Whether the first convolution is replaced by the reference's (k = 1), with
             random weights.
-        weights: ``imagenet`` for the library's weights, the path of a weights file, or ``None``
+        weights: ``imagenet`` for the library's weights, ``synthetic`` for those of the packaged
+            small model (same architecture, one channel), the path of a weights file, or ``None``
             for random weights.
         weights_folder: Folder searched for ImageNet weights before they are downloaded.
 
@@ -152,7 +154,7 @@ def build_encoder(
         first = next(iter(encoder.get_submodule(source.without).parameters()))
         features = first.shape[1]  # Of the stage before.
         encoder.set_submodule(source.without, nn.Identity())
-    if weights is not None:
+    if weights not in (None, SYNTHETIC):
         state = imagenet_weights(source.weights, weights, weights_folder)
         _load(encoder, state, source.weights.name)
     if new_stem:
@@ -164,6 +166,8 @@ def build_encoder(
             norm.momentum = source.new_norm_momentum
     elif channels != 3:
         _change_channels(encoder, source.first_conv, channels)
+    if weights == SYNTHETIC:
+        _load_synthetic(encoder, name, channels)
     return encoder, features
 
 
@@ -198,6 +202,17 @@ def _load(encoder: nn.Module, state: dict[str, Tensor], name: str) -> None:
             f"missing or have another shape, such as {wrong[0]}. Use a file for that network."
         )
     encoder.load_state_dict({key: state.get(key, value) for key, value in target.items()})
+
+
+def _load_synthetic(encoder: nn.Module, name: str, channels: int) -> None:
+    """Load the encoder of the packaged small model; layers that it lacks stay random."""
+    if ENCODERS[name].weights != ENCODERS[ZOO[SMALL].encoder].weights or channels != 1:
+        fitting = [m for m, spec in ZOO.items() if spec.encoder.startswith("resnet18")]
+        raise ModelError(
+            f"initial_weights: synthetic does not fit the encoder {name} with {channels} "
+            f"channel(s), only {', '.join(fitting)}."
+        )
+    encoder.load_state_dict(synthetic_weights(), strict=False)
 
 
 def _change_channels(encoder: nn.Module, first_conv: str, channels: int) -> None:

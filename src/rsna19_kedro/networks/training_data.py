@@ -17,6 +17,11 @@ from rsna19_kedro.networks.made_from import digest_labels
 TRAINING_DATA: Final = "training_data"
 """Key of :func:`describe_training_data` in the metadata of a checkpoint."""
 
+REAL_SCORE: Final = "real_score"
+"""Key, in this description, of the AUC of ``any`` of the packaged model on slices of real CT:
+``auc``, the ends ``low`` and ``high`` of its 95 % interval by patient, and the numbers of
+``slices`` and ``patients``."""
+
 SYNTHETIC_ONLY: Final = "Trained on synthetic heads only: a demonstration"
 NOT_RECORDED: Final = "The training data of these models is not recorded"
 
@@ -83,7 +88,8 @@ def training_band(recorded: Sequence[Mapping[str, Any] | None], auc: float | Non
     synthetic, models = sum(data["synthetic"] for data in known), len(recorded)
     if synthetic:
         if synthetic == models:
-            return Band("synthetic", SYNTHETIC_ONLY)
+            scored = _score_in_words(known[0][REAL_SCORE]) if REAL_SCORE in known[0] else ""
+            return Band("synthetic", SYNTHETIC_ONLY + (scored if models == 1 else ""))
         verb = "was" if synthetic == 1 else "were"
         share = f"{synthetic} of {models} models {verb} trained on synthetic heads only"
         return Band("partly synthetic", f"{SYNTHETIC_ONLY} ({share})")
@@ -125,6 +131,13 @@ def _sentence(recorded: Sequence[Mapping[str, Any]], auc: float | None) -> str:
     which = "The model" if len(recorded) == 1 else "Each model"
     text = f"{which} was trained on real head CT of {patients} ({studies}, {slices})"
     return text if auc is None else f"{text}; out-of-fold AUC of any: {auc:.3f}"
+
+
+def _score_in_words(score: Mapping[str, float]) -> str:
+    return (
+        f"; AUC of any on {score['slices']:,} real slices of {score['patients']} patients: "
+        f"{score['auc']:.2f} (95 % interval {score['low']:.2f} to {score['high']:.2f})"
+    )
 
 
 def _counted(values: Sequence[int], singular: str, plural: str) -> str:

@@ -1,15 +1,16 @@
-"""ImageNet weights of the encoders: downloaded by their library, or from a local folder."""
+"""Initial weights of the encoders: ImageNet's, those of a file, or of the packaged small model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from torch import Tensor
 
 from rsna19_kedro.errors import ModelError
+from rsna19_kedro.networks.zoo import SMALL_CHECKPOINT
 
-IMAGENET = "imagenet"
+IMAGENET: Final = "imagenet"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -51,6 +52,19 @@ def imagenet_weights(
         return _rename(_download(source))
     except Exception as error:  # The libraries raise whatever their network code raises.
         raise ModelError(_explain_failed_download(source, folder, error)) from error
+
+
+def synthetic_weights() -> dict[str, Tensor]:
+    """Return the encoder weights of the packaged small model, named like the encoder's modules."""
+    from safetensors.torch import load_file
+
+    prefix = "network.encoder."
+    state = load_file(SMALL_CHECKPOINT)
+    return {
+        name.removeprefix(prefix): value.float()
+        for name, value in state.items()
+        if name.startswith(prefix)
+    }
 
 
 def _download(source: WeightSource) -> Mapping[str, Any]:

@@ -5,10 +5,20 @@ torch.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 SMALL: Final = "small_400"
-"""The small model, which this package contains trained on synthetic heads."""
+"""The small model, which this package contains trained on synthetic heads only."""
+
+PACKAGED: Final = Path(__file__).parent / "pretrained"
+"""Folder of its checkpoint (made by ``benchmarks/small_model.py``), laid out like
+``data/06_models``."""
+
+SMALL_CHECKPOINT: Final = PACKAGED / SMALL / "fold_0" / "checkpoint.safetensors"
+
+SYNTHETIC: Final = "synthetic"
+"""Initial weights of a recipe: those of the small model's encoder."""
 
 
 @dataclass(frozen=True)

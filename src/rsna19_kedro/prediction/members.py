@@ -14,7 +14,7 @@ from rsna19_kedro.ensemble.registry import load_candidate, read_first_level
 from rsna19_kedro.errors import InputError, ModelError
 from rsna19_kedro.networks.checkpoint import Checkpoint, read_metadata
 from rsna19_kedro.networks.made_from import MADE_FROM, check_folds_alike, check_models_fit
-from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.networks.zoo import PACKAGED, SMALL, ZOO
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,9 @@ def find_members(
 ) -> list[Member]:
     """Find checkpoints in a folder such as ``data/06_models``.
 
+    The small model of this package takes part only if the folder holds no checkpoint and ``models``
+    is ``None``, or if ``models`` names it and the folder does not hold it.
+
     Args:
         folder: Holds ``<model>/fold_<k>/checkpoint.safetensors``.
         models: Names of models; ``None`` for those of the second level, or for all trained ones if
@@ -71,7 +74,31 @@ def find_members(
             or models have different look-up tables.
     """
     fitted, augmentations = ((), {}) if fast else read_first_level(folder / LEVEL2)
-    trained = [
+    trained = _list_members(folder, augmentations)
+    names = {member.model for member in trained}
+    if (SMALL in models and SMALL not in names) if models else not trained:
+        trained += _list_members(PACKAGED, {})
+    if models is None and fitted and names.issuperset(fitted):
+        models = fitted
+    requested = [
+        member
+        for member in trained
+        if (models is None or member.model in models) and (folds is None or member.fold in folds)
+    ]
+    if not requested:
+        available = ", ".join(sorted(f"{m.model} fold {m.fold}" for m in trained)) or "none"
+        raise ModelError(
+            f"No requested model is trained in {folder}; available: {available}. Train models "
+            "first (kedro run --env demo for small ones on synthetic heads, kedro run --pipelines "
+            "cnn_training for real ones), or copy a folder of checkpoints there."
+        )
+    members = requested[:1] if fast else requested
+    _check_alike(members)
+    return members
+
+
+def _list_members(folder: Path, augmentations: Mapping[str, Sequence[str]]) -> list[Member]:
+    return [
         Member(
             model,
             int(path.parent.name.removeprefix("fold_")),
@@ -81,23 +108,6 @@ def find_members(
         for model in ZOO
         for path in sorted(folder.glob(f"{model}/fold_[0-4]/checkpoint.safetensors"))
     ]
-    if models is None and fitted and {member.model for member in trained}.issuperset(fitted):
-        models = fitted
-    requested = [
-        member
-        for member in trained
-        if (models is None or member.model in models) and (folds is None or member.fold in folds)
-    ]
-    if not requested:
-        names = ", ".join(sorted({f"{m.model} fold {m.fold}" for m in trained})) or "none"
-        raise ModelError(
-            f"No requested model is trained in {folder}; available: {names}. Train models first "
-            "(kedro run --env demo for small ones on synthetic heads, kedro run --pipelines "
-            "cnn_training for real ones), or copy a folder of checkpoints there."
-        )
-    members = requested[:1] if fast else requested
-    _check_alike(members)
-    return members
 
 
 def _check_alike(members: Sequence[Member]) -> None:

@@ -190,8 +190,8 @@ class Recipe(Strict):
         augmentation: Augmentation of training samples.
         dropout: Dropout probability before the linear layer.
         initial_weights: ``imagenet`` for the library's weights, the path of a local weights
-            file, the name of the model whose encoder it starts from (as in the zoo), or ``None``
-            for random weights.
+            file, ``synthetic`` for the encoder of the packaged small model, the name of the model
+            whose encoder it starts from (as in the zoo), or ``None`` for random weights.
         run_slices: Slices per sample if samples are runs of neighbouring slices (every slice
             with a complete window is predicted); ``None`` if a sample is one slice with its
             window.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.networks.zoo import SMALL_CHECKPOINT, SYNTHETIC, ZOO
 from rsna19_kedro.provenance.declare import Files
 from rsna19_kedro.training.recipe import Recipe
 
@@ -12,5 +12,5 @@ def initial_weight_files(recipe: Recipe) -> Files:
     given = recipe.initial_weights
     if given is None or given == "imagenet" or given in ZOO:
         return {}
-    path = Path(given).expanduser()
+    path = SMALL_CHECKPOINT if given == SYNTHETIC else Path(given).expanduser()
     return {path.name: path}

@@ -102,11 +102,11 @@ def train_fold(
     history.insert(0, "model", recipe.model)
     history.insert(1, "fold", fold)
     logger.info(
-        "%s: validation loss %.4f after %s, %.0f s",
+        "%s: trained in %.0f s, last of %s: loss %.4f",
         job.title,
-        history["val_loss"].iloc[-1],
-        counted(len(history), "validation"),
         time.monotonic() - started,
+        counted(len(history), "validation"),
+        history["val_loss"].iloc[-1],
     )
     training_slices = labels[labels["fold"] != fold]
     described = describe_training_data(training_slices, synthetic=download_facts["synthetic"])
