@@ -136,7 +136,8 @@ def build_study(what: PhantomSet, plan: StudyPlan) -> tuple[Head, Acquisition]:
         head = add_haemorrhages(rng, head, plan.kinds, small=plan.small, others_small=others)
     tilt = float(rng.choice((-1, 1)) * rng.uniform(5, 25)) if plan.tilted else 0.0
     slices = int(rng.integers(what.slices[0], what.slices[1] + 1))
-    positions = _positions(rng, slices, plan.uneven) * head.scale[2] + table
+    lowest = float(rng.uniform(*what.lowest_mm))
+    positions = _positions(rng, slices, lowest, plan.uneven) * head.scale[2] + table
     acquisition = Acquisition(
         slice_positions_mm=tuple(float(round(z, 4)) for z in positions),
         tilt_deg=round(tilt, 2),
@@ -149,9 +150,9 @@ def build_study(what: PhantomSet, plan: StudyPlan) -> tuple[Head, Acquisition]:
     return head, acquisition
 
 
-def _positions(rng: np.random.Generator, slices: int, uneven: bool) -> np.ndarray:
-    """Return the slice centres from the base to the vertex, head coordinates, mm."""
-    low, high = rng.uniform(-62, -46), rng.uniform(70, 82)
+def _positions(rng: np.random.Generator, slices: int, low: float, uneven: bool) -> np.ndarray:
+    """Return the slice centres from ``low`` to the vertex, head coordinates, mm."""
+    high = rng.uniform(70, 82)
     steps = np.ones(slices - 1)
     if uneven:
         steps[: max(1, slices // 3)] = 0.5  # Thinner slices at the base, such as 2.5 and 5 mm.

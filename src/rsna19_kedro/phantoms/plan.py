@@ -49,6 +49,8 @@ class PhantomSet(Strict):
         tilted_fraction: Fraction of the studies with gantry tilt.
         uneven_fraction: Fraction of the studies with two slice distances (they have no mask).
         noise_hu: Smallest and largest standard deviation of the noise (see ``Acquisition``).
+        lowest_mm: Range of the lowest slice's height above the middle of the head. The skull base
+            ends near -60; many RSNA studies also show the face and the first vertebrae.
     """
 
     seed: Annotated[int, Field(ge=0)] = 2019
@@ -66,10 +68,11 @@ class PhantomSet(Strict):
     tilted_fraction: Fraction = 0.55
     uneven_fraction: Fraction = 0.2
     noise_hu: tuple[NotNegative, NotNegative] = (5.5, 7.5)
+    lowest_mm: tuple[float, float] = (-62.0, -46.0)
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> Self:
-        for name in ("slices", "pixel_spacing_mm", "noise_hu"):
+        for name in ("slices", "pixel_spacing_mm", "noise_hu", "lowest_mm"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} is [{low}, {high}]: the smaller number comes first")
