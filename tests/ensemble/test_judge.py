@@ -172,8 +172,8 @@ def test_the_choice_is_json_and_reports_the_inner_choice(level1, judgement):
     ("low", "high", "expected"),
     [
         (-2, 1, "the difference may be due to chance."),
-        (1, 2, "worse than the average's."),
-        (-2, -1, "better than the average's."),
+        (1, 2, "worse than the plain average's."),
+        (-2, -1, "better than the plain average's."),
     ],
 )
 def test_the_reason_states_the_sign_of_the_difference(level1, judgement, low, high, expected):

@@ -10,8 +10,10 @@ from rsna19_kedro.evaluation.formatting import (
     breakable,
     count,
     number,
+    period,
     share,
     span,
+    template,
     words,
 )
 from rsna19_kedro.evaluation.page import (
@@ -22,6 +24,7 @@ from rsna19_kedro.evaluation.page import (
     training_table,
 )
 from rsna19_kedro.evaluation.scores import SHOWN_METRICS
+from rsna19_kedro.provenance.history import Origin
 
 
 def test_numbers_are_formatted() -> None:
@@ -107,6 +110,28 @@ def test_last_and_lowest_validation_losses_by_model_and_fold() -> None:
     assert first == [(0.1, None), (0.3, None)]
     assert second == [(0.2, None), (0.4, 0.35)]
     assert table["rows"][1]["mean"] == pytest.approx(0.3)
+
+
+def test_only_classes_whose_interval_reaches_chance_are_noted() -> None:
+    points = {f"{name}_at_{at}": 0.5 for name in ("sensitivity", "specificity") for at in (90, 95)}
+    rows = [
+        {"class": name, "studies": 9, "positive": 3, "auc": 0.6, "auc_low": low, "auc_high": 0.9}
+        for name, low in {"epidural": 0.5, "subdural": 0.51, "any": math.nan}.items()
+    ]
+    table = template("tables.html.j2").module.whole_studies([row | points for row in rows])
+    note = str(table).split("Not better than chance on these 9 studies")[1]
+    assert "<code>epidural</code>.\n" in note
+    assert "subdural" not in note
+    assert "any" not in note
+
+
+def test_times_of_several_results_name_the_day_once() -> None:
+    def made(last: str) -> Origin:
+        return Origin("d", 2, (), "2026-11-26T19:40:01+00:00", last, 1.0, ("m",), ())
+
+    assert period(made("2026-11-26T19:40:09+00:00")) == "2026-11-26 19:40 UTC"
+    assert period(made("2026-11-26T20:15:00+00:00")) == "2026-11-26 19:40 to 20:15 UTC"
+    assert period(made("2026-11-27T01:00:00+00:00")) == "2026-11-26 19:40 to 2026-11-27 01:00 UTC"
 
 
 def test_rare_values_of_a_tag_become_one_row() -> None:

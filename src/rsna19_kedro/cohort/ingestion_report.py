@@ -160,7 +160,7 @@ def _labels(
                 for name in CLASSES
             ],
         },
-        index=list(CLASSES),
+        index=[f"`{name}`" for name in CLASSES],
     )
     return bullet_list(lines) + "\n\n" + markdown_table(share, "class")
 

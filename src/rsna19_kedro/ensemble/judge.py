@@ -163,7 +163,9 @@ def _reason(decisions: Mapping[str, Any], nested: pd.Series) -> str:
     if low <= 0 <= high:
         verdict = "The interval includes 0, so the difference may be due to chance."
     else:
-        verdict = f"The reported score is {'worse' if low > 0 else 'better'} than the average's."
+        verdict = (
+            f"The reported score is {'worse' if low > 0 else 'better'} than the plain average's."
+        )
     return (
         f"Delivered model: {shown}{corrected}{' and '.join(steps)}. {best} "
         f"{'and ' if tried > 1 else ''}was fitted on all folds. Reported score: "
