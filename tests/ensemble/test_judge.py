@@ -161,12 +161,20 @@ def test_the_choice_is_json_and_reports_the_inner_choice(level1, judgement):
     assert choice["difference_to_mean"][0] == row["difference"]
     assert set(choice["losses"]) == {*NAMES, "blend", INNER_CHOICE}
     assert set(choice["inner"]) == {"0", "1", "2", "3", "4"}
-    assert f"{row['difference']:+.4f} relative to the plain mean" in choice["reason"]
+    reason = choice["reason"]
+    assert f"Reported score: {row['loss']:.4f}." in reason
+    assert f"Compared with the plain average: {row['difference']:+.4f} (95 % interval" in reason
+    assert f"({choice['candidate']})" in reason.split(" It has the lowest")[0]
+    assert "of 4 candidates and was fitted on all folds" in reason
 
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(-2, 1, "may be due to chance"), (1, 2, "worse than the plain mean"), (-2, -1, "]")],
+    [
+        (-2, 1, "the difference may be due to chance."),
+        (1, 2, "worse than the plain average's."),
+        (-2, -1, "better than the plain average's."),
+    ],
 )
 def test_the_reason_states_the_sign_of_the_difference(level1, judgement, low, high, expected):
     scores, _ = describe(level1, judgement)

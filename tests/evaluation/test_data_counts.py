@@ -71,7 +71,7 @@ def test_tags_are_counted_in_words() -> None:
     assert _of(table, "Rescale intercept") == {"\N{MINUS SIGN}1024 HU": (2, 1), "0 HU": (1, 1)}
     syntaxes = {"Explicit VR Little Endian": (2, 1), "JPEG-LS Lossless Image Compression": (1, 1)}
     assert _of(table, "Transfer syntax") == syntaxes
-    assert _of(table, "Problem") == {"none": (3, 2)}
+    assert _of(table, "Problems found while reading") == {"none": (3, 2)}
     assert _of(table, "Alignment") == {"aligned": (2, 1)}
 
 
@@ -85,6 +85,6 @@ def test_an_unreadable_file_is_counted_without_tags() -> None:
         problem=[None, None, "no DICOM file"],
     )
     table = tag_statistics(index, VOLUMES)
-    assert _of(table, "Problem") == {"none": (2, 1), "no DICOM file": (1, 0)}
+    assert _of(table, "Problems found while reading") == {"none": (2, 1), "no DICOM file": (1, 0)}
     assert _of(table, "Transfer syntax")["not given"] == (1, 0)
     assert _of(table, "Rescale intercept")["not given"] == (1, 0)

@@ -50,6 +50,8 @@ def test_learning_curves_show_every_model_and_fold() -> None:
     losses = [line for line in panels[0].lines if line.get_label() != "_mark"]
     drawn = [list(line.get_ydata()) for line in losses]
     assert drawn.count([0.5, 0.45, 0.4]) == 2
+    assert all(line.get_marker() != "None" for line in losses if len(line.get_xdata()) == 3)
+    assert all(panel.get_xlim()[1] > 12 for panel in panels[::2]), "last points are cut"
     assert panels[1].texts[0].get_text().startswith("not defined")
 
 

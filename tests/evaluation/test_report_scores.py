@@ -119,6 +119,7 @@ def test_main_numbers_match_the_tables() -> None:
     numbers = main_numbers(_stacked(), scores, chosen="simplex", resamples=100, seed=0)
     assert numbers["loss"] == {"value": pytest.approx(0.1), "low": 0.05, "high": 0.9}
     assert numbers["average_loss"] == pytest.approx(0.2)
+    assert numbers["average_interval"] == {"low": 0.05, "high": 0.9}
     assert numbers["prevalence_loss"] == pytest.approx(0.4)
     assert numbers["gain_percent"] == pytest.approx(75)
     assert numbers["histogram_auc"] == pytest.approx(0.7)

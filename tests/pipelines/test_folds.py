@@ -275,7 +275,8 @@ def test_given_folds_are_taken_over_and_revised_labels_with_them(tmp_path):
     )
     assert revised["subdural"].eq(1).all(), "given labels, not those of masks"
     assert nodes.split_patients(index, labels, volumes, PARAMS).notes == [
-        "Folds are split by patient and balanced in slices and in every class."
+        "Folds are split by patient and balanced, in slices and in every class, as far as whole "
+        "patients allow."
     ]
 
 

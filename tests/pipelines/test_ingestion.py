@@ -115,14 +115,16 @@ def test_the_report_lists_all_irregularities(today: Path):
         "**no pixel data**: 1 file. `stage_2_train/broken.dcm` no pixel data",
         "**not DICOM**: 1 file. `stage_2_train/notes.txt` not DICOM",
         "slices with labels whose file is not usable: **1**. `broken`",
-        "repeated equal rows (rows dropped: 1): **1**. `a_002`",
+        "more than once, with equal values (extra rows dropped: 1): **1**. `a_002`",
         "the maximum of the five types (kept as it is): **1**. `a_000`",
-        "studies that are not 512x512: **6**. 16x16: 5, 20x24: 1.",
-        "wrapped around 12 bits (repaired per slice by volume_prep): **1**. `wrapped`",
+        "studies that are not 512x512: **all 6**. 16x16: 5, 20x24: 1.\n",
+        "overflowed 12 bits (volume_prep repairs the slices concerned): **1**. `wrapped`",
         "studies with uneven slice distances: **1**. `wide`",
-        "(sorted by SOPInstanceUID): **1**. `wide_003`",
-        "missing positions or orientations (plain stack): **1**. `flat`",
+        "(their order is taken from SOPInstanceUID): **1**. `wide_003`",
+        "orientations (kept as a plain stack: not aligned): **1**. `flat`",
         "patients with several studies: **1**. `a_patient`",
+        "studies that are not axial (kept as a plain stack: not aligned): 0\n",
+        "transfer syntax: Explicit VR Little Endian: ",
     ):
         assert line in report, line
 
@@ -134,6 +136,8 @@ def test_the_report_counts_patients_of_train_and_test(tmp_path: Path):
     write_kaggle_csv(tmp_path / "stage_2_train.csv", dict.fromkeys([*a, *b], ()))
     _, _, report = ingest(tmp_path)
     assert "patients of test who are also in train: **1**. `p`" in report
+    assert "patients of test2" not in report
+    assert "The row `all` counts patients of several subsets once." in report
 
 
 def test_long_lists_are_shortened(today: Path):

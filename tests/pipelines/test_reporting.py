@@ -221,21 +221,23 @@ def test_page_loads_no_resources(page: str) -> None:
 
 def test_summary_shows_the_numbers_of_the_tables(text: str) -> None:
     assert "Weighted log loss, second level 0.1250 0.1150 to 0.1350" in text
-    assert "plain average of the models 0.2500" in text
+    assert "plain average of the models 0.2500 0.2400 to 0.2600" in text
     # The prevalence row scores 0.5, so 0.125 is 75 % below it.
-    assert "prevalence 75.0 % prevalence scores 0.5000" in text
+    assert "prevalence 75.0 % higher is better; the prevalence scores 0.5000" in text
     assert "logistic regression on HU histograms 0.750" in text
     assert "60 labelled slices of 10 studies and 10 patients" in text
     assert "60, 10 of them with a haemorrhage" in text
     assert "54 rows each" in text
-    assert "simplex weights: lowest of its kind" in text
+    assert "Second level lowest of its kind" in text
     assert "For research only" in text
+    assert "Page made on 20" in text.split("Summary", maxsplit=1)[0]
+    assert "It may show real head CT" in text
 
 
 def test_auc_on_the_page_by_hand(text: str) -> None:
     # Of 10 x 50 pairs, 50 are lost by the miss and 9 more by the false alarm.
     area = 1 - (50 + 9) / 500
-    assert f"ROC AUC of any, second level {area:.3f}" in text
+    assert f"ROC AUC of any , second level {area:.3f}" in text
 
 
 def test_log_loss_of_a_model_by_hand(text: str) -> None:
@@ -274,12 +276,20 @@ def test_figures_are_pngs_with_a_kedro_viz_preview(
         assert dataset.preview().startswith("iVBOR")
 
 
-def test_report_of_one_synthetic_model_and_one_candidate(tmp_path: Path) -> None:
+def test_report_of_one_synthetic_model_and_one_candidate(
+    tmp_path: Path, outcome: Mapping[str, Any]
+) -> None:
+    real = outcome
     outputs = _run(tmp_path, models=("resnet18_400",), candidates=("mean",), synthetic=True)
     shown = " ".join(" ".join(_read(outputs["report"]).text).split())
     assert f"{SYNTHETIC_ONLY}." in shown.split("For research only")[0]
     assert f"**{SYNTHETIC_ONLY}.**" in outputs["model_card"].split("## Model details")[0]
     assert "phantoms" in outputs["model_card"]
+    assert "The pictures show synthetic heads." in shown
+    assert "real head CT" not in shown
+    for only_for_real_data in ("sorting a collection", "recalibrate"):
+        assert only_for_real_data not in outputs["model_card"]
+        assert only_for_real_data in real["model_card"]
     assert "1 model, 5 folds" in shown
     assert "logistic regression on HU histograms –" in shown  # noqa: RUF001
     assert "plain average (reported)" in shown
@@ -293,7 +303,12 @@ def test_model_card_shows_the_numbers_of_the_tables(outcome: Mapping[str, Any]) 
     )
     assert "| weighted log loss, second level | 0.1250 | 0.1150 to 0.1350 |" in model_card
     assert "60 slices of 10 studies and 10 patients, 10 slices with a haemorrhage" in model_card
-    assert "subdural 10" in model_card
+    assert "`subdural` 10" in model_card
+    assert "\n\n## Performance\n\n" in model_card
+    assert (
+        "All made on m with rsna19_kedro 1.\n\n| result | made | from | duration |\n" in model_card
+    )
+    assert model_card.endswith(".\n")
     assert (
         "Each model was trained on real head CT of 8 patients (8 studies, 48 slices); "
         "out-of-fold AUC of any: 0.882." in model_card
@@ -304,13 +319,14 @@ def test_model_card_shows_the_numbers_of_the_tables(outcome: Mapping[str, Any]) 
     assert "Not a medical device" in model_card
     # All studies are positive, so the AUC is undefined.
     dash = "\N{EN DASH}"
-    assert f"| any | 10 | {dash} ({dash}) |" in model_card
+    assert f"| `any` | 10 | {dash} ({dash}) |" in model_card
 
 
 def test_worst_studies_link_to_their_pictures(page: str) -> None:
     links = {address[1:] for address in _read(page).links if address.startswith("#slice-")}
     assert "slice-s4-3" in links
     assert all(f'id="{link}"' in page for link in links)
+    assert '<code>s4</code> 0.740 (<a href="#slice-s4-3">slice 3</a>)</div>' in page
 
 
 def test_nodes_are_in_the_namespace_and_outputs_keep_their_names() -> None:

@@ -61,7 +61,10 @@ def split_patients(labelled: pd.DataFrame, seed: int) -> FoldTables:
         _columns(table.assign(fold=table["patient_id"].map(fold)))
         for table, fold in ((train, known), (labelled, extended))
     )
-    note = "Folds are split by patient and balanced in slices and in every class."
+    note = (
+        "Folds are split by patient and balanced, in slices and in every class, as far as whole "
+        "patients allow."
+    )
     return _logged(FoldTables(folds, folds_test, pd.DataFrame(), [note]))
 
 

@@ -1,18 +1,25 @@
 """The ingestion report: files read, files skipped with reasons, and irregularities."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rsna19_kedro.cohort.download import Download
+from rsna19_kedro.cohort.report_lines import (
+    bullet_list,
+    count_line,
+    count_values,
+    first_names,
+    markdown_table,
+    number_text,
+    sign_text,
+    syntax_name,
+)
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ct.geometry import SAME_POSITION_MM
 from rsna19_kedro.dicom.slice_index import SUBSETS
-
-SHOWN = 20
-"""Greatest number of names that a list in the report shows."""
 
 _LAYOUTS = {
     "today": "current Kaggle download (stage_2_train, stage_2_test)",
@@ -42,7 +49,7 @@ def ingestion_text(
         "# Ingestion report",
         _source(download, label_findings),
         "## Files, studies and patients",
-        _table(_counts(slice_index, used), "subset"),
+        _files(slice_index, used),
         "## Skipped and repaired files",
         _problems(slice_index),
         "## Labels",
@@ -67,7 +74,17 @@ def _source(download: Download, findings: Mapping[str, Any]) -> str:
             "stage_2_train are test."
         )
     lines += [f"not used, of another layout: `{folder}`" for folder in download.ignored]
-    return _bullets(lines)
+    return bullet_list(lines)
+
+
+def _files(index: pd.DataFrame, used: pd.DataFrame) -> str:
+    counts = _counts(index, used)
+    text = markdown_table(counts, "subset")
+    for name in ("studies", "patients"):
+        shared = counts[name].iloc[:-1].sum() - counts.loc["all", name]
+        if shared > 0:
+            text += f"\n\nThe row `all` counts {name} of several subsets once."
+    return text
 
 
 def _counts(index: pd.DataFrame, used: pd.DataFrame) -> pd.DataFrame:
@@ -106,8 +123,8 @@ def _problems(index: pd.DataFrame) -> str:
             f"`{path}` {text}" for path, text in zip(rows["path"], rows["problem"], strict=True)
         )
         files = "file" if len(rows) == 1 else "files"
-        lines.append(f"**{name}**: {len(rows):,} {files}{numbered}. {_names(list(shown))}")
-    return _bullets(lines)
+        lines.append(f"**{name}**: {len(rows):,} {files}{numbered}. {first_names(list(shown))}")
+    return bullet_list(lines)
 
 
 def _labels(
@@ -121,14 +138,15 @@ def _labels(
     train = used.loc[used["subset"] == "train", "sop_instance_uid"].astype(object)
     no_label = train[~train.isin(known)]
     lines = [
-        _line("slices with labels but without a file", no_file),
-        _line("slices with labels whose file is not usable", no_use),
-        _line("training slices without labels (not in the folds)", no_label),
-        _line(
-            f"slices with repeated equal rows (rows dropped: {findings['equal_duplicates']:,})",
+        count_line("slices with labels but without a file", no_file),
+        count_line("slices with labels whose file is not usable", no_use),
+        count_line("training slices without labels (not in the folds)", no_label),
+        count_line(
+            "slices whose label is given more than once, with equal values (extra rows dropped: "
+            f"{findings['equal_duplicates']:,})",
             findings["duplicated_slices"],
         ),
-        _line(
+        count_line(
             "slices whose `any` is not the maximum of the five types (kept as it is)",
             findings["any_mismatch"],
         ),
@@ -142,9 +160,9 @@ def _labels(
                 for name in CLASSES
             ],
         },
-        index=list(CLASSES),
+        index=[f"`{name}`" for name in CLASSES],
     )
-    return _bullets(lines) + "\n\n" + _table(share, "class")
+    return bullet_list(lines) + "\n\n" + markdown_table(share, "class")
 
 
 def _headers(used: pd.DataFrame) -> str:
@@ -157,22 +175,42 @@ def _headers(used: pd.DataFrame) -> str:
         & (used["rescale_intercept"] > -100)
     ]
     lines = [
-        _line(
+        count_line(
             "studies that are not 512x512",
             other["study_id"].unique(),
             ", ".join(f"{name}: {count}" for name, count in shape.items()),
+            of=used["study_id"].nunique(),
         ),
-        _line(
-            "studies that may have padding wrapped around 12 bits (repaired per slice by "
-            "volume_prep)",
+        count_line(
+            "studies whose background may have overflowed 12 bits (volume_prep repairs the slices "
+            "concerned)",
             wrapped["study_id"].unique(),
+            of=used["study_id"].nunique(),
         ),
-        _values(used, "bits stored / signed", ["bits_stored", "pixel_representation"]),
-        _values(used, "rescale slope and intercept", ["rescale_slope", "rescale_intercept"]),
-        _values(used, "transfer syntax", ["transfer_syntax_uid"]),
-        _values(used, "window centre / width", ["window_center", "window_width"]),
+        count_values(
+            used,
+            "pixel format",
+            "{} bits, {}",
+            bits_stored=number_text,
+            pixel_representation=sign_text,
+        ),
+        count_values(
+            used,
+            "rescaling to HU",
+            "slope {}, intercept {}",
+            rescale_slope=number_text,
+            rescale_intercept=number_text,
+        ),
+        count_values(used, "transfer syntax", "{}", transfer_syntax_uid=syntax_name),
+        count_values(
+            used,
+            "window in the header",
+            "level {}, width {}",
+            window_center=number_text,
+            window_width=number_text,
+        ),
     ]
-    return _bullets(lines)
+    return bullet_list(lines)
 
 
 def _geometry(used: pd.DataFrame) -> str:
@@ -186,20 +224,26 @@ def _geometry(used: pd.DataFrame) -> str:
     missing = used["row_offset_mm"].isna().groupby(used["study_id"]).any()
     not_axial = tilt.index[tilt.isna() & ~missing]
     sizes = by_study.size()
+    studies, plain = len(sizes), "(kept as a plain stack: not aligned)"
     lines = [
-        _line("tilted studies (more than 0.5 degrees)", tilt.index[tilt.abs() > 0.5]),
-        _line("studies with uneven slice distances", uneven),
-        _line(
-            "slices at the same position as the previous one (sorted by SOPInstanceUID)",
+        count_line(
+            "tilted studies (more than 0.5 degrees)", tilt.index[tilt.abs() > 0.5], of=studies
+        ),
+        count_line("studies with uneven slice distances", uneven, of=studies),
+        count_line(
+            "slices at the same position as another slice (their order is taken from "
+            "SOPInstanceUID)",
             used.loc[same, "sop_instance_uid"],
         ),
-        _line(
-            "studies with missing positions or orientations (plain stack)", missing.index[missing]
+        count_line(
+            f"studies with missing positions or orientations {plain}",
+            missing.index[missing],
+            of=studies,
         ),
-        _line("studies that are not axial (plain stack)", not_axial),
-        _line("studies with fewer than 5 slices", sizes.index[sizes < 5]),
+        count_line(f"studies that are not axial {plain}", not_axial, of=studies),
+        count_line("studies with fewer than 5 slices", sizes.index[sizes < 5], of=studies),
     ]
-    return _bullets(lines) + "\n\n" + _tilt_histogram(tilt.dropna())
+    return bullet_list(lines) + "\n\n" + _tilt_histogram(tilt.dropna())
 
 
 def _tilt_histogram(tilt: "pd.Series[float]") -> str:
@@ -212,7 +256,7 @@ def _tilt_histogram(tilt: "pd.Series[float]") -> str:
         for low, count in zip(edges, counts, strict=False)
         if count
     }
-    return _table(pd.DataFrame({"studies": rows}), "tilt, degrees")
+    return markdown_table(pd.DataFrame({"studies": rows}), "tilt, degrees")
 
 
 def _patients(used: pd.DataFrame) -> str:
@@ -222,54 +266,14 @@ def _patients(used: pd.DataFrame) -> str:
     patients = {name: pd.unique(rows["patient_id"]) for name, rows in used.groupby("subset")}
     train = set(patients.get("train", ()))
     lines = [
-        _line("patients with several studies", several.index[several > 1]),
-        _line(
+        count_line("patients with several studies", several.index[several > 1]),
+        count_line(
             "studies without a PatientID (each counts as a separate patient)",
             studies.loc[anonymous, "study_id"],
+            of=len(studies),
         ),
     ]
-    for subset in SUBSETS[1:]:
-        both = [patient for patient in patients.get(subset, ()) if patient in train]
-        lines.append(_line(f"patients of {subset} who are also in train", both))
-    return _bullets(lines)
-
-
-def _line(text: str, names: Iterable[str], note: str = "") -> str:
-    listed = list(names)
-    detail = f" {note}." if note and listed else ""
-    return (
-        f"{text}: **{len(listed):,}**.{detail} {_names([f'`{name}`' for name in listed])}".rstrip()
-    )
-
-
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
-def _values(used: pd.DataFrame, text: str, columns: list[str]) -> str:
-    counts = used.groupby(columns, dropna=False).size().sort_values(ascending=False)
-    parts = []
-    for value, count in counts.head(8).items():
-        values = value if isinstance(value, tuple) else (value,)
-        parts.append(f"{' / '.join(map(_shown, values))} ({count:,})")
-    more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
-    return f"{text}: {', '.join(parts)}{more}"
-
-
-def _shown(value: object) -> str:
-    if pd.isna(value):
-        return "missing"
-    return value if isinstance(value, str) else f"{value:g}"
-
-
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _table(frame: pd.DataFrame, corner: str) -> str:
-    head = [f"| {corner} | {' | '.join(map(str, frame.columns))} |"]
-    head.append("|---|" + "---:|" * frame.shape[1])
-    for row in frame.itertuples(name=None):
-        head.append(f"| {row[0]} | {' | '.join(f'{value:,}' for value in row[1:])} |")
-    return "\n".join(head)
+    for subset in (name for name in SUBSETS[1:] if name in patients):
+        both = [patient for patient in patients[subset] if patient in train]
+        lines.append(count_line(f"patients of {subset} who are also in train", both))
+    return bullet_list(lines)

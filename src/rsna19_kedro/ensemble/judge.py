@@ -11,6 +11,7 @@ from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ensemble.candidate import Floats
 from rsna19_kedro.ensemble.nested import Judgement
 from rsna19_kedro.evaluation.baselines import INNER_CHOICE, MEAN
+from rsna19_kedro.evaluation.formatting import words
 from rsna19_kedro.evaluation.metrics import (
     bootstrap_difference,
     bootstrap_loss,
@@ -150,19 +151,30 @@ def describe_choice(
 
 
 def _reason(decisions: Mapping[str, Any], nested: pd.Series) -> str:
-    final = decisions["final"]
-    steps = " and ".join(step["kind"] for step in final["corrections"])
+    final, tried = decisions["final"], len(decisions["final"]["losses"])
+    name = str(final["candidate"])
+    shown = name if words(name) == name else f"{words(name)} ({name})"
+    steps = [step["kind"] for step in final["corrections"]]
+    corrected = f", with the {'correction' if len(steps) == 1 else 'corrections'} " if steps else ""
+    best = f"It has the lowest out-of-fold loss of {tried} candidates" if tried > 1 else "It"
     counts = pd.Series([fold["candidate"] for fold in decisions["folds"].values()]).value_counts()
-    inside = ", ".join(f"{name} {count}x" for name, count in counts.items())
+    inside = ", ".join(f"{_times(count)} {words(str(kind))}" for kind, count in counts.items())
     low, high = nested["difference_low"], nested["difference_high"]
-    verdict = ""
     if low <= 0 <= high:
-        verdict = "; the interval includes 0, so the difference may be due to chance"
-    elif low > 0:
-        verdict = "; worse than the plain mean"
+        verdict = "The interval includes 0, so the difference may be due to chance."
+    else:
+        verdict = (
+            f"The reported score is {'worse' if low > 0 else 'better'} than the plain average's."
+        )
     return (
-        f"{final['candidate']}{f' with {steps}' if steps else ''} has the lowest out-of-fold "
-        f"loss of {len(final['losses'])} candidates and is fitted on all folds; the choice on "
-        f"inner folds ({inside}) scores {nested['loss']:.4f}, {nested['difference']:+.4f} "
-        f"relative to the plain mean [{low:+.4f}, {high:+.4f}]{verdict}"
+        f"Delivered model: {shown}{corrected}{' and '.join(steps)}. {best} "
+        f"{'and ' if tried > 1 else ''}was fitted on all folds. Reported score: "
+        f"{nested['loss']:.4f}. It rates the way of choosing, not this one model: for each fold, "
+        f"the choice was made again on the other (inner) folds ({inside}). Compared with the "
+        f"plain average: {nested['difference']:+.4f} (95 % interval {low:+.4f} to {high:+.4f}). "
+        f"{verdict}"
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

@@ -75,7 +75,7 @@ def tag_statistics(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> pd.
                 lambda value: "not given" if pd.isna(value) else f"{value:g} HU".replace("-", MINUS)
             ),
             "Transfer syntax": slice_index["transfer_syntax_uid"].map(_syntax_name),
-            "Problem": slice_index["problem"].astype("string").fillna("none"),
+            "Problems found while reading": slice_index["problem"].astype("string").fillna("none"),
         }
     )
     parts = []

@@ -87,9 +87,11 @@ def percent(value: float) -> str:
 
 
 def period(made: Origin) -> str:
-    """Format when results were made: 2026-11-26 19:40 UTC, or the first to the last time."""
+    """Format when results were made: 2026-11-26 19:40 UTC, or 2026-11-26 19:40 to 20:15 UTC."""
     first, last = (moment[:16].replace("T", " ") for moment in (made.first, made.last))
-    return f"{first} UTC" if first == last else f"{first} to {last} UTC"
+    if first == last:
+        return f"{first} UTC"
+    return f"{first} to {last.removeprefix(first[:11])} UTC"
 
 
 FILTERS = {

@@ -37,7 +37,7 @@ def model_card(
     origins = list(origins)
     scored = study_metrics.dropna(subset="auc")
     all_folds = fold_statistics[fold_statistics["fold"].astype(str) == "all"].iloc[0]
-    return template("model_card.md.j2", autoescape=False).render(
+    text = template("model_card.md.j2", autoescape=False).render(
         summary=summary,
         studies=study_metrics.to_dict("records"),
         worst=next(iter(scored.nsmallest(1, "auc").to_dict("records")), None),
@@ -47,3 +47,4 @@ def model_card(
         accepted=[made for made in origins if made.accepted],
         versions=versions,
     )
+    return text.rstrip() + "\n"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.evaluation.formatting import template
@@ -43,14 +44,14 @@ _METRIC_TITLES = {
 
 _GROUP_TEXTS = {
     MISSED: (
-        "Missed: haemorrhages with a probability of any below 0.5",
-        "None: every slice with a haemorrhage has a probability of 0.5 or more.",
+        "Missed: haemorrhage labelled, P(any) below 0.5; lowest P(any) first",
+        "None: P(any) is 0.5 or more for every slice with a haemorrhage.",
     ),
     FALSE_ALARM: (
-        "False alarms: no haemorrhage labelled, probability of any 0.5 or more",
-        "None: no slice without a haemorrhage has a probability of 0.5 or more.",
+        "False alarms: no haemorrhage labelled, P(any) 0.5 or more; highest P(any) first",
+        "None: P(any) is below 0.5 for every slice without a haemorrhage.",
     ),
-    HIGHEST_LOSS: ("Highest loss over all classes, excluding slices above", "No other slices."),
+    HIGHEST_LOSS: ("Highest loss over all classes, without the slices above", "No other slices."),
 }
 
 
@@ -81,18 +82,35 @@ def tag_tables(tag_statistics: pd.DataFrame, longest: int = 12) -> list[tuple[st
 
 
 def training_table(histories: pd.DataFrame) -> dict[str, Any]:
-    """Lowest validation loss of each model (rows) and fold (columns), and the mean."""
-    best = histories.groupby(["model", "fold"], sort=False)["val_loss"].min().unstack("fold")
-    best = best.loc[list(dict.fromkeys(histories["model"])), sorted(best.columns)]
-    rows = [
-        {"model": model, "losses": values.tolist(), "mean": float(values.mean())}
-        for model, values in best.iterrows()
-    ]
-    return {"folds": [int(fold) for fold in best.columns], "rows": rows}
+    """Validation losses of each model (rows) and fold (columns).
+
+    Args:
+        histories: One row per validation in chronological order: ``model``, ``fold``,
+            ``val_loss``.
+
+    Returns:
+        ``folds``, and ``rows`` with ``model``, ``cells`` (``last`` loss and the ``lowest``, which
+        is ``None`` if it is the last) and the ``mean`` of the last losses.
+    """
+    runs = histories.groupby(["model", "fold"])["val_loss"]
+    last, lowest = runs.last(), runs.min()
+    folds = sorted(histories["fold"].unique())
+    rows = []
+    for model in dict.fromkeys(histories["model"]):
+        cells = [
+            {
+                "last": float(last[model, fold]),
+                "lowest": float(low) if (low := lowest[model, fold]) < last[model, fold] else None,
+            }
+            for fold in folds
+        ]
+        mean = float(np.mean([cell["last"] for cell in cells]))
+        rows.append({"model": model, "cells": cells, "mean": mean})
+    return {"folds": [int(fold) for fold in folds], "rows": rows}
 
 
 def metric_tables(metrics: pd.DataFrame) -> Rows:
-    """Turn the long metrics table into one wide table per metric, best values marked.
+    """Turn the long metrics table into one wide table per metric, with the best values marked.
 
     Args:
         metrics: Output of :func:`rsna19_kedro.evaluation.scores.metrics_table`.
@@ -104,49 +122,63 @@ def metric_tables(metrics: pd.DataFrame) -> Rows:
         columns = [*CLASSES, WEIGHTED] if weighted else list(CLASSES)
         wide = metrics.pivot(index="predictor", columns="class", values=metric)
         values = wide.loc[names, columns].to_numpy(float)
-        best = np.fmin.reduce(values) if weighted else np.fmax.reduce(values)
-        cells = [
-            [{"value": value, "best": value == mark and len(values) > 1} for value, mark in pairs]
-            for pairs in (zip(row, best, strict=True) for row in values)
-        ]
+        digits = 4 if weighted else 3
+        cells = _marked(values, digits, lowest=weighted)
         rows = [
             {"name": name, "last": index == len(names) - 1 and index > 0, "cells": cells[index]}
             for index, name in enumerate(names)
         ]
-        tables.append(
-            {
-                "title": _METRIC_TITLES[metric],
-                "digits": 4 if weighted else 3,
-                "weighted": weighted,
-                "rows": rows,
-            }
-        )
+        title = _METRIC_TITLES[metric]
+        tables.append({"title": title, "digits": digits, "weighted": weighted, "rows": rows})
     return tables
 
 
+def _marked(values: NDArray[np.float64], digits: int, *, lowest: bool) -> list[Rows]:
+    """Mark the best value of each column as it is shown, unless all are equal."""
+    shown = np.round(values, digits)
+    low, high = np.fmin.reduce(shown), np.fmax.reduce(shown)
+    best = (shown == (low if lowest else high)) & (low != high)
+    return [
+        [{"value": value, "best": bool(mark)} for value, mark in zip(row, marks, strict=True)]
+        for row, marks in zip(values, best, strict=True)
+    ]
+
+
 def fold_table(losses: pd.DataFrame) -> dict[str, Any]:
-    """Convert ``scores.fold_losses`` to rows with one value per fold."""
+    """Convert ``scores.fold_losses`` to rows with one cell per fold, the best values marked."""
     folds = [name for name in losses.columns if name.startswith("fold_")]
+    cells = _marked(losses[["loss", *folds]].to_numpy(float), 4, lowest=True)
     rows = [
         {
             "name": row["model"],
             "loss": {"value": row["loss"], "low": row["loss_low"], "high": row["loss_high"]},
-            "folds": [row[name] for name in folds],
+            "best": of_row[0]["best"],
+            "cells": of_row[1:],
         }
-        for row in records(losses)
+        for row, of_row in zip(records(losses), cells, strict=True)
     ]
     return {"folds": [name.removeprefix("fold_") for name in folds], "rows": rows}
 
 
 def ranked_studies(ranked: pd.DataFrame, worst: pd.DataFrame) -> Rows:
-    """Group the ranked studies by class; studies with a picture link to it."""
-    pictured = worst.drop_duplicates("study_id").set_index("study_id")["slice_num"]
+    """Group the ranked studies by class, with a picture of a slice with that class if there is one.
+
+    Args:
+        ranked: Output of ``worst_slices.studies_by_class``.
+        worst: Slices with a picture: ``study_id``, ``slice_num`` and labels.
+
+    Returns:
+        By class, ``highest`` and ``lowest``: rows with ``pictured``, the number of the slice or
+        ``None``, and ``link``, the HTML id of its picture.
+    """
     groups = []
     for name in dict.fromkeys(ranked["class"]):
+        labelled = worst[worst[name] == 1].drop_duplicates("study_id")
+        pictured = {str(s): int(n) for s, n in labelled[["study_id", "slice_num"]].to_numpy()}
         rows = records(ranked[ranked["class"] == name])
         for row in rows:
-            study = row["study_id"]
-            row["link"] = anchor(study, int(pictured[study])) if study in pictured else None
+            number = row["pictured"] = pictured.get(row["study_id"])
+            row["link"] = None if number is None else anchor(row["study_id"], number)
         ends = {end: [row for row in rows if row["end"] == end] for end in ("highest", "lowest")}
         groups.append({"class": name, **ends})
     return groups

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 INK = "#1d2327"
@@ -106,6 +107,13 @@ def line_style(index: int) -> dict[str, Any]:
 def note(panel: Axes, text: str) -> None:
     """Write in the middle of an empty panel why it is empty."""
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=MUTED)
+
+
+def whole_ticks(axis: Axis, most: int = 6) -> None:
+    """Label an axis with whole numbers only, with about ``most`` ticks at most."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=most, integer=True))
 
 
 def figure_png(figure: Figure, dpi: int = 144) -> bytes:

@@ -36,8 +36,9 @@ def main_numbers(
     Returns:
         ``folds``, ``studies``, ``slices``, ``patients``, ``positive_slices``, ``chosen``,
         ``loss`` and ``auc_any`` (``value``, ``low``, ``high``), ``average_loss``
-        (of the plain average), ``prevalence_loss``, ``gain_percent`` and
-        ``histogram_auc``; undefined values are ``None``.
+        (of the plain average) and ``average_interval`` (``low``, ``high``),
+        ``prevalence_loss``, ``gain_percent`` and ``histogram_auc``; undefined values are
+        ``None``.
     """
     labels = stacked_oof[list(CLASSES)].to_numpy()
     predictions = stacked_oof[list(PREDICTIONS)].to_numpy(float)
@@ -58,6 +59,9 @@ def main_numbers(
         "loss": _interval(loss, "loss"),
         "auc_any": {name: known(value) for name, value in area._asdict().items()},
         "average_loss": known(scored["loss"].get(MEAN, math.nan)),
+        "average_interval": {
+            end: known(scored[f"loss_{end}"].get(MEAN, math.nan)) for end in ("low", "high")
+        },
         "prevalence_loss": constant,
         "gain_percent": gain_percent(float(loss["loss"]), constant),
         "histogram_auc": known(scored["auc_any"].get(HISTOGRAM, math.nan)),

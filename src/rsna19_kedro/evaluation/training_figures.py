@@ -13,6 +13,7 @@ from rsna19_kedro.evaluation.style import (
     new_figure,
     note,
     report_style,
+    whole_ticks,
 )
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _FEW = 3
 """Maximum number of models with tall panels."""
+
+_TRAINING: dict[str, Any] = {"lw": 1.0, "ls": (0, (4, 2)), "marker": "x", "ms": 4.5, "alpha": 0.8}
+"""Line of the training loss; the marker shows a single point."""
 
 
 @report_style()
@@ -33,8 +37,8 @@ def draw_learning_curves(histories: pd.DataFrame) -> Figure:
             ``train_loss``, ``val_loss`` (weighted log loss), ``val_auc_any``.
 
     Returns:
-        Two panels per model, with one colour and marker per fold. Training loss is dashed;
-        dotted lines mark where a phase of the recipe begins.
+        Two panels per model, with one colour and marker per fold. Training loss is dashed with
+        small crosses; dotted lines mark where a phase of the recipe begins.
     """
     models = list(dict.fromkeys(histories["model"]))
     height = 2.9 if len(models) <= _FEW else 2.1
@@ -43,7 +47,8 @@ def draw_learning_curves(histories: pd.DataFrame) -> Figure:
         runs = histories[histories["model"] == model]
         _draw_losses(panels[2 * index], runs, model)
         _draw_aucs(panels[2 * index + 1], runs)
-    figure.supxlabel("training step", fontsize=11)
+    for panel in panels[-2:]:
+        panel.set_xlabel("training step")
     folds = sorted(histories["fold"].unique())
     figure.legend(
         handles=_keys(folds),
@@ -74,7 +79,7 @@ def _draw_losses(panel: Axes, runs: pd.DataFrame, model: str) -> None:
         steps = running_step(run)
         look = _fold_look(int(fold))
         panel.plot(steps, run["val_loss"], **look)
-        panel.plot(steps, run["train_loss"], color=look["color"], lw=1.0, ls=(0, (4, 2)), alpha=0.8)
+        panel.plot(steps, run["train_loss"], color=look["color"], **_TRAINING)
     _mark_phases(panel, runs)
     panel.set_title(model)
     panel.set_ylabel("weighted log loss")
@@ -90,16 +95,14 @@ def _draw_aucs(panel: Axes, runs: pd.DataFrame) -> None:
     for fold, run in runs.groupby("fold", sort=True):
         panel.plot(running_step(run), run["val_auc_any"], **_fold_look(int(fold)))
     _mark_phases(panel, runs)
-    panel.set_ylim(top=1.005)
+    panel.set_ylim(top=1.02)  # Space for the markers at 1.
     _count_steps(panel)
 
 
 def _count_steps(panel: Axes) -> None:
-    """Start the axis at 0 with integer ticks, even with a single validation."""
-    from matplotlib.ticker import MaxNLocator
-
-    panel.set_xlim(left=0)
-    panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    """Start the axis at 0 and end it after the last marker, with integer ticks."""
+    panel.set_xlim(0, 1.06 * panel.dataLim.x1)
+    whole_ticks(panel.xaxis, most=8)
 
 
 def _mark_phases(panel: Axes, runs: pd.DataFrame) -> None:
@@ -125,5 +128,5 @@ def _keys(folds: list[int]) -> list[Line2D]:
     return [
         *(Line2D([], [], label=f"fold {fold}", **_fold_look(int(fold))) for fold in folds),
         Line2D([], [], color=MUTED, label="validation"),
-        Line2D([], [], color=MUTED, lw=1.0, ls=(0, (4, 2)), label="training"),
+        Line2D([], [], color=MUTED, label="training", **_TRAINING),
     ]

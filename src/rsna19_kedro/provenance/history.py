@@ -107,7 +107,7 @@ def by_model(table: pd.DataFrame) -> list[Origin]:
     for name, rows in table.groupby(names, sort=False):
         inputs = {_any_fold(dataset) for datasets in rows["inputs"] for dataset in datasets}
         accepted = {cause for causes in rows["accepted"] for cause in causes}
-        made_with = (rows["machine"] + ", version " + rows["version"]).unique()
+        made_with = (rows["machine"] + " with rsna19_kedro " + rows["version"]).unique()
         summarised.append(
             Origin(
                 dataset=str(name),

@@ -63,7 +63,7 @@ def read_labels(
     return read_download_labels(params.download(raw_download), slice_index)
 
 
-@result_of(ignores=("params.workers", "params.chunk_files"))
+@result_of(version=2, ignores=("params.workers", "params.chunk_files"))
 def report_ingestion(
     raw_download: Path,
     slice_index: pd.DataFrame,

@@ -41,6 +41,7 @@ FIGURES = (
 _only = partial(all_but, "parameters", ReportingParameters)
 
 
+@result_of(version=2)
 def count_data(
     slice_index: pd.DataFrame, volume_index: pd.DataFrame, folds: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -49,11 +50,13 @@ def count_data(
     return data_counts.fold_statistics(folds), tags, data_counts.class_correlations(folds)
 
 
+@result_of(version=2)
 def plot_folds(fold_statistics: pd.DataFrame) -> bytes:
     """Draw the share of positive slices per fold and class (PNG)."""
     return figure_png(draw_folds(fold_statistics))
 
 
+@result_of(version=2)
 def plot_scanner(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> bytes:
     """Draw tilt, slice distance, pixel spacing and length of the studies (PNG)."""
     return figure_png(draw_scanner(slice_index, volume_index))
@@ -64,6 +67,7 @@ def collect_histories(*histories: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(histories, ignore_index=True)
 
 
+@result_of(version=2)
 def plot_learning_curves(training_histories: pd.DataFrame) -> bytes:
     """Draw the learning curves of all models and folds (PNG)."""
     return figure_png(draw_learning_curves(training_histories))
@@ -122,7 +126,7 @@ def plot_simplex_weights(level2_weights: pd.DataFrame) -> bytes:
     return figure_png(draw_weights(level2_weights))
 
 
-@result_of(ignores=_only("bootstrap_resamples", "seed"))
+@result_of(version=2, ignores=_only("bootstrap_resamples", "seed"))
 def summarise(
     stacked_oof: pd.DataFrame,
     level2_scores: pd.DataFrame,
@@ -199,6 +203,7 @@ def rank_studies(stacked_oof: pd.DataFrame, parameters: ReportingParameters) -> 
     return errors.studies_by_class(stacked_oof, parameters.studies_by_class)
 
 
+@result_of(version=2)
 def write_model_card(
     report_summary: dict[str, Any],
     study_scores: pd.DataFrame,
@@ -231,7 +236,7 @@ def picture_worst(
     return errors.picture_slices(worst_slices, volumes, parameters.windows)
 
 
-@result_of(ignores=_only("submissions", "windows", "worst_studies"))
+@result_of(version=2, ignores=_only("submissions", "windows", "worst_studies"))
 def compose_report(
     report_summary: dict[str, Any],
     fold_statistics: pd.DataFrame,
