@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rsna19_kedro.cohort.download import Download
+from rsna19_kedro.cohort.download import LAYOUTS, Download
 from rsna19_kedro.cohort.report_lines import (
     bullet_list,
     count_line,
@@ -21,11 +21,6 @@ from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ct.geometry import SAME_POSITION_MM
 from rsna19_kedro.dicom.slice_index import SUBSETS
 
-_LAYOUTS = {
-    "today": "current Kaggle download (stage_2_train, stage_2_test)",
-    "2019": "Kaggle download of 2019 (stage_1_train, stage_1_test, stage_2_test)",
-    "own": "own data (parameters, ingestion: own_data)",
-}
 _GAP = 1.25
 """Slice distances of a study that differ by more than this factor count as uneven."""
 
@@ -65,7 +60,7 @@ def ingestion_text(
 
 
 def _source(download: Download, findings: Mapping[str, Any]) -> str:
-    lines = [f"Layout: {_LAYOUTS[download.layout]}."]
+    lines = [f"Layout: {LAYOUTS[download.layout]}."]
     lines += [f"{subset}: `{folder}`" for subset, folder in download.folders]
     lines.append(f"labels: `{download.label_csv}`, {findings['rows']:,} rows")
     if download.stage_1_csv is not None and download.layout == "today":
