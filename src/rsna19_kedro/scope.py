@@ -17,7 +17,9 @@ SCOPE_KEYS = ("fold", "models")
 GLOBAL_KEYS = ("raw_dir", "seed")
 """Runtime parameters that override an entry of ``globals.yml``."""
 
-NEW_STUDY_KEYS = ("source", "output", "fast", "include_phi", "dicom_output", "follow_links")
+NEW_STUDY_KEYS = (
+    *("source", "output", "fast", "include_phi", "dicom_output", "slab_mm", "follow_links"),
+)
 """Runtime parameters that override an entry of ``new_study``."""
 
 ANCESTOR_TAG = "ancestor"
@@ -83,8 +85,11 @@ def check_runtime_params(runtime_params: Mapping[str, Any], parameter_keys: Iter
     for key in runtime_params:
         if key not in known:
             hint = did_you_mean(key, known)
+            others = ", ".join(name for name in known if name not in ZOO)
             raise ParameterError(
-                f"Unknown parameter {key!r} in --params.{hint} Known: {', '.join(known)}."
+                f"Unknown parameter {key!r} in --params."
+                + (hint or f"\nParameters: {others}\nModels: {', '.join(ZOO)}")
+                + "\nAll parameters are documented in conf/base/parameters/."
             )
 
 

@@ -1,5 +1,6 @@
 """Checks before a prediction of new studies, and the ``latest`` link to its results."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,12 +9,15 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from rsna19_kedro.dicom.sources import check_exists
+from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
-from rsna19_kedro.locks import LockedError, owner_of
+from rsna19_kedro.locks import LockedError, lock_path, owner_of
 from rsna19_kedro.prediction.output_folder import point_latest_to
 from rsna19_kedro.runners.node_inputs import local_path
 from rsna19_kedro.runners.persistence import remove_file
+from rsna19_kedro.scope import NEW_STUDY_KEYS
 
 
 def _refuse_running(catalog: CatalogProtocol, pipeline: Pipeline) -> None:
@@ -32,6 +36,35 @@ def _refuse_running(catalog: CatalogProtocol, pipeline: Pipeline) -> None:
             )
 
 
+def _refuse_unused(run_params: dict[str, Any]) -> None:
+    """Refuse parameters that this run does not use, such as a source.
+
+    Raises:
+        ParameterError: One of them is given, but ``new_study`` does not run.
+    """
+    if "new_study" in (run_params["pipeline_names"] or ()):
+        return
+    for name in NEW_STUDY_KEYS:
+        if name in run_params["runtime_params"]:
+            raise ParameterError(
+                f"{name} is only used by new_study: add --pipelines new_study, or leave it out."
+            )
+
+
+def _remove_empty(catalog: CatalogProtocol) -> None:
+    """Remove the folders of a run without results, and the locks in them."""
+    for name in pipelines["new_study"].all_outputs():
+        path = local_path(catalog[name]) if name in catalog else None
+        if path is None or path.is_file() or owner_of(path) is not None:
+            continue
+        with suppress(OSError):  # A folder that is not empty stays.
+            path.rmdir()
+        if not path.exists():
+            lock_path(path).unlink(missing_ok=True)
+            with suppress(OSError):
+                path.parent.rmdir()
+
+
 class NewStudyRun:
     """Refuse a prediction without models, empty its folders, and link ``latest`` to them."""
 
@@ -42,21 +75,25 @@ class NewStudyRun:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Check that the models exist before reading DICOM; remove results to be replaced.
+        """Check source and models before reading DICOM; remove results to be replaced.
 
         Raises:
+            ParameterError: No source is given, or the run does not use it.
+            SourceError: The source does not exist.
             ModelError: None of the requested models is trained.
         """
+        _refuse_unused(run_params)
         if not is_new_study(run_params):
             return
         makers = {node.name for node in pipeline.nodes}
+        params = catalog.load("params:new_study")
+        if "prepare_source" in makers and not run_params["only_missing_outputs"]:
+            check_exists(params.source_path())
         if "predict_new" in makers:
             from rsna19_kedro.prediction.members import find_members
 
-            params = catalog.load("params:new_study")
-            if params.source is not None:  # Otherwise the first node raises an error.
-                folder = catalog.load("models_folder")
-                find_members(folder, params.models, params.fold, params.fast)
+            folder = catalog.load("models_folder")
+            find_members(folder, params.models, params.fold, params.fast)
         if run_params["only_missing_outputs"]:
             return
         stale = pipelines["new_study"].from_nodes(*makers)
@@ -77,8 +114,10 @@ class NewStudyRun:
 
     @hook_impl
     def on_pipeline_error(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
-        """Point ``latest`` to the folders of this run if some studies have results."""
+        """Point ``latest`` to the folders of this run, or remove them if they are empty."""
         self._point(run_params, catalog)
+        if is_new_study(run_params):
+            _remove_empty(catalog)
 
     def _point(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
         if not is_new_study(run_params) or not catalog["new_predictions"].exists():

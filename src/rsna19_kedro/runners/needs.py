@@ -45,7 +45,10 @@ def needs_of(nodes: Iterable[Node], catalog: CatalogProtocol, gpus: bool) -> dic
     try:
         patterns = RunnerParameters.model_validate(given).gpus_per_node
     except ValidationError as error:
-        text = f"Parameters 'runner' (conf/*/parameters/runner.yml): {error}"
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
+        )
+        text = f"Parameters 'runner' (conf/*/parameters/runner.yml): {problems}."
         raise ParameterError(text) from error
     return {node.name: _needs(node, catalog, patterns, gpus) for node in nodes}
 

@@ -12,6 +12,7 @@ from kedro.io import CatalogProtocol
 from pluggy import PluginManager
 from ray.exceptions import RayError, RayTaskError
 
+from rsna19_kedro.commands import session_options
 from rsna19_kedro.errors import InputError, ParameterError, counted
 from rsna19_kedro.runners.display import Display
 from rsna19_kedro.runners.facts import save_schedule
@@ -111,6 +112,7 @@ class RayRun:
             self.is_async,
             self.work.wait,
             self.work.since,
+            session_options(),
         )
 
     def _loop(self) -> None:

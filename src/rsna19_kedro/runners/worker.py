@@ -11,10 +11,11 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rsna19_kedro.commands import SessionOptions, note_session
 from rsna19_kedro.errors import InputError, causes
 from rsna19_kedro.parallel import report_progress_to
 
@@ -35,6 +36,7 @@ class Setup:
         is_async: Kedro's option to load and save in threads.
         wait: Whether to wait for results that another run is making.
         since: See ``work.Work``.
+        session: Options of the session, for the commands that messages suggest.
     """
 
     package: str | None
@@ -45,6 +47,7 @@ class Setup:
     is_async: bool
     wait: bool = True
     since: str = "9"
+    session: SessionOptions = field(default_factory=SessionOptions)
 
 
 @dataclass
@@ -180,6 +183,7 @@ def _prepare_process(setup: Setup, has_gpu: bool) -> None:
     os.environ.pop("SLURM_NTASKS", None)
     if Path(setup.project).is_dir():
         os.chdir(setup.project)
+    note_session(setup.session)
     sys.path.extend(path for path in setup.paths if path not in sys.path)
     if setup.package is not None:
         from kedro.framework.project import configure_project
