@@ -18,8 +18,7 @@ from rsna19_kedro.cli_names import unknown_environment, unknown_name
 from rsna19_kedro.commands import kedro_run
 from rsna19_kedro.errors import InputError, causes, node_of
 from rsna19_kedro.files import storage_problem, unmounted
-
-_WHERE_PARAMETERS = "All parameters are documented in conf/base/parameters/. Nothing was run."
+from rsna19_kedro.strict import UNKNOWN_KEY, invalid_parameters
 
 _SELECTING: Final = ("kedro.pipeline.pipeline", "kedro.framework.session.session")
 """Modules of Kedro that select the nodes of a run."""
@@ -94,7 +93,7 @@ def error_message(error: Exception) -> str:
             remedy = unmounted(Path(cause.filename or "")) or (
                 f" An earlier node makes it: {kedro_run('--only-missing-outputs')}"
             )
-            return f"{error}\nThis file is missing.{remedy}"
+            return f"The file {cause.filename or cause} is missing.{remedy}"
     for cause in chain:
         if isinstance(cause, OSError) and cause.filename:
             problem = storage_problem(cause, Path(cause.filename).parent)
@@ -112,11 +111,9 @@ def _parameter_message(text: str) -> str:
             r"^(\S.*)\n  (.+?) \[type=\w+, input_value=(.*), input_type=\w+\]$", block, re.M
         )
         if announced is None or len(errors) != int(announced[1]):
-            lines.append(f"  {parameter}: {block.strip()}")
+            lines.append(f"{parameter}: {block.strip()}")
             continue
         for key, message, value in errors:
-            problem = message.replace("Extra inputs are not permitted", "unknown key")
-            lines.append(f"  {parameter}.{key}: {problem} (given: {value})")
-    if not lines:
-        return text
-    return "\n".join(["Invalid parameters:", *lines, _WHERE_PARAMETERS])
+            problem = message.replace(*UNKNOWN_KEY)
+            lines.append(f"{parameter}.{key}: {problem} (given: {value})")
+    return invalid_parameters(lines) if lines else text

@@ -94,6 +94,8 @@ def check_runtime_params(runtime_params: Mapping[str, Any], parameter_keys: Iter
 
 
 def _items(value: Any) -> list[str]:
+    if value is None:
+        return []
     if isinstance(value, str):
         return [item.strip() for item in value.split(",") if item.strip()]
     return [str(item) for item in value] if isinstance(value, Iterable) else [str(value)]

@@ -66,17 +66,14 @@ def _message(project: Path, *arguments: str) -> str:
         ("--params xyzzy:2", "Unknown parameter 'xyzzy' in --params. Parameters: dicom_output,"),
         ("--params folds.sede:3", "folds.sede: unknown key (given: 3) All parameters are"),
         ("--params raw_dir=nowhere", "nowhere"),
+        ("--params models:", "No model given. The models are: resnet18_400,"),
         ("--params source=nowhere", "source is only used by new_study: add --pipelines new_study"),
         ("--params fast=true", "fast is only used by new_study: add --pipelines new_study"),
         ("--pipelines new_study", "Name what to predict: --params source=PATH"),
-        (
-            "--pipelines new_study --params source=nowhere",
-            "The source nowhere does not exist. Specify a folder,",
-        ),
         ("--pipelines new_study --params source=conf", "No requested model is trained in"),
         (
             "--pipelines folds --params folds.seed:3",
-            "This file is missing. An earlier node makes it: kedro run --env test "
+            "slice_index.parquet is missing. An earlier node makes it: kedro run --env test "
             "--only-missing-outputs --params folds.seed=3",
         ),
         ("--pipelines stacking --params fold:1", "The pipeline 'stacking' needs all folds"),
@@ -110,6 +107,27 @@ def test_mistake_about_stored_results(
 
 
 @pytest.mark.slow
+def test_parameter_of_earlier_results(
+    finished_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "Invalid parameters: stacking.windo: unknown key (given: 3) All parameters are"
+    arguments = ("--pipelines", "reporting", "--params", "stacking.windo:3")
+    assert text in _message(finished_project, *arguments)
+    monkeypatch.chdir(finished_project)
+    result = CliRunner().invoke(rsna19, ["status", "--env", "test", *arguments[2:]])
+    assert result.exit_code == 1
+    assert text in " ".join(result.output.split())
+
+
+@pytest.mark.slow
+def test_missing_raw_data_do_not_remove_the_phantoms(project_copy: Path) -> None:
+    report = project_copy / "data" / "08_reporting" / "report.html"
+    message = _message(project_copy, "--params", "raw_dir=nowhere")
+    assert "nowhere does not exist. Set the folder of your download" in message
+    assert report.is_file()
+
+
+@pytest.mark.slow
 def test_commands_name_environment_model_and_fold(project_copy: Path) -> None:
     models = project_copy / "data" / "06_models"
     (models / "resnet18_400" / "fold_3" / "checkpoint.safetensors").unlink()
@@ -123,20 +141,26 @@ def test_commands_name_environment_model_and_fold(project_copy: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "text",
+            "Error in prepare_source: Nothing in the source can be predicted (1 of 1 file: not "
+            "DICOM). Expected axial CT slices of a head without contrast agent: DICOM files, a zip "
+            "file of them, or a NIfTI file in HU.",
+        ),
+        ("nowhere", "/nowhere does not exist. Specify a folder, a DICOM file, a zip file or"),
+    ],
+)
 @pytest.mark.parametrize("output", ["", ",output=mine"])
 def test_new_study_that_fails_leaves_nothing(
-    project_copy: Path, tmp_path: Path, output: str
+    project_copy: Path, tmp_path: Path, source: str, message: str, output: str
 ) -> None:
     before = {path for path in project_copy.rglob("*") if "sessions" not in path.parts}
-    source = tmp_path / "in"
-    source.mkdir()
-    (source / "note.txt").write_text("no image")
-    given = f"source={source}{output}"
-    message = _message(project_copy, "--pipelines", "new_study", "--params", given)
-    assert message == (
-        "Error in prepare_source: Nothing in the source can be predicted (1 of 1 file: not DICOM). "
-        "Expected axial CT slices of a head without contrast agent: DICOM files, a zip file of "
-        "them, or a NIfTI file in HU."
-    )
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "note.txt").write_text("no image")
+    given = f"source={tmp_path / source}{output}"
+    assert message in _message(project_copy, "--pipelines", "new_study", "--params", given)
     after = {path for path in project_copy.rglob("*") if "sessions" not in path.parts}
     assert not [path for path in after - before if not re.search(r"data/\.runs$", str(path))]

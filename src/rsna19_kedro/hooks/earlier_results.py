@@ -64,6 +64,7 @@ class OneSource:
 
         Raises:
             InputError: ``data/`` contains results of another source.
+            DatasetError: The raw data of this run are missing.
         """
         if is_new_study(run_params):
             return  # It uses checkpoints of any data and changes no other result.
@@ -82,6 +83,8 @@ class OneSource:
                     f" which would be removed, but another run uses them: {others[0]}. Wait for "
                     "it, or use another clone."
                 )
+            if not self._source["phantoms"]:
+                catalog.load("raw_download")  # Raises an error if the folder is missing or empty.
             logger.info(
                 "Removing results of the phantom data (environment %s)", noted["environment"]
             )

@@ -58,11 +58,13 @@ def _remove_empty(catalog: CatalogProtocol) -> None:
         if path is None or path.is_file() or owner_of(path) is not None:
             continue
         with suppress(OSError):  # A folder that is not empty stays.
-            path.rmdir()
-        if not path.exists():
+            if path.is_dir():
+                path.rmdir()
             lock_path(path).unlink(missing_ok=True)
-            with suppress(OSError):
-                path.parent.rmdir()
+            for folder in path.parents:
+                folder.rmdir()
+                if folder.name == "new_study":
+                    break
 
 
 class NewStudyRun:
@@ -87,8 +89,8 @@ class NewStudyRun:
             return
         makers = {node.name for node in pipeline.nodes}
         params = catalog.load("params:new_study")
-        if "prepare_source" in makers and not run_params["only_missing_outputs"]:
-            check_exists(params.source_path())
+        from_source = "prepare_source" in makers and not run_params["only_missing_outputs"]
+        source = params.source_path() if from_source else None
         if "predict_new" in makers:
             from rsna19_kedro.prediction.members import find_members
 
@@ -106,6 +108,8 @@ class NewStudyRun:
         ):
             if maker in {node.name for node in stale.nodes}:
                 empty_folder(catalog.load(folder))
+        if source is not None:
+            check_exists(source)  # Last: a name must not keep the results of another source.
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
