@@ -16,7 +16,7 @@ from kedro.validation.exceptions import ParameterValidationError
 
 from rsna19_kedro.cli_names import unknown_environment, unknown_name
 from rsna19_kedro.commands import kedro_run
-from rsna19_kedro.errors import InputError, causes, node_of
+from rsna19_kedro.errors import InputError, causes, input_error, node_of
 from rsna19_kedro.files import storage_problem, unmounted
 from rsna19_kedro.strict import UNKNOWN_KEY, invalid_parameters
 
@@ -82,12 +82,12 @@ def _is_storage_error(error: OSError) -> bool:
 
 def error_message(error: Exception) -> str:
     """Return the message of the innermost error that the user can fix."""
-    chain = list(causes(error))
-    for cause in reversed(chain):
-        if isinstance(cause, InputError):
-            return str(cause)
+    reason = input_error(error)
+    if reason is not None:
+        return str(reason)
     if isinstance(error, ParameterValidationError):
         return _parameter_message(str(error))
+    chain = list(causes(error))
     for cause in chain:
         if isinstance(cause, FileNotFoundError):
             remedy = unmounted(Path(cause.filename or "")) or (

@@ -52,6 +52,12 @@ def node_of(error: BaseException) -> str:
     return next((note.removeprefix(_IN_NODE) for note in notes if note.startswith(_IN_NODE)), "")
 
 
+def input_error(error: BaseException) -> InputError | None:
+    """Return the innermost cause that the user can fix; ``None`` if there is none."""
+    found = [cause for cause in causes(error) if isinstance(cause, InputError)]
+    return found[-1] if found else None
+
+
 def counted(number: int, one: str, several: str = "") -> str:
     """Format a count: ``1 slice``, ``2 slices``; ``several`` is an irregular plural."""
     return f"{number} {one if number == 1 else several or f'{one}s'}"

@@ -206,7 +206,8 @@ class RayRun:
 
     def _failed(self, run: NodeRun) -> None:
         self.schedule.fail(run.node, run.error)
-        logger.error("%s failed: %s", run.node, run.trace or run.error, extra={"markup": False})
+        if run.trace or self.schedule.active:  # Otherwise the summary follows at once.
+            logger.error("%s failed: %s", run.node, run.trace or run.error, extra={"markup": False})
 
     def _hook(self, event: str, **arguments: Any) -> None:
         """Call the hooks of the main process; all others run in the workers."""
