@@ -1,5 +1,6 @@
 """The models and folds of a session."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,13 @@ def test_misspelt_runtime_parameter_gets_a_suggestion() -> None:
 
 def test_known_runtime_parameters_are_accepted() -> None:
     check_runtime_params({"fold": 2, "raw_dir": "x", "stacking": {"a": 1}}, ["stacking"])
+
+
+def test_every_runtime_parameter_of_the_configuration_is_accepted() -> None:
+    text = "".join(path.read_text() for path in (CONF / "base").rglob("*.yml"))
+    keys = set(re.findall(r"\$\{runtime_params:(\w+)", text))
+    assert {"source", "slab_mm", "raw_dir"} <= keys
+    check_runtime_params(dict.fromkeys(keys), [])
 
 
 @pytest.mark.parametrize("folder", [".", "src", "src/rsna19_kedro/ct"])

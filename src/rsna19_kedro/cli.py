@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.utils import load_obj
 
 from rsna19_kedro.cli_errors import with_readable_errors
 from rsna19_kedro.cli_params import parse_params
@@ -26,15 +27,32 @@ def _params_callback(ctx: click.Context, param: click.Parameter, value: Any) -> 
 
 
 def _checked(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Check ``--runner-params`` before the run starts."""
+    """Check ``--runner`` and ``--runner-params`` before the run starts."""
 
     @functools.wraps(callback)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if kwargs.get("runner") == DEFAULT_RUNNER:
             _check_runner_params(kwargs.get("runner_params") or {})
+        else:
+            _check_runner(str(kwargs.get("runner")))
         return callback(*args, **kwargs)
 
     return wrapper
+
+
+def _check_runner(name: str) -> None:
+    """Refuse a runner that does not exist.
+
+    Raises:
+        ParameterError: It cannot be imported.
+    """
+    try:
+        load_obj(name, "kedro.runner")
+    except (ImportError, AttributeError, ValueError) as error:
+        hint = did_you_mean(name, [DEFAULT_RUNNER, "SequentialRunner"])
+        raise ParameterError(
+            f"Unknown runner {name!r}.{hint} Leave out --runner to use that of this project."
+        ) from error
 
 
 def _check_runner_params(given: dict[str, Any]) -> None:

@@ -10,7 +10,9 @@ import click
 
 from rsna19_kedro.cli_errors import with_readable_errors
 from rsna19_kedro.cli_params import parse_params
-from rsna19_kedro.errors import counted
+from rsna19_kedro.commands import kedro_run
+from rsna19_kedro.errors import ParameterError, counted, did_you_mean
+from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.provenance.plan import State, duration
 
 
@@ -37,6 +39,8 @@ def status(env: str | None, params: str, as_json: bool, raw: bool) -> None:
     if as_json:
         click.echo(json.dumps(plan.as_json(), indent=1))
         return
+    if plan.other_source:
+        click.echo(plan.other_source)
     for state in State:
         nodes = plan.of(state)
         if nodes:
@@ -47,9 +51,7 @@ def status(env: str | None, params: str, as_json: bool, raw: bool) -> None:
     for line in plan.lines():
         click.echo(line)
     if plan.to_run:
-        options = f" --env {env}" if env else ""
-        options += f' --params "{params}"' if params else ""
-        click.echo(f"To update, run: kedro run{options} --only-missing-outputs")
+        click.echo(f"To update, run: {kedro_run('--only-missing-outputs')}")
         click.echo(f"Recorded time of the results that may be replaced: {duration(plan.seconds)}")
 
 
@@ -84,6 +86,7 @@ def clean(
             "Choose what to remove: --resume, --model NAME, --out-of-date or --orphans."
         )
     project, given = Path.cwd(), parse_params(params)
+    _check_model(project, model)
     paths = set(_of_model(project, model, resume) if resume or model else [])
     paths |= set(outdated_paths(project, env, given) if out_of_date else [])
     paths |= set(orphan_paths(project, env, given) if orphans else [])
@@ -91,13 +94,30 @@ def clean(
     for path in sorted(paths):
         size = _size(path)
         total += size
-        click.echo(f"{size / 1e9:8.3f} GB  {path.relative_to(project)}")
+        click.echo(f"{_size_text(size):>9}  {path.relative_to(project)}")
         if yes:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not paths:
+        click.echo("Nothing to remove.")
+        return
     action = "Removed" if yes else "Would remove (add --yes)"
     noun = counted(len(paths), "file or folder", "files and folders")
-    click.echo(f"{action}: {noun}, ", nl=False)
-    click.echo(f"{total / 1e9:.3f} GB")
+    click.echo(f"{action}: {noun}, {_size_text(total)}")
+
+
+def _check_model(project: Path, name: str | None) -> None:
+    """Refuse the name of a model that is neither known nor has results.
+
+    Raises:
+        ParameterError: It is unknown.
+    """
+    folders = (project / "data").glob("0[67]_*/*/fold_[0-4]")
+    known = dict.fromkeys([*ZOO, *sorted({path.parent.name for path in folders})])
+    if name is not None and name not in known:
+        raise ParameterError(
+            f"Unknown model {name!r}.{did_you_mean(name, known)} The models are: "
+            f"{', '.join(known)}."
+        )
 
 
 def _of_model(project: Path, model: str | None, resume: bool) -> list[Path]:
@@ -109,6 +129,11 @@ def _of_model(project: Path, model: str | None, resume: bool) -> list[Path]:
         else [f"06_models/{name}", f"07_model_output/{name}"]
     )
     return [path for pattern in patterns for path in data.glob(pattern) if _size(path)]
+
+
+def _size_text(size: int) -> str:
+    unit, name = next((unit for unit in ((1e9, "GB"), (1e6, "MB")) if size >= unit[0]), (1e3, "kB"))
+    return f"{size / unit:.1f} {name}"
 
 
 def _size(path: Path) -> int:

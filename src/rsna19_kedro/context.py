@@ -11,8 +11,15 @@ from kedro.framework.project import pipelines, settings
 from kedro.utils import find_kedro_project
 from pluggy import PluginManager
 
+from rsna19_kedro.commands import SessionOptions, note_session
 from rsna19_kedro.prediction.output_folder import check_output, default_output
-from rsna19_kedro.scope import GLOBAL_KEYS, Scope, check_runtime_params, resolve_scope
+from rsna19_kedro.scope import (
+    GLOBAL_KEYS,
+    NEW_STUDY_KEYS,
+    Scope,
+    check_runtime_params,
+    resolve_scope,
+)
 
 _PACKAGE = "rsna19_kedro"
 _session_scope: Scope | None = None
@@ -38,6 +45,8 @@ class ScopedContext(KedroContext):
             self.config_loader.runtime_params = runtime
         check_runtime_params(runtime, _parameter_keys(self.config_loader))
         _session_scope = resolve_scope(_globals(self.config_loader), runtime)
+        kept = {key: value for key, value in runtime.items() if key not in NEW_STUDY_KEYS}
+        note_session(SessionOptions.of(self.env, kept))
         pipelines.configure(f"{_PACKAGE}.pipeline_registry")
 
 

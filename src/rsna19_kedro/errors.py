@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from typing import Final
 
 
 class InputError(ValueError):
@@ -35,6 +36,26 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+_IN_NODE: Final = "In node "
+
+
+def note_node(error: BaseException, node: str) -> None:
+    """Note the node that raised an error; tracebacks show it too."""
+    error.add_note(f"{_IN_NODE}{node}")
+
+
+def node_of(error: BaseException) -> str:
+    """Return the node that raised an error; empty if none did."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return next((note.removeprefix(_IN_NODE) for note in notes if note.startswith(_IN_NODE)), "")
+
+
+def input_error(error: BaseException) -> InputError | None:
+    """Return the innermost cause that the user can fix; ``None`` if there is none."""
+    found = [cause for cause in causes(error) if isinstance(cause, InputError)]
+    return found[-1] if found else None
 
 
 def counted(number: int, one: str, several: str = "") -> str:

@@ -17,7 +17,9 @@ SCOPE_KEYS = ("fold", "models")
 GLOBAL_KEYS = ("raw_dir", "seed")
 """Runtime parameters that override an entry of ``globals.yml``."""
 
-NEW_STUDY_KEYS = ("source", "output", "fast", "include_phi", "dicom_output", "follow_links")
+NEW_STUDY_KEYS = (
+    *("source", "output", "fast", "include_phi", "dicom_output", "slab_mm", "follow_links"),
+)
 """Runtime parameters that override an entry of ``new_study``."""
 
 ANCESTOR_TAG = "ancestor"
@@ -83,12 +85,17 @@ def check_runtime_params(runtime_params: Mapping[str, Any], parameter_keys: Iter
     for key in runtime_params:
         if key not in known:
             hint = did_you_mean(key, known)
+            others = ", ".join(name for name in known if name not in ZOO)
             raise ParameterError(
-                f"Unknown parameter {key!r} in --params.{hint} Known: {', '.join(known)}."
+                f"Unknown parameter {key!r} in --params."
+                + (hint or f"\nParameters: {others}\nModels: {', '.join(ZOO)}")
+                + "\nAll parameters are documented in conf/base/parameters/."
             )
 
 
 def _items(value: Any) -> list[str]:
+    if value is None:
+        return []
     if isinstance(value, str):
         return [item.strip() for item in value.split(",") if item.strip()]
     return [str(item) for item in value] if isinstance(value, Iterable) else [str(value)]

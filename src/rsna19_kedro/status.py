@@ -1,5 +1,6 @@
 """Results of a project that are up to date, out of date, or unused."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Node
 
 from rsna19_kedro.context import current_scope
+from rsna19_kedro.hooks.earlier_results import read_note, source_note, source_of
 from rsna19_kedro.locks import lock_path, owner_of, owner_path
 from rsna19_kedro.provenance.listed_files import list_path
 from rsna19_kedro.provenance.plan import Plan, State
@@ -55,8 +57,19 @@ def project_plan(
             tuple(
                 replace(node_plan, running=_running(nodes[node_plan.node], catalog))
                 for node_plan in plan.nodes
-            )
+            ),
+            _other_source(catalog, project, env),
         )
+
+
+def _other_source(catalog: CatalogProtocol, project: Path, env: str | None) -> str:
+    """Say so if the stored results are of other raw data or another environment."""
+    now = source_of(catalog, project, env or os.getenv("KEDRO_ENV"))
+    noted = read_note(source_note(catalog, project)) or now
+    for key in ("environment", "raw_dir"):
+        if noted[key] != now[key]:
+            return f"data/ holds results of {key} {noted[key]}; you asked about {now[key]}."
+    return ""
 
 
 def _running(node: Node, catalog: CatalogProtocol) -> str:

@@ -1,9 +1,36 @@
-"""Base class of all parameters."""
+"""Base class of all parameters, and messages about invalid ones."""
 
-from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from rsna19_kedro.errors import ParameterError
+
+UNKNOWN_KEY: Final = ("Extra inputs are not permitted", "unknown key")
+"""What Pydantic says of an unknown key, and what a message says instead."""
+
+
+def invalid_parameters(lines: Iterable[str]) -> str:
+    """Message about invalid parameters, from one line per key."""
+    return "\n".join(
+        [
+            "Invalid parameters:",
+            *(f"  {line}" for line in lines),
+            "All parameters are documented in conf/base/parameters/. Nothing was run.",
+        ]
+    )
+
+
+def parameter_error(name: str, error: ValidationError) -> ParameterError:
+    """Error about the parameters ``name`` for the user, from that of Pydantic."""
+    return ParameterError(
+        invalid_parameters(
+            f"{'.'.join([name, *map(str, item['loc'])])}: {item['msg'].replace(*UNKNOWN_KEY)} "
+            f"(given: {item['input']!r})"
+            for item in error.errors()
+        )
+    )
 
 
 class Strict(BaseModel):

@@ -69,7 +69,7 @@ def test_full_disk(project_copy: Path, finished_project: Path, layer: str, size:
         run = run_here(project_copy, ONLY)
         assert run.returncode == 1, run.stdout
         assert "Traceback" not in run.stdout
-        message = run.stdout[run.stdout.rindex("Error: ") :]
+        message = run.stdout[run.stdout.rindex("Error in ") :]
         assert "no space is left on the disk" in message
         assert layer in message
         _assert_no_parts(project_copy)

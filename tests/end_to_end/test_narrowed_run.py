@@ -50,7 +50,7 @@ def test_all_models_and_folds_are_in_the_graph_and_every_recipe_is_valid(
         params = session.load_context().params
         training = pipelines["cnn_training"]
     assert len(training.nodes) == 65
-    for model in ZOO:
+    for model in [name for name, spec in ZOO.items() if spec.reference]:
         assert isinstance(params[model], Recipe)
         assert params[model].parent == ZOO[model].starts_from
 

@@ -58,7 +58,7 @@ def test_accepted_results_are_named_in_report_and_card(project_copy: Path) -> No
 
 def test_clean_lists_and_removes_orphans(project_copy: Path) -> None:
     data = project_copy / "data"
-    assert "0 files and folders" in _clean(project_copy, "--orphans")
+    assert "Nothing to remove." in _clean(project_copy, "--orphans")
     (data / "06_models" / "an_old_model").mkdir()
     (data / "07_model_output" / "notes.txt").write_text("mine")
     (data / "07_model_output" / "new_study" / "latest").mkdir(parents=True)

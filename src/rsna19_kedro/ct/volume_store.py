@@ -17,15 +17,12 @@ from urllib.parse import quote, unquote
 import blosc2
 import numpy as np
 
+from rsna19_kedro.commands import kedro_run
 from rsna19_kedro.errors import DamagedFileError, InputError, SourceError
 from rsna19_kedro.files import atomic_path
 
 SUFFIX: Final = ".b2"
 META_KEY: Final = "volume"
-REMEDY: Final = (
-    "Remove the file if it exists and run `kedro run --pipelines volume_prep`, "
-    "which prepares missing volumes."
-)
 
 
 class VolumeStore:
@@ -189,7 +186,7 @@ class VolumeStore:
         except FileNotFoundError as error:
             raise SourceError(
                 f"The volume of study {study_id} is not in {self.folder}: no file "
-                f"{path.name}. {REMEDY}"
+                f"{path.name}. {_remedy()}"
             ) from error
         except (RuntimeError, ValueError, OSError) as error:
             raise self._damaged(study_id, error) from error
@@ -209,8 +206,15 @@ class VolumeStore:
     def _damaged(self, study_id: str, error: Exception) -> DamagedFileError:
         return DamagedFileError(
             f"The volume of study {study_id} cannot be read because its file "
-            f"{self.path(study_id)} is damaged ({error}). {REMEDY}"
+            f"{self.path(study_id)} is damaged ({error}). {_remedy()}"
         )
+
+
+def _remedy() -> str:
+    return (
+        "Remove the file if it exists, then prepare missing volumes: "
+        f"{kedro_run('--pipelines', 'volume_prep')}"
+    )
 
 
 blosc2.set_releasegil(True)

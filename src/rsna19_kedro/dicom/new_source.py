@@ -108,7 +108,7 @@ def prepare_new_studies(
     with opened(path, max_unpacked_bytes, follow_links=follow_links) as source:
         if source.nifti:
             return _nifti(source, store, crop_size_px, slab_mm)
-        return _dicom(source, store, crop_size_px, slab_mm, include_phi)
+        return _dicom(source, store, crop_size_px, slab_mm, path if include_phi else None)
 
 
 def volume_name(number: int) -> str:
@@ -176,8 +176,10 @@ def _stored_record(record: VolumeRecord, per_slab: int) -> dict[str, Any]:
 
 
 def _dicom(
-    source: Source, store: VolumeStore, crop_size_px: int, slab_mm: float, include_phi: bool
+    source: Source, store: VolumeStore, crop_size_px: int, slab_mm: float, shown: Path | None
 ) -> NewStudies:
+    """Prepare DICOM studies; without a path to show, nothing identifies a patient."""
+    include_phi = shown is not None
     rows = read_headers(source.root, source.files)
     headers = headers_table([{**row, "subset": "test2"} for row in rows])
     headers = headers.assign(
@@ -210,7 +212,7 @@ def _dicom(
     }
     prepared = [outcome.slices for outcome in outcomes if outcome.slices is not None]
     if not prepared:
-        raise SourceError(nothing_to_predict(findings))
+        raise SourceError(nothing_to_predict(findings, shown))
     slices = pd.concat(prepared, ignore_index=True)
     tables = []
     for outcome, text in zip(outcomes, texts, strict=True):

@@ -215,16 +215,22 @@ def without_paths(message: str, root: Path, paths: Iterable[str]) -> str:
     return message.replace(f"{root}{os.sep}", "").replace(str(root), "the source")
 
 
-def nothing_to_predict(findings: dict[str, Any]) -> str:
-    """Explain why no study of a source can be predicted, from ``NewStudies.findings``."""
-    reasons = [f"{counted(n, 'file')}: {reason}" for reason, n in findings["problems"].items()]
+def nothing_to_predict(findings: dict[str, Any], path: Path | None = None) -> str:
+    """Explain why no study of a source can be predicted.
+
+    Args:
+        findings: ``NewStudies.findings``.
+        path: The source, if the message may name it.
+    """
+    total = counted(findings["files"], "file")
+    reasons = [f"{number} of {total}: {reason}" for reason, number in findings["problems"].items()]
     failed = dict.fromkeys(study["failed"] for study in findings["studies"])
     reasons += [f"a study: {reason}" for reason in failed]
     reasons += [f"{name}: {reason}" for name, reason in findings["refused"].items()]
     return (
-        f"Nothing in the source can be predicted. {counted(findings['files'], 'file')} read: "
-        f"{'; '.join(reasons)}. "
-        "Expected axial CT slices of a head without contrast agent, as DICOM."
+        f"Nothing in the source{f' {path}' if path else ''} can be predicted "
+        f"({'; '.join(reasons)}). Expected axial CT slices of a head without contrast agent: DICOM "
+        "files, a zip file of them, or a NIfTI file in HU."
     )
 
 

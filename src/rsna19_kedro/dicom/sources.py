@@ -42,6 +42,19 @@ class Source:
     refused: dict[str, str] = field(default_factory=dict)
 
 
+def check_exists(path: Path) -> None:
+    """Refuse a source that does not exist.
+
+    Raises:
+        SourceError: It does not exist.
+    """
+    if not path.is_dir() and not path.is_file():
+        raise SourceError(
+            f"The source {path} does not exist. Specify a folder, a DICOM file, a zip file or a "
+            "NIfTI file (on the command line: --params source=PATH)."
+        )
+
+
 @contextmanager
 def opened(
     path: Path, max_bytes: int = MAX_UNPACKED_BYTES, *, follow_links: bool = True
@@ -61,6 +74,7 @@ def opened(
         SourceError: The source does not exist, is empty, or is a zip file that cannot be
             unpacked.
     """
+    check_exists(path)
     if path.is_dir():
         files = _listed(path)
         if not files:
@@ -79,11 +93,6 @@ def opened(
             for file in files:
                 unpacking.add(path / file, root / file, 1)
             yield Source(root, _listed(root), refused=outside | unpacking.refused(root))
-    elif not path.is_file():
-        raise SourceError(
-            f"The source {path} does not exist. Specify a folder, a DICOM file, a zip file or a "
-            "NIfTI file (on the command line: --params source=PATH)."
-        )
     elif path.name.lower().endswith(_NIFTI):
         yield Source(path.parent, (path.name,), nifti=True)
     elif zipfile.is_zipfile(path):

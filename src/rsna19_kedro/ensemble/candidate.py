@@ -15,7 +15,7 @@ from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.level1 import FirstLevel, Floats
 from rsna19_kedro.ensemble.settings import CandidateSettings
 from rsna19_kedro.errors import ModelError
-from rsna19_kedro.networks.made_from import REMEDY
+from rsna19_kedro.networks.made_from import remedy
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Candidate(ABC):
                 if fitted.get(fold, digest) != digest:
                     raise ModelError(
                         f"The second level was fitted on predictions of an earlier {model}, fold "
-                        f"{fold}: the network has been retrained since. {REMEDY}"
+                        f"{fold}: the network has been retrained since. {remedy()}"
                     )
 
     @abstractmethod

@@ -18,9 +18,9 @@ from rsna19_kedro.contracts import AREAS, CLASSES, FOLDS, KEYS, PREDICTIONS
 from rsna19_kedro.errors import DamagedFileError, InputError, ModelError, counted
 from rsna19_kedro.networks.made_from import (
     MADE_FROM,
-    REMEDY,
     check_folds_alike,
     check_models_fit,
+    remedy,
 )
 
 logger = logging.getLogger(__name__)
@@ -202,7 +202,8 @@ def _augmentations(model: str, parts: Mapping[int, pd.DataFrame]) -> list[str]:
         if sorted(others) != sorted(names):
             raise ModelError(
                 f"First-level model {model}: fold {first} was predicted with the test-time "
-                f"augmentations {', '.join(names)}, fold {fold} with {', '.join(others)}. {REMEDY}"
+                f"augmentations {', '.join(names)}, fold {fold} with {', '.join(others)}. "
+                f"{remedy()}"
             )
     return names
 
@@ -291,7 +292,7 @@ def _refuse(rows: pd.DataFrame, source: str, problem: str) -> None:
             f"First-level model {source}: {counted(len(rows), 'row')} with {problem}, first "
             f"{_keys_text(rows)}. "
             "Every table must hold each slice of its fold once per test-time augmentation, with "
-            f"probabilities in 0..1. {REMEDY}"
+            f"probabilities in 0..1. {remedy()}"
         )
 
 

@@ -23,6 +23,26 @@ from rsna19_kedro.runners.run_locks import other_runs
 logger = logging.getLogger(__name__)
 
 
+def source_of(catalog: CatalogProtocol, project: Path, env: str | None) -> dict[str, Any]:
+    """Raw data and environment of a session."""
+    return {
+        "raw_dir": dataset_path(catalog, "raw_download", project),
+        "environment": env or "base",
+        "phantoms": current_scope().phantoms,
+    }
+
+
+def source_note(catalog: CatalogProtocol, project: Path) -> Path:
+    """File that names the source of the stored results."""
+    return Path(project, dataset_path(catalog, "slice_index", project)).parent / "source.json"
+
+
+def read_note(note: Path) -> dict[str, Any] | None:
+    """Source of the stored results; ``None`` if there are none."""
+    noted: dict[str, Any] | None = json.loads(note.read_text()) if note.is_file() else None
+    return noted
+
+
 class OneSource:
     """Prevent mixing results of different raw data or environments.
 
@@ -45,20 +65,15 @@ class OneSource:
 
         Raises:
             InputError: ``data/`` contains results of another source.
+            DatasetError: The raw data of this run are missing.
         """
         if is_new_study(run_params):
             return  # It uses checkpoints of any data and changes no other result.
         project = Path(run_params["project_path"])
-        self._note = (
-            Path(project, dataset_path(catalog, "slice_index", project)).parent / "source.json"
-        )
-        self._source = {
-            "raw_dir": dataset_path(catalog, "raw_download", project),
-            "environment": run_params["env"] or "base",
-            "phantoms": current_scope().phantoms,
-        }
-        noted = json.loads(self._note.read_text()) if self._note.is_file() else self._source
-        if noted == self._source:
+        self._note = source_note(catalog, project)
+        self._source = source_of(catalog, project, run_params["env"])
+        noted = read_note(self._note)
+        if noted is None or noted == self._source:
             return
         from_the_start = any(node.name == "index_slices" for node in pipeline.nodes)
         if from_the_start and not run_params["only_missing_outputs"] and noted["phantoms"]:

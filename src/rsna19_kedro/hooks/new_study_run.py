@@ -1,6 +1,7 @@
 """Checks before a prediction of new studies, and the ``latest`` link to its results."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,13 +10,16 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from rsna19_kedro.dicom.sources import check_exists
+from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
-from rsna19_kedro.locks import LockedError, owner_of
+from rsna19_kedro.locks import LockedError, lock_path, owner_of
 from rsna19_kedro.networks.zoo import SMALL, SMALL_CHECKPOINT
 from rsna19_kedro.prediction.output_folder import point_latest_to
 from rsna19_kedro.runners.node_inputs import local_path
 from rsna19_kedro.runners.persistence import remove_file
+from rsna19_kedro.scope import NEW_STUDY_KEYS
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,37 @@ def _refuse_running(catalog: CatalogProtocol, pipeline: Pipeline) -> None:
             )
 
 
+def _refuse_unused(run_params: dict[str, Any]) -> None:
+    """Refuse parameters that this run does not use, such as a source.
+
+    Raises:
+        ParameterError: One of them is given, but ``new_study`` does not run.
+    """
+    if "new_study" in (run_params["pipeline_names"] or ()):
+        return
+    for name in NEW_STUDY_KEYS:
+        if name in run_params["runtime_params"]:
+            raise ParameterError(
+                f"{name} is only used by new_study: add --pipelines new_study, or leave it out."
+            )
+
+
+def _remove_empty(catalog: CatalogProtocol) -> None:
+    """Remove the folders of a run without results, and the locks in them."""
+    for name in pipelines["new_study"].all_outputs():
+        path = local_path(catalog[name]) if name in catalog else None
+        if path is None or path.is_file() or owner_of(path) is not None:
+            continue
+        with suppress(OSError):  # A folder that is not empty stays.
+            if path.is_dir():
+                path.rmdir()
+            lock_path(path).unlink(missing_ok=True)
+            for folder in path.parents:
+                folder.rmdir()
+                if folder.name == "new_study":
+                    break
+
+
 class NewStudyRun:
     """Refuse a prediction without models, empty its folders, and link ``latest`` to them."""
 
@@ -46,27 +81,31 @@ class NewStudyRun:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Check that the models exist before reading DICOM; remove results to be replaced.
+        """Check source and models before reading DICOM; remove results to be replaced.
 
         Raises:
+            ParameterError: No source is given, or the run does not use it.
+            SourceError: The source does not exist.
             ModelError: None of the requested models is trained.
         """
+        _refuse_unused(run_params)
         if not is_new_study(run_params):
             return
         makers = {node.name for node in pipeline.nodes}
+        params = catalog.load("params:new_study")
+        from_source = "prepare_source" in makers and not run_params["only_missing_outputs"]
+        source = params.source_path() if from_source else None
         if "predict_new" in makers:
             from rsna19_kedro.prediction.members import find_members
 
-            params = catalog.load("params:new_study")
-            if params.source is not None:  # Otherwise the first node raises an error.
-                folder = catalog.load("models_folder")
-                members = find_members(folder, params.models, params.fold, params.fast)
-                if any(member.path == SMALL_CHECKPOINT for member in members):
-                    logger.warning(
-                        "No trained %s in %s: using the small model of this package, which was "
-                        "trained on synthetic heads only",
-                        *(SMALL if params.models else "model", folder),
-                    )
+            folder = catalog.load("models_folder")
+            members = find_members(folder, params.models, params.fold, params.fast)
+            if any(member.path == SMALL_CHECKPOINT for member in members):
+                logger.warning(
+                    "No trained %s in %s: using the small model of this package, which was "
+                    "trained on synthetic heads only",
+                    *(SMALL if params.models else "model", folder),
+                )
         if run_params["only_missing_outputs"]:
             return
         stale = pipelines["new_study"].from_nodes(*makers)
@@ -79,6 +118,8 @@ class NewStudyRun:
         ):
             if maker in {node.name for node in stale.nodes}:
                 empty_folder(catalog.load(folder))
+        if source is not None:
+            check_exists(source)  # Last: a name must not keep the results of another source.
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
@@ -87,8 +128,10 @@ class NewStudyRun:
 
     @hook_impl
     def on_pipeline_error(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
-        """Point ``latest`` to the folders of this run if some studies have results."""
+        """Point ``latest`` to the folders of this run, or remove them if they are empty."""
         self._point(run_params, catalog)
+        if is_new_study(run_params):
+            _remove_empty(catalog)
 
     def _point(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
         if not is_new_study(run_params) or not catalog["new_predictions"].exists():

@@ -8,6 +8,7 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from rsna19_kedro.commands import kedro_run
 from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.hooks.run_facts import is_new_study
 from rsna19_kedro.provenance.plan import Plan, State
@@ -53,9 +54,8 @@ class TruthfulReuse:
         stale = Plan(plan.of(State.OUT_OF_DATE))
         if stale.nodes:
             logger.warning(
-                "This run uses results that are out of date. To update them, run "
-                "kedro run --only-missing-outputs with the same --params:\n  %s",
-                "\n  ".join(stale.lines()),
+                "This run uses results that are out of date:\n  %s\nTo update them, run:\n  %s",
+                *("\n  ".join(stale.lines()), kedro_run("--only-missing-outputs")),
                 extra={"markup": False},
             )
 

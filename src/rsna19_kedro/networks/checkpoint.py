@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from rsna19_kedro.commands import kedro_run
 from rsna19_kedro.errors import ModelError
 from rsna19_kedro.files import atomic_path, unmounted
 from rsna19_kedro.networks.zoo import ModelSpec
@@ -134,18 +135,23 @@ def _open_file(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise ModelError(
             f"There is no checkpoint {path}."
-            + (
-                unmounted(path)
-                or " Train it first: kedro run --pipelines cnn_training --only-missing-outputs"
-            )
+            + (unmounted(path) or f" Train it first: {_how_to_train(path)}")
         )
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
         raise ModelError(
-            f"The checkpoint {path} is damaged ({error}). Delete it and train it again."
+            f"The checkpoint {path} is damaged ({error}). Delete it, then train it again: "
+            f"{_how_to_train(path)}"
         ) from error
+
+
+def _how_to_train(path: Path) -> str:
+    """The command that trains the model and fold of a checkpoint."""
+    fold, model = path.parent.name, path.parent.parent.name
+    chosen = {"models": model, "fold": fold[-1]} if fold.startswith("fold_") else {}
+    return kedro_run("--pipelines", "cnn_training", "--only-missing-outputs", **chosen)
 
 
 def _read_header(path: Path, file: Any) -> dict[str, Any]:
@@ -159,6 +165,6 @@ def _read_header(path: Path, file: Any) -> dict[str, Any]:
         file_format = content.get("format", header.get("format"))
         raise ModelError(
             f"{path} is not a checkpoint of this version: its format is {file_format!r}, expected "
-            f"{FORMAT!r}. Train the model again."
+            f"{FORMAT!r}. Delete it, then train the model again: {_how_to_train(path)}"
         )
     return content

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from rsna19_kedro.commands import kedro_run
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.errors import ModelError, counted
 from rsna19_kedro.provenance.parameters import flatten
@@ -22,9 +23,12 @@ MADE_FROM: Final = "made_from"
 PATIENTS: Final = "training_patients"
 """Key of :func:`hashed_patients`."""
 
-REMEDY: Final = "Update all results: kedro run --only-missing-outputs, with the same --params."
-
 _DIGITS: Final = 16
+
+
+def remedy() -> str:
+    """The sentence that says how to update all results."""
+    return f"Update all results: {kedro_run('--only-missing-outputs')}"
 
 
 def describe_training(
@@ -100,7 +104,7 @@ def check_held_out(metadata: Mapping[str, Any], who: str, fold: int, rows: pd.Da
     if trained_without != fold:
         raise ModelError(
             f"The checkpoint of {who} for fold {fold} is that of fold {trained_without}: it was "
-            f"trained on the patients of fold {fold}. Replace it with the right file. {REMEDY}"
+            f"trained on the patients of fold {fold}. Replace it with the right file. {remedy()}"
         )
     recorded = metadata.get(PATIENTS)
     if recorded is None:  # A checkpoint of an earlier version.
@@ -112,7 +116,7 @@ def check_held_out(metadata: Mapping[str, Any], who: str, fold: int, rows: pd.Da
             f"{who}, fold {fold}: its checkpoint was trained on {shared} of the "
             f"{counted(len(patients), 'patient')} of fold {fold}, so its predictions would not "
             "be out-of-fold. The folds were changed after the training, or the checkpoint is of "
-            f"another split. {REMEDY}"
+            f"another split. {remedy()}"
         )
 
 
@@ -140,7 +144,7 @@ def check_folds_alike(model: str, made_from: Mapping[int, Mapping[str, Any] | No
             )
             raise ModelError(
                 f"The folds of {model} were not trained alike: folds {first} and {fold} differ in "
-                f"{shown}. {REMEDY}"
+                f"{shown}. {remedy()}"
             )
 
 
@@ -169,7 +173,7 @@ def check_models_fit(
             if before[0] != value:
                 raise ModelError(
                     f"{before[1]} and {model} were trained with different versions of the {name}. "
-                    f"{REMEDY}"
+                    f"{remedy()}"
                 )
 
 

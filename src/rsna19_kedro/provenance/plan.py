@@ -10,7 +10,11 @@ from typing import Any, Final
 from rsna19_kedro.errors import counted
 
 _FOLD: Final = re.compile(r"^(?P<model>.+)\.fold_\d+\.(?P<step>.+)$")
+_CHANGE: Final = re.compile(r"(?P<name>\S+) (?:(?P<new>is new): .*|.* -> .*)")
 _CAUSES: Final = 3
+_SHOWN: Final = 6
+_LONGEST: Final = 100
+"""Longest text of a change that is shown with its values."""
 
 
 class State(StrEnum):
@@ -20,7 +24,7 @@ class State(StrEnum):
     UNKNOWN = "origin unknown"
     MISSING = "missing"
     OUT_OF_DATE = "out of date"
-    FOLLOWS = "follows"
+    FOLLOWS = "downstream"
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,15 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The nodes of a run, in order."""
+    """The nodes of a run, in order.
+
+    Attributes:
+        nodes: Their plans.
+        other_source: Says so if the stored results are of other raw data or another environment.
+    """
 
     nodes: tuple[NodePlan, ...]
+    other_source: str = ""
 
     @property
     def to_run(self) -> tuple[str, ...]:
@@ -81,11 +91,11 @@ class Plan:
         lines = list(self._out_of_date())
         missing = self.of(State.MISSING)
         if missing:
-            lines.append(f"{counted(len(missing), 'node')} with missing results: {_names(missing)}")
+            lines.append(f"{counted(len(missing), 'node')} with missing results{_names(missing)}")
         follows = self.of(State.FOLLOWS)
         if follows:
             lines.append(
-                f"{counted(len(follows), 'node')} downstream, run only if the inputs change: "
+                f"{counted(len(follows), 'node')} downstream, run only if an input changes"
                 f"{_names(follows)}"
             )
         return lines
@@ -124,7 +134,9 @@ def duration(seconds: float) -> str:
 
 
 def _short(cause: str, node: NodePlan) -> str:
-    """Remove the names of the node's model and fold from a cause."""
+    """Shorten a cause: without the names of the node's model and fold, and without long values."""
+    if len(cause) > _LONGEST and (change := _CHANGE.match(cause)):
+        cause = f"{change['name']} {'is new' if change['new'] else 'changed'}"
     match = _FOLD.match(node.node)
     if match is None:
         return cause
@@ -136,4 +148,6 @@ def _names(nodes: tuple[NodePlan, ...]) -> str:
     for node in nodes:
         groups[node.group] = groups.get(node.group, 0) + 1
     texts = [group if count == 1 else f"{group} ({count} folds)" for group, count in groups.items()]
-    return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
+    grouped = " (folds grouped)" if len(texts) < len(nodes) else ""
+    more = f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return f"{grouped}: {'; '.join(texts[:_SHOWN])}{more}"

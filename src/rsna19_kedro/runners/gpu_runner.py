@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from kedro.io import CatalogProtocol
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner, Task
 
+from rsna19_kedro.errors import note_node
 from rsna19_kedro.provenance.record import now
 from rsna19_kedro.runners.machine import RunnerOptions, check_reachable, choose_mode
 from rsna19_kedro.runners.persistence import check_persistent
@@ -111,6 +112,15 @@ class GPURunner(SequentialRunner):
             run = RayRun(self._work, catalog, hook_manager, self.options, run_id, self._is_async)
             run.run(self.reason)
 
+    def _run_node(
+        self, node: Node, catalog: CatalogProtocol, hooks: Any, run_id: str | None
+    ) -> None:
+        with locked_results(node, catalog, wait=self._work.wait):
+            if self._work.is_unchanged(node):
+                call_project_hook(hooks, "node_unchanged", node=node)
+            else:
+                Task(node, catalog, self._is_async, hooks, run_id=run_id).execute()
+
     def _run_in_sequence(
         self, pipeline: Pipeline, catalog: CatalogProtocol, hooks: Any, run_id: str | None
     ) -> None:
@@ -119,11 +129,11 @@ class GPURunner(SequentialRunner):
         left = {node.name for node in pipeline.nodes}
         try:
             for node in pipeline.nodes:
-                with locked_results(node, catalog, wait=self._work.wait):
-                    if self._work.is_unchanged(node):
-                        call_project_hook(hooks, "node_unchanged", node=node)
-                    else:
-                        Task(node, catalog, self._is_async, hooks, run_id=run_id).execute()
+                try:
+                    self._run_node(node, catalog, hooks, run_id)
+                except Exception as error:
+                    note_node(error, node.name)
+                    raise
                 left.remove(node.name)
                 self._release_datasets(node, catalog, loads, pipeline)
         except (Exception, KeyboardInterrupt) as error:

@@ -8,9 +8,8 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline.node import Node
 from pydantic import Field, PositiveInt, ValidationError
 
-from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.runners.worker import NodeRun
-from rsna19_kedro.strict import Strict
+from rsna19_kedro.strict import Strict, parameter_error
 
 PARAMETERS = "params:runner"
 
@@ -45,8 +44,7 @@ def needs_of(nodes: Iterable[Node], catalog: CatalogProtocol, gpus: bool) -> dic
     try:
         patterns = RunnerParameters.model_validate(given).gpus_per_node
     except ValidationError as error:
-        text = f"Parameters 'runner' (conf/*/parameters/runner.yml): {error}"
-        raise ParameterError(text) from error
+        raise parameter_error("runner", error) from error
     return {node.name: _needs(node, catalog, patterns, gpus) for node in nodes}
 
 

@@ -6,20 +6,29 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from kedro.pipeline import Node
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+from rsna19_kedro.strict import parameter_error
 
 
 def typed_parameter(node: Node, argument: str, value: Any) -> Any:
     """Convert a parameter to the type that the node's function receives.
 
     Kedro validates only the parameters of the pipelines that are run; others are plain values.
+
+    Raises:
+        ParameterError: The value is invalid.
     """
     if not isinstance(value, Mapping):
         return value
     kind = get_type_hints(node.func).get(argument)
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if not isinstance(kind, type) or not issubclass(kind, BaseModel):
+        return value
+    try:
         return kind.model_validate(value)
-    return value
+    except ValidationError as error:
+        name = arguments_of(node).get(argument, argument).removeprefix("params:")
+        raise parameter_error(name, error) from error
 
 
 def arguments_of(node: Node) -> dict[str, str]:

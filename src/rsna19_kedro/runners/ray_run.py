@@ -12,6 +12,7 @@ from kedro.io import CatalogProtocol
 from pluggy import PluginManager
 from ray.exceptions import RayError, RayTaskError
 
+from rsna19_kedro.commands import session_options
 from rsna19_kedro.errors import InputError, ParameterError, counted
 from rsna19_kedro.runners.display import Display
 from rsna19_kedro.runners.facts import save_schedule
@@ -111,6 +112,7 @@ class RayRun:
             self.is_async,
             self.work.wait,
             self.work.since,
+            session_options(),
         )
 
     def _loop(self) -> None:
@@ -204,7 +206,8 @@ class RayRun:
 
     def _failed(self, run: NodeRun) -> None:
         self.schedule.fail(run.node, run.error)
-        logger.error("%s failed: %s", run.node, run.trace or run.error, extra={"markup": False})
+        if run.trace or self.schedule.active:  # Otherwise the summary follows at once.
+            logger.error("%s failed: %s", run.node, run.trace or run.error, extra={"markup": False})
 
     def _hook(self, event: str, **arguments: Any) -> None:
         """Call the hooks of the main process; all others run in the workers."""

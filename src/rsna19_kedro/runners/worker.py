@@ -11,11 +11,12 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rsna19_kedro.errors import InputError, causes
+from rsna19_kedro.commands import SessionOptions, note_session
+from rsna19_kedro.errors import input_error
 from rsna19_kedro.parallel import report_progress_to
 
 # Sends a message to the main process: the node, ``run`` or ``log``, and the content.
@@ -35,6 +36,7 @@ class Setup:
         is_async: Kedro's option to load and save in threads.
         wait: Whether to wait for results that another run is making.
         since: See ``work.Work``.
+        session: Options of the session, for the commands that messages suggest.
     """
 
     package: str | None
@@ -45,6 +47,7 @@ class Setup:
     is_async: bool
     wait: bool = True
     since: str = "9"
+    session: SessionOptions = field(default_factory=SessionOptions)
 
 
 @dataclass
@@ -64,7 +67,8 @@ class NodeRun:
         worker: Process ID of the worker; 0 before the start.
         device: ``gpu 1``, or ``cpu``; empty before the start.
         peak_mb: Peak memory of the worker during the node, in MB, without its child processes.
-        error: Type and message of the exception; empty if there was none.
+        error: Message of an error that the user can fix, or type and message of any other; empty
+            if there was none.
         trace: The traceback, unless the user can fix the error.
         text: Text of its progress bar.
         share: Share of its work that is done; ``None`` if unknown.
@@ -122,8 +126,9 @@ def run_node(setup: Setup, run: NodeRun, payload: list[bytes], send: Send) -> No
         _execute(setup, payload)
         run.outcome = "done"
     except Exception as error:
-        run.outcome, run.error = "failed", f"{type(error).__name__}: {error}"
-        if not any(isinstance(cause, InputError) for cause in causes(error)):
+        reason = input_error(error)
+        run.outcome, run.error = "failed", str(reason or f"{type(error).__name__}: {error}")
+        if reason is None:
             run.trace = traceback.format_exc()
     finally:
         report_progress_to(None)
@@ -180,6 +185,7 @@ def _prepare_process(setup: Setup, has_gpu: bool) -> None:
     os.environ.pop("SLURM_NTASKS", None)
     if Path(setup.project).is_dir():
         os.chdir(setup.project)
+    note_session(setup.session)
     sys.path.extend(path for path in setup.paths if path not in sys.path)
     if setup.package is not None:
         from kedro.framework.project import configure_project

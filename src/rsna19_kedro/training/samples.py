@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from rsna19_kedro.commands import kedro_run
 from rsna19_kedro.contracts import AIR_HU, CLASSES
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.errors import InputError, counted
@@ -135,7 +136,7 @@ class FoldSlices:
                 raise InputError(
                     f"The prepared mask of study {study} has {_size(mask)}, its volume "
                     f"{_size(volume)}: they are of different runs of volume_prep. Prepare both "
-                    "again: kedro run --pipelines volume_prep"
+                    f"again: {kedro_run('--pipelines', 'volume_prep')}"
                 )
 
     @property

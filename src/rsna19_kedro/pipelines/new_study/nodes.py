@@ -10,7 +10,7 @@ import pandas as pd
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.new_source import prepare_new_studies, volume_name
 from rsna19_kedro.dicom.new_study_texts import log_new_studies
-from rsna19_kedro.errors import ParameterError, SourceError, counted
+from rsna19_kedro.errors import SourceError, counted
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.networks.training_data import Band
 from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters
@@ -37,12 +37,11 @@ def prepare_source(
         ParameterError: No source is named.
         SourceError: It holds no study that can be predicted; the message says what it holds.
     """
-    if params.source is None:
-        raise ParameterError("Name what to predict: --params source=PATH (a folder, file or zip).")
+    source = params.source_path()
     empty_folder(volumes)
     store = VolumeStore(volumes)
     new = prepare_new_studies(
-        Path(params.source).expanduser(),
+        source,
         store,
         crop_size_px=params.crop_size_px,
         slab_mm=params.slab_mm,
@@ -157,7 +156,7 @@ def write_dicom(
     from rsna19_kedro.prediction.dicom_output import write_studies
 
     made = write_studies(
-        Path(params.source or "").expanduser(),
+        params.source_path(),
         volumes,
         predictions,
         sources,

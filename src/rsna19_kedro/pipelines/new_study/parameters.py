@@ -1,9 +1,11 @@
 """Parameters of the prediction of new studies."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
+from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.strict import Strict
 
 
@@ -34,6 +36,19 @@ class NewStudyParameters(Strict):
     slab_mm: NonNegativeFloat = 5.0
     max_unpacked_gib: PositiveFloat = 20.0
     follow_links: bool = True
+
+    def source_path(self) -> Path:
+        """Return the path of the source.
+
+        Raises:
+            ParameterError: No source is given.
+        """
+        if self.source is None:
+            raise ParameterError(
+                "Name what to predict: --params source=PATH (a folder, a DICOM file, a zip file or "
+                "a NIfTI file)."
+            )
+        return Path(self.source).expanduser()
 
     @field_validator("models", "fold", mode="before")
     @classmethod
