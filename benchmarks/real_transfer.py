@@ -60,7 +60,8 @@ def kedro_run(project: Path, env: str, pipelines: str, params: str) -> None:
     """Run pipelines in a folder, which is made if it is missing; finished results are kept."""
     if not project.exists():
         shutil.copytree(ROOT / "conf", project / "conf", ignore=shutil.ignore_patterns("local"))
-        shutil.copy(ROOT / "pyproject.toml", project)
+        for name in ("pyproject.toml", ".telemetry"):
+            shutil.copy(ROOT / name, project)
         (project / "conf" / "local").mkdir()
         (project / "src" / "rsna19_kedro").mkdir(parents=True)
         for layer in ROOT.glob("data/0*"):

@@ -10,6 +10,7 @@ differ slightly.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,9 @@ def main() -> None:
     train(project, "pretrain", 0, options.seed, f"models:{SMALL}")
     trained = project / "data" / "06_models" / SMALL_CHECKPOINT.relative_to(PACKAGED)
     checkpoint = Checkpoint.read(trained)
-    checkpoint.weights = {name: half(value) for name, value in checkpoint.weights.items()}
-    digest = digest_weights({name: value.numpy() for name, value in checkpoint.weights.items()})
+    weights = {name: half(value) for name, value in checkpoint.weights.items()}
+    checkpoint = replace(checkpoint, weights=weights)
+    digest = digest_weights({name: value.numpy() for name, value in weights.items()})
     checkpoint.metadata[MADE_FROM]["weights"] = digest
     checkpoint.write(SMALL_CHECKPOINT)
 

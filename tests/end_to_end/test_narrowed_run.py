@@ -97,14 +97,18 @@ def test_raw_dir_removes_the_phantoms_from_the_graph(project_copy: Path) -> None
 
 
 def test_results_of_other_data_are_not_reused(project_copy: Path, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "file").touch()
+    (tmp_path / "other" / "stage_2_train").mkdir(parents=True)
+    (tmp_path / "other" / "stage_2_train" / "file").touch()
     other = {"raw_dir": str(tmp_path / "other")}
     with pytest.raises(InputError, match="data/ holds results of raw_dir data/01_raw"):
         planned_nodes(project_copy, runtime_params=other, only_missing_outputs=True)
     with pytest.raises(InputError, match="data/ holds results of raw_dir data/01_raw"):
         planned_nodes(project_copy, runtime_params=other, pipeline_names=["stacking"])
     checkpoint = project_copy / "data/06_models/resnet18_400/fold_2/checkpoint.safetensors"
+    with pytest.raises(
+        InputError, match="does not exist"
+    ):  # Nothing is removed for a misspelt folder.
+        planned_nodes(project_copy, runtime_params={"raw_dir": str(tmp_path / "another")})
     assert checkpoint.is_file()
     assert planned_nodes(project_copy, runtime_params=other)  # Removes results of phantoms.
     assert not checkpoint.exists()

@@ -55,6 +55,7 @@ def test_weights_of_the_whole_imagenet_network_load_from_file_or_folder(
 
 STEMS = {
     "resnet18": (64, 7),
+    "resnet18_3_stages": (64, 7),
     "resnet34": (64, 7),
     "seresnext50": (64, 3),
     "dpn68b": (10, 3),

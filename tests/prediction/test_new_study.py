@@ -109,7 +109,7 @@ def test_members_are_found_and_selected(checkpoints) -> None:
     with pytest.raises(InputError, match=r"available: clf2Dc_resnet34_3x3 fold 0.*kedro run"):
         find_members(checkpoints, models=("airnet50_384",))
     with pytest.raises(ModelError, match="available: none"):
-        find_members(checkpoints / "nowhere")
+        find_members(checkpoints / "nowhere", models=("resnet18_400",))
 
 
 def test_members_are_the_models_of_the_second_level(tmp_path) -> None:
