@@ -26,6 +26,7 @@ from reuse_after_changes import contents, copy_of, run
 from rsna19_kedro.files import StorageError
 
 _PARAMS: Final = {"seed": 7}
+_LAYERS: Final = ("02", "03", "04", "05", "06", "07", "08")
 
 
 class FullDisk:
@@ -40,9 +41,10 @@ class FullDisk:
         if event != "os.rename" or self.data is None:
             return
         target = os.path.abspath(os.fsdecode(arguments[1]))
-        if target.startswith(f"{self.data}/0") and target not in self.failed:
+        layers = tuple(f"{self.data}/{layer}_" for layer in _LAYERS)
+        if target.startswith(layers) and target not in self.failed:
             self.failed.append(target)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
 
 
 def lost(project: Path, old: dict[str, bytes], new: dict[str, bytes]) -> list[str]:
@@ -67,7 +69,7 @@ def main() -> None:
         sys.addaudithook(disk.hook)
         while True:
             disk.data, faults = project / "data", len(disk.failed)
-            with suppress(StorageError):
+            with suppress(StorageError, OSError):
                 run(project, _PARAMS, only_outdated=True)
             disk.data = None
             problems += lost(project, old, new)

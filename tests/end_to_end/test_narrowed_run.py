@@ -8,6 +8,7 @@ import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.io import DatasetError
 from pydantic import BaseModel
 
 from rsna19_kedro.errors import InputError
@@ -105,9 +106,7 @@ def test_results_of_other_data_are_not_reused(project_copy: Path, tmp_path: Path
     with pytest.raises(InputError, match="data/ holds results of raw_dir data/01_raw"):
         planned_nodes(project_copy, runtime_params=other, pipeline_names=["stacking"])
     checkpoint = project_copy / "data/06_models/resnet18_400/fold_2/checkpoint.safetensors"
-    with pytest.raises(
-        InputError, match="does not exist"
-    ):  # Nothing is removed for a misspelt folder.
+    with pytest.raises(DatasetError, match="does not exist"):  # Then nothing is removed.
         planned_nodes(project_copy, runtime_params={"raw_dir": str(tmp_path / "another")})
     assert checkpoint.is_file()
     assert planned_nodes(project_copy, runtime_params=other)  # Removes results of phantoms.
