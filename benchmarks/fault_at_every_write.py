@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from kedro.io import DatasetError
 from reuse_after_changes import contents, copy_of, run
 
 from rsna19_kedro.files import StorageError
@@ -69,7 +70,7 @@ def main() -> None:
         sys.addaudithook(disk.hook)
         while True:
             disk.data, faults = project / "data", len(disk.failed)
-            with suppress(StorageError, OSError):
+            with suppress(StorageError, OSError, DatasetError):
                 run(project, _PARAMS, only_outdated=True)
             disk.data = None
             problems += lost(project, old, new)
