@@ -16,6 +16,8 @@ from rsna19_kedro.provenance.declare import declaration_of
 from rsna19_kedro.provenance.plan import Plan, State
 from rsna19_kedro.status import project_plan
 
+from .conftest import run_session
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 RATE = {"resnet18_400": {"phases": {"main": {"learning_rate": 0.01}}}}
@@ -126,6 +128,21 @@ def test_raw_files(project_copy: Path) -> None:
     table.loc[0, "Label"] = 1 - table.loc[0, "Label"]
     table.to_csv(csv, index=False)
     assert set(_out_of_date(project_copy)) == {"read_labels"}
+
+
+def test_a_run_that_was_killed_between_two_results_of_a_node(project_copy: Path) -> None:
+    """The first result has a record of the present files, the second one of earlier files."""
+    folder = project_copy / "data" / "02_intermediate"
+    (project_copy / "data" / "01_raw" / "stage_2_train" / "another.txt").write_text("no image")
+    second = [folder / "slice_index.parquet", folder / ".slice_index.parquet.origin.json"]
+    before = [path.read_bytes() for path in second]
+    run_session(project_copy, pipeline_names=["ingestion"], only_missing_outputs=True)
+    assert _out_of_date(project_copy) == {}
+    for path, content in zip(second, before, strict=True):
+        path.write_bytes(content)
+    causes = _out_of_date(project_copy)
+    assert causes["index_slices"] == ("slice_index was made from other files",)
+    assert _out_of_date(project_copy) == causes, "looking at the plan changes no record"
 
 
 def test_masks(project_copy: Path) -> None:

@@ -59,6 +59,15 @@ class FileList:
             self.table.assign(sha256=digests).to_parquet(part, compression="zstd")
 
 
+def stored_stamp(result: Path) -> str | None:
+    """Stamp of the file list that is stored next to a result; ``None`` if there is none."""
+    try:
+        table = pd.read_parquet(list_path(result))
+    except (OSError, ValueError):
+        return None
+    return FileList({}, table).stamp
+
+
 def list_path(result: Path) -> Path:
     """Path of the file list of a result."""
     return result.parent / f".{result.name}.files.parquet"

@@ -15,7 +15,7 @@ from rsna19_kedro.datasets.folder import FolderDataset
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.provenance.declare import Files, declaration_of
 from rsna19_kedro.provenance.fingerprint import digest, digest_text
-from rsna19_kedro.provenance.listed_files import FileList, changes
+from rsna19_kedro.provenance.listed_files import FileList, changes, stored_stamp
 from rsna19_kedro.provenance.parameters import flatten
 from rsna19_kedro.provenance.plan import NodePlan, Plan, State
 from rsna19_kedro.provenance.record import Identity, Record, current_digest, differences
@@ -206,7 +206,17 @@ class Reuse:
             return []
         if now is None or stamps == {now.stamp}:
             return []
-        texts = changes(now, next(iter(paths.values())), lambda: self._checksums(node))
+        first = next(iter(paths.values()))
+        listed = stored_stamp(first)
+        # A run that was killed after the first result may have left others of earlier files.
+        others = [
+            f"{name} was made from other files"
+            for name, record in records.items()
+            if listed is not None and record is not None and record.files != listed
+        ]
+        if others:
+            return others
+        texts = changes(now, first, lambda: self._checksums(node))
         if not texts:
             for name, record in records.items():
                 if record is not None:
