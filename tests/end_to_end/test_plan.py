@@ -137,7 +137,7 @@ def test_a_run_that_was_killed_between_two_results_of_a_node(project_copy: Path)
     second = [folder / "slice_index.parquet", folder / ".slice_index.parquet.origin.json"]
     before = [path.read_bytes() for path in second]
     run_session(project_copy, pipeline_names=["ingestion"], only_missing_outputs=True)
-    assert _out_of_date(project_copy) == {}
+    assert "index_slices" not in _out_of_date(project_copy)
     for path, content in zip(second, before, strict=True):
         path.write_bytes(content)
     causes = _out_of_date(project_copy)
