@@ -1,5 +1,6 @@
 """Prediction as a function, without Kedro: from an array or a path to a result object."""
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,9 +14,12 @@ from rsna19_kedro.ct.plausibility import check_head, check_hu
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.new_source import CROP_PX, prepare_new_studies
 from rsna19_kedro.errors import SourceError, counted
+from rsna19_kedro.networks.zoo import SMALL_CHECKPOINT
 from rsna19_kedro.prediction.members import LEVEL2, find_members
 from rsna19_kedro.prediction.new_study import StudyResult, predict_prepared
 from rsna19_kedro.prediction.settings import PredictionSettings
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINTS = Path("data/06_models")
 _MIN_SIDE_PX = 64
@@ -36,7 +40,8 @@ def predict_study(
         source: ``(S, H, W)`` in HU, axial slices from feet to head, rows from front to back,
             cropped round the head unless it is 400 x 400 already; or a folder, DICOM file, zip
             file or NIfTI file that holds one study.
-        checkpoints: Folder with ``<model>/fold_<k>/checkpoint.safetensors``.
+        checkpoints: Folder with ``<model>/fold_<k>/checkpoint.safetensors``. If the default folder
+            holds none, the small model of this package predicts, with a warning.
         models: Names of the models that take part; ``None`` for those of the second level, or for
             all trained ones if no second level is stored or some of its models are missing.
         folds: Folds that take part; ``None`` for all.
@@ -60,7 +65,15 @@ def predict_study(
     folds = (int(folds),) if isinstance(folds, int | np.integer) else folds
     if not isinstance(source, np.ndarray | str | Path):
         raise SourceError(f"A study is an array or a path, not a {type(source).__name__}.")
-    members = find_members(Path(checkpoints), models, folds, fast)
+    members = find_members(
+        Path(checkpoints), models, folds, fast, packaged=Path(checkpoints) == CHECKPOINTS
+    )
+    if members[0].path == SMALL_CHECKPOINT and models is None:
+        logger.warning(
+            "No trained model in %s: using the small model of this package, which was trained on "
+            "synthetic heads only",
+            CHECKPOINTS.resolve(),
+        )
     with tempfile.TemporaryDirectory(prefix="rsna19-") as folder:
         store = VolumeStore(Path(folder))
         if isinstance(source, np.ndarray):

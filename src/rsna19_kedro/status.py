@@ -14,6 +14,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Node
 
 from rsna19_kedro.context import current_scope
+from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.hooks.earlier_results import read_note, source_note, source_of
 from rsna19_kedro.locks import lock_path, owner_of, owner_path
 from rsna19_kedro.provenance.listed_files import list_path
@@ -72,6 +73,12 @@ def _other_source(catalog: CatalogProtocol, project: Path, env: str | None) -> s
     return ""
 
 
+def _refuse_other_source(catalog: CatalogProtocol, project: Path, env: str | None) -> None:
+    other = _other_source(catalog, project, env)
+    if other:
+        raise ParameterError(f"{other} Give the same --env and --params as the run that made them.")
+
+
 def _running(node: Node, catalog: CatalogProtocol) -> str:
     """Owner of the run that is making a node's results now; empty if there is none."""
     paths = (local_path(catalog[name]) for name in node.outputs if name in catalog)
@@ -82,8 +89,13 @@ def _running(node: Node, catalog: CatalogProtocol) -> str:
 def outdated_paths(
     project: Path, env: str | None = None, params: dict[str, Any] | None = None
 ) -> list[Path]:
-    """List the paths of the results that are out of date."""
+    """List the paths of the results that are out of date.
+
+    Raises:
+        ParameterError: The stored results are of other raw data or another environment.
+    """
     with _catalog(project, env, params) as catalog:
+        _refuse_other_source(catalog, project, env)
         pipeline = pipelines["__default__"]
         plan = Reuse(catalog).plan(pipeline)
         names = {node.node for node in plan.of(State.OUT_OF_DATE)}
@@ -98,8 +110,12 @@ def orphan_paths(
     """List the paths below ``data`` that no node makes or uses, such as those of removed models.
 
     Raw data and the results of new studies are never listed.
+
+    Raises:
+        ParameterError: The stored results are of other raw data or another environment.
     """
     with _catalog(project, env, params) as catalog:
+        _refuse_other_source(catalog, project, env)
         names = pipelines["__default__"].datasets() | pipelines["phantoms"].datasets()
         paths = [local_path(catalog[name]) for name in names if name in catalog]
         scope = current_scope()

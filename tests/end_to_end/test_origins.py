@@ -76,6 +76,16 @@ def test_clean_lists_and_removes_orphans(project_copy: Path) -> None:
     assert (data / "06_models" / "resnet18_400" / "fold_0" / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.parametrize("option", ["--orphans", "--out-of-date"])
+def test_clean_refuses_results_of_another_environment(
+    finished_project: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.chdir(finished_project)
+    run = CliRunner().invoke(rsna19, ["clean", option])
+    assert run.exit_code == 1
+    assert "data/ holds results of environment test; you asked about base." in run.output
+
+
 def test_out_of_date_results_can_be_removed(project_copy: Path) -> None:
     options = ("--out-of-date", "--params", "reporting.calibration_bins:5")
     assert "08_reporting/figures/calibration.png" in _clean(project_copy, *options)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rsna19_kedro import predict_study
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.ensemble.combination import MeanCandidate
+from rsna19_kedro.ensemble.correction import CorrectedCandidate, CorrectedSettings
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.mlp import MLPCandidate, MLPSettings
 from rsna19_kedro.ensemble.settings import WindowOptions
@@ -119,6 +121,11 @@ def test_members_are_the_models_of_the_second_level(tmp_path) -> None:
     MeanCandidate(models=MODELS[1:]).save(tmp_path / "level2")
     assert [member.model for member in find_members(tmp_path)] == [*MODELS[1:]]
     assert len(find_members(tmp_path, models=MODELS)) == 2
+    CorrectedCandidate(
+        CorrectedSettings(), parts={"base": MeanCandidate()}, trained_on={MODELS[1]: {}}
+    ).save(tmp_path / "level2")
+    assert [member.model for member in find_members(tmp_path)] == [*MODELS[1:]]
+    shutil.rmtree(tmp_path / "level2" / "part_0")
     MeanCandidate(models=(*MODELS, "dpn68_384_5_planes_combine_last")).save(tmp_path / "level2")
     assert len(find_members(tmp_path)) == 2
 

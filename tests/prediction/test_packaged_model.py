@@ -56,12 +56,22 @@ def test_a_retrained_one_replaces_it(tmp_path: Path) -> None:
     assert [m.path for m in find_members(tmp_path, models=(SMALL,))] == [own]
 
 
-def test_it_finds_haemorrhage_in_a_phantom(tmp_path: Path) -> None:
+def test_a_given_folder_without_models_is_an_error(tmp_path: Path) -> None:
+    hu = np.zeros((3, 400, 400), np.int16)
+    with pytest.raises(ModelError, match="available: none"):
+        predict_study(hu, tmp_path / "06_model")
+
+
+def test_it_finds_haemorrhage_in_a_phantom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
     head = make_head(seed=4)
     bleeding = add_haemorrhages(np.random.default_rng(4), head, ["intraventricular"])
     scan = Acquisition(tuple(np.arange(-10.0, 40.0, 6.0)), size_px=400, pixel_spacing_mm=0.55)
     scans = [acquire(head, scan, seed=0) for head in (head, bleeding)]
-    normal, result = (predict_study(scan.hu.round().astype(np.int16), tmp_path) for scan in scans)
+    normal, result = (predict_study(scan.hu.round().astype(np.int16)) for scan in scans)
+    assert "using the small model of this package" in caplog.text
     assert result.members == (f"{SMALL} fold 0",)
     assert result.band.text.startswith(f"{SYNTHETIC_ONLY}; AUC of any on ")
     assert result.heat is not None

@@ -61,7 +61,8 @@ def read_first_level(folder: Path) -> tuple[tuple[str, ...], dict[str, list[str]
     if not (folder / DESCRIPTION).is_file():
         return (), {}
     content = _read_description(folder)
-    return tuple(content.get("models", ())), content.get("augmentations", {})
+    models = content.get("models") or content.get("trained_on", ())
+    return tuple(models), content.get("augmentations", {})
 
 
 def load_candidate(folder: Path) -> Candidate:

@@ -16,7 +16,7 @@ from rsna19_kedro.ensemble.correction import (
     CorrectionKind,
 )
 from rsna19_kedro.ensemble.leaks import suspicious_folds
-from rsna19_kedro.ensemble.level1 import AUGMENTATIONS, MEMBERS, FirstLevel
+from rsna19_kedro.ensemble.level1 import AUGMENTATIONS, MEMBERS, FirstLevel, model_names
 from rsna19_kedro.ensemble.nested import Judgement, judge
 from rsna19_kedro.ensemble.registry import build
 from rsna19_kedro.ensemble.settings import CandidateSettings
@@ -77,6 +77,7 @@ def build_chosen(candidates: Candidates, choice: Mapping[str, Any], seed: int) -
 def fit_on_table(candidate: Candidate, level1_oof: pd.DataFrame) -> None:
     """Fit a candidate on all slices of a wide first-level table with labels."""
     patients = level1_oof["patient_id"].to_numpy()
+    candidate.models = model_names(level1_oof)
     candidate.trained_on = level1_oof.attrs.get(MEMBERS, {})
     candidate.augmentations = level1_oof.attrs.get(AUGMENTATIONS, {})
     candidate.fit(FirstLevel.from_table(level1_oof), labels_of(level1_oof), patients)

@@ -56,6 +56,8 @@ def find_members(
     models: Sequence[str] | None = None,
     folds: Sequence[int] | None = None,
     fast: bool = False,
+    *,
+    packaged: bool = True,
 ) -> list[Member]:
     """Find checkpoints in a folder such as ``data/06_models``.
 
@@ -68,6 +70,7 @@ def find_members(
             no second level is stored or some of its models are missing.
         folds: Numbers of folds; ``None`` for all trained ones.
         fast: Only the first fold of the first model.
+        packaged: Whether the small model of this package takes the place of missing models.
 
     Raises:
         ModelError: No requested model is trained, the folds of a model were not trained alike,
@@ -76,7 +79,7 @@ def find_members(
     fitted, augmentations = ((), {}) if fast else read_first_level(folder / LEVEL2)
     trained = _list_members(folder, augmentations)
     names = {member.model for member in trained}
-    if (SMALL in models and SMALL not in names) if models else not trained:
+    if (SMALL in models and SMALL not in names) if models else packaged and not trained:
         trained += _list_members(PACKAGED, {})
     if models is None and fitted and names.issuperset(fitted):
         models = fitted
@@ -171,8 +174,8 @@ def combine_models(
         return mean, _without_level2(plain, error)
     assert values.shape == (len(studies), len(CLASSES))
     kind = getattr(candidate, "base", candidate).kind  # without its corrections
-    used = candidate.models
-    over = f"{len(used)} models" if len(used) > 1 else "one model"
+    used = len(candidate.models or candidate.trained_on)
+    over = "one model" if used == 1 else f"{used} models"
     return np.clip(values, 0.0, 1.0), f"second level ({kind}) over {over}"
 
 

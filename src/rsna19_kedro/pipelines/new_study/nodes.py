@@ -107,6 +107,10 @@ def predict_new(
             np.save(heat / f"{result.study_id}.npy", result.heat)
     table = results_table(results, slices, findings)
     band = results[0].band
+    for number, result in zip(slices["study_number"].unique(), results, strict=True):
+        slice_text = f"most suspicious slice {result.most_suspicious}"
+        logger.info("Study %d: any %.1f %%, %s", number, 100 * result.study["any"], slice_text)
+    logger.info("Predicted by %s: %s", counted(len(members), "checkpoint"), results[0].method)
     logger.log(logging.WARNING if band.warning else logging.INFO, "%s", band.text)
     summary = {
         "method": results[0].method,
