@@ -8,7 +8,11 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
+
+REFERENCE = [name for name, spec in ZOO.items() if spec.reference]
+"""The thirteen models of the reference solution."""
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 

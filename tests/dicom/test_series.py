@@ -130,7 +130,7 @@ def test_a_series_whose_pixels_are_not_hu_is_replaced_by_another(tmp_path) -> No
     ("options", "text"),
     [
         ({"distance_mm": 0.6, "slices": 40}, "0.6 mm apart: averaged in slabs of 8 for prediction"),
-        ({"distance_mm": 10.0}, "10.0 mm apart, more than in the training data"),
+        ({"distance_mm": 10.0}, "10.0 mm apart, more than in the RSNA data"),
         ({"PixelSpacing": ["0.9766", "0.9766"]}, "its pixels of 0.98 mm are outside the range"),
     ],
 )

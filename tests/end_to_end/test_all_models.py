@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recipes import REFERENCE
 from rsna19_kedro.contracts import KEYS, PREDICTIONS
 from rsna19_kedro.networks.zoo import ZOO
 
@@ -14,7 +15,7 @@ from .conftest import run_session
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 FOLD = 2
-MEMBERS = [name for name, spec in ZOO.items() if not spec.only_starts_others]
+MEMBERS = [name for name in REFERENCE if not ZOO[name].only_starts_others]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def predicted(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_all_thirteen_are_trained_and_eleven_predicted(predicted: Path) -> None:
-    for model in ZOO:
+    for model in REFERENCE:
         assert (predicted / f"data/06_models/{model}/fold_{FOLD}/checkpoint.safetensors").is_file()
     assert len(MEMBERS) == 11
     baseline = predicted / f"data/07_model_output/clf2Dc_resnet50_3c_384/fold_{FOLD}"

@@ -70,7 +70,10 @@ def _message(project: Path, *arguments: str) -> str:
         ("--params source=nowhere", "source is only used by new_study: add --pipelines new_study"),
         ("--params fast=true", "fast is only used by new_study: add --pipelines new_study"),
         ("--pipelines new_study", "Name what to predict: --params source=PATH"),
-        ("--pipelines new_study --params source=conf", "No requested model is trained in"),
+        (
+            "--pipelines new_study --params source=conf,models=resnet18_400",
+            "No requested model is trained in",
+        ),
         (
             "--pipelines folds --params folds.seed:3",
             "slice_index.parquet is missing. An earlier node makes it: kedro run --env test "

@@ -258,9 +258,24 @@ def test_output_must_be_the_name_of_a_folder(project_copy, tmp_path) -> None:
         assert "expected a folder name" in " ".join((result.stdout + result.stderr).split())
 
 
+def test_without_trained_models_the_small_model_predicts(empty_project, tmp_path) -> None:
+    _study(tmp_path / "in", "ID_one")
+    result = _run(empty_project, tmp_path / "in", "output=small")
+    output = " ".join(result.stdout.split())
+    assert result.returncode == 0, output
+    assert "using the small model of this package" in output
+    assert "Study 1: any " in output
+    assert "Predicted by 1 checkpoint: small_400 alone" in output
+    data = empty_project / "data"
+    page = (data / "08_reporting" / "new_study" / "small" / "report.html").read_text()
+    assert f"{SYNTHETIC_ONLY}; AUC of any on " in page.split("Worklist")[0]
+    table = pd.read_csv(data / "07_model_output" / "new_study" / "small" / "predictions.csv")
+    assert set(table["trained_on"]) == {"synthetic"}
+
+
 def test_message_without_a_trained_model_says_how_to_get_one(empty_project, tmp_path) -> None:
     _study(tmp_path / "in", "ID_one")
-    result = _run(empty_project, tmp_path / "in")
+    result = _run(empty_project, tmp_path / "in", "models=resnet18_400")
     output = " ".join((result.stdout + result.stderr).split())
     assert result.returncode != 0
     assert "kedro run --env demo" in output

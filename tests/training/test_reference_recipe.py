@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from recipes import base_recipe, job_of, one_device
+from recipes import REFERENCE, base_recipe, job_of, one_device
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.encoders import ENCODERS, build_encoder
 from rsna19_kedro.networks.loss import class_weights, training_weights, weighted_bce
@@ -21,8 +21,8 @@ SEGMENTATION = "resnet18_384_5_planes_bn_f8"
 VOLUME = "dpn68_384_5_planes_combine_last"
 SLICES = 540_000  # About four folds of stage 1.
 STUDIES = 15_624  # 4/5 of its 19,530.
-CHANNELS = [name for name in ZOO if name.startswith("clf2Dc")]
-PLANES = [name for name in ZOO if name not in CHANNELS]
+CHANNELS = [name for name in REFERENCE if name.startswith("clf2Dc")]
+PLANES = [name for name in REFERENCE if name not in CHANNELS]
 
 
 def _loop(name: str, phase: str) -> PhaseLoop:
@@ -125,7 +125,7 @@ AFFINE = {
 }
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", REFERENCE)
 def test_affine_probabilities(name: str) -> None:
     augmentation = base_recipe(name).augmentation
     assert tuple(map(augmentation.affine_probability, (True, False))) == AFFINE[name]
@@ -154,6 +154,7 @@ def test_stem_norm_of_dpn68() -> None:
     }
     assert {name: (norm.eps, norm.momentum) for name, norm in norms.items()} == {
         "resnet18": (1e-5, 0.1),
+        "resnet18_3_stages": (1e-5, 0.1),
         "resnet34": (1e-5, 0.1),
         "dpn68b": (0.001, 0.02),
     }
