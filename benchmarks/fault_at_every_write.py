@@ -78,7 +78,10 @@ def main() -> None:
                 break
             if len(disk.failed) // 20 > faults // 20:
                 passed = time.monotonic() - start
-                print(f"{len(disk.failed)} faults in {passed:.0f} s", flush=True)
+                print(
+                    f"{len(disk.failed)} faults in {passed:.0f} s, {len(problems)} files lost",
+                    flush=True,
+                )
         differing = [name for name in old | new if contents(project).get(name) != new.get(name)]
     print(f"{len(disk.failed)} faults, {len(problems)} files lost: {problems[:5]}")
     print(f"{len(differing)} of {len(new)} final files differ: {differing[:5]}")
