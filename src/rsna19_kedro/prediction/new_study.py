@@ -35,7 +35,7 @@ class StudyResult:
     Attributes:
         study_id: Name of its volume.
         slices: One row per slice: ``slice_num``, six ``pred_*`` and six ``spread_*`` (standard
-            deviation between checkpoints, a measure of uncertainty).
+            deviation between checkpoints, a measure of uncertainty; NaN with one checkpoint).
         study: Probability of the study by class: the maximum over its slices.
         heat: Heatmaps ``(S, 6, 100, 100)`` float16 in 0..1, relative to the study's maximum per
             class; ``None`` if no member provides them.
@@ -118,7 +118,8 @@ def predict_prepared(
     values, method = combine_models(
         by_model, studies_of, slice_nums, level2, mean_areas, weights_of(made_from)
     )
-    spread = np.concatenate(list(votes.values())).std(axis=0)
+    each = np.concatenate(list(votes.values()))
+    spread = each.std(axis=0) if len(each) > 1 else np.full(each.shape[1:], np.nan)
     band = training_band(trained_on, reported_auc(report_summary, set(votes), trained_on))
     titles = tuple(f"{member.model} fold {member.fold}" for member in members)
     results = []

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
@@ -66,7 +67,8 @@ def results_json(
         ``series_description``, ``study_id``, ``failed`` (``null`` or why there are no
         probabilities), ``remarks``, ``probabilities`` and ``spread`` by class,
         ``most_suspicious_slice``, and ``slices`` with ``slice_num``, ``instance_number``,
-        ``position_mm``, ``sop_instance_uid``, ``probabilities`` and ``spread``.
+        ``position_mm``, ``sop_instance_uid``, ``probabilities`` and ``spread``; ``spread`` is
+        ``null`` with one checkpoint.
     """
     studies = []
     for record in findings["studies"]:
@@ -92,8 +94,9 @@ def _slice(row: "pd.Series[Any]") -> dict[str, Any]:
     }
 
 
-def _numbers(row: "pd.Series[Any]") -> dict[str, dict[str, float]]:
+def _numbers(row: "pd.Series[Any]") -> dict[str, Any]:
+    spread = {name: round(float(row[f"spread_{name}"]), 6) for name in CLASSES}
     return {
         "probabilities": {name: round(float(row[f"pred_{name}"]), 6) for name in CLASSES},
-        "spread": {name: round(float(row[f"spread_{name}"]), 6) for name in CLASSES},
+        "spread": None if np.isnan(spread["any"]) else spread,
     }
