@@ -1,6 +1,5 @@
 """Prediction as a function, without Kedro: from an array or a path to a result object."""
 
-import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,12 +13,9 @@ from rsna19_kedro.ct.plausibility import check_head, check_hu
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.new_source import CROP_PX, prepare_new_studies
 from rsna19_kedro.errors import SourceError, counted
-from rsna19_kedro.networks.zoo import SMALL_CHECKPOINT
-from rsna19_kedro.prediction.members import LEVEL2, find_members
+from rsna19_kedro.prediction.members import LEVEL2, find_members, warn_of_small_model
 from rsna19_kedro.prediction.new_study import StudyResult, predict_prepared
 from rsna19_kedro.prediction.settings import PredictionSettings
-
-logger = logging.getLogger(__name__)
 
 CHECKPOINTS = Path("data/06_models")
 _MIN_SIDE_PX = 64
@@ -68,12 +64,7 @@ def predict_study(
     members = find_members(
         Path(checkpoints), models, folds, fast, packaged=Path(checkpoints) == CHECKPOINTS
     )
-    if members[0].path == SMALL_CHECKPOINT and models is None:
-        logger.warning(
-            "No trained model in %s: using the small model of this package, which was trained on "
-            "synthetic heads only",
-            CHECKPOINTS.resolve(),
-        )
+    warn_of_small_model(members, Path(checkpoints).resolve(), models)
     with tempfile.TemporaryDirectory(prefix="rsna19-") as folder:
         store = VolumeStore(Path(folder))
         if isinstance(source, np.ndarray):

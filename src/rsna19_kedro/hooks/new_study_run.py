@@ -1,6 +1,5 @@
 """Checks before a prediction of new studies, and the ``latest`` link to its results."""
 
-import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +14,10 @@ from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.files import empty_folder
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
 from rsna19_kedro.locks import LockedError, lock_path, owner_of
-from rsna19_kedro.networks.zoo import SMALL, SMALL_CHECKPOINT
 from rsna19_kedro.prediction.output_folder import point_latest_to
 from rsna19_kedro.runners.node_inputs import local_path
 from rsna19_kedro.runners.persistence import remove_file
 from rsna19_kedro.scope import NEW_STUDY_KEYS
-
-logger = logging.getLogger(__name__)
 
 
 def _refuse_running(catalog: CatalogProtocol, pipeline: Pipeline) -> None:
@@ -96,16 +92,11 @@ class NewStudyRun:
         from_source = "prepare_source" in makers and not run_params["only_missing_outputs"]
         source = params.source_path() if from_source else None
         if "predict_new" in makers:
-            from rsna19_kedro.prediction.members import find_members
+            from rsna19_kedro.prediction.members import find_members, warn_of_small_model
 
             folder = catalog.load("models_folder")
             members = find_members(folder, params.models, params.fold, params.fast)
-            if any(member.path == SMALL_CHECKPOINT for member in members):
-                logger.warning(
-                    "No trained %s in %s: using the small model of this package, which was "
-                    "trained on synthetic heads only",
-                    *(SMALL if params.models else "model", folder),
-                )
+            warn_of_small_model(members, folder, params.models)
         if run_params["only_missing_outputs"]:
             return
         stale = pipelines["new_study"].from_nodes(*makers)

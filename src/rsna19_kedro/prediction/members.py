@@ -14,7 +14,7 @@ from rsna19_kedro.ensemble.registry import load_candidate, read_first_level
 from rsna19_kedro.errors import InputError, ModelError
 from rsna19_kedro.networks.checkpoint import Checkpoint, read_metadata
 from rsna19_kedro.networks.made_from import MADE_FROM, check_folds_alike, check_models_fit
-from rsna19_kedro.networks.zoo import PACKAGED, SMALL, ZOO
+from rsna19_kedro.networks.zoo import PACKAGED, SMALL, SMALL_CHECKPOINT, ZOO
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +98,18 @@ def find_members(
     members = requested[:1] if fast else requested
     _check_alike(members)
     return members
+
+
+def warn_of_small_model(
+    members: Sequence[Member], folder: Path, models: Sequence[str] | None
+) -> None:
+    """Warn if the small model of this package takes part; arguments as for ``find_members``."""
+    if any(member.path == SMALL_CHECKPOINT for member in members):
+        logger.warning(
+            "No trained %s in %s: using the small model of this package, which was trained on "
+            "synthetic heads only",
+            *(SMALL if models else "model", folder),
+        )
 
 
 def _list_members(folder: Path, augmentations: Mapping[str, Sequence[str]]) -> list[Member]:
