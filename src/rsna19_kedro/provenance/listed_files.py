@@ -1,6 +1,6 @@
 """Files that a node reads besides its inputs: a list with sizes, times and digests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,22 +59,18 @@ class FileList:
             self.table.assign(sha256=digests).to_parquet(part, compression="zstd")
 
 
-def stored_stamp(result: Path) -> str | None:
-    """Stamp of the file list that is stored next to a result; ``None`` if there is none."""
-    try:
-        table = pd.read_parquet(list_path(result))
-    except (OSError, ValueError):
-        return None
-    return FileList({}, table).stamp
-
-
 def list_path(result: Path) -> Path:
     """Path of the file list of a result."""
     return result.parent / f".{result.name}.files.parquet"
 
 
-def changes(now: FileList, result: Path, checksums: Callable[[], Checksums] = dict) -> list[str]:
-    """Say what has changed since the file list of a result was stored.
+def changes(
+    now: FileList,
+    result: Path,
+    made_from: Mapping[str, str | None],
+    checksums: Callable[[], Checksums] = dict,
+) -> list[str]:
+    """Say what has changed since the file list of a node's results was stored.
 
     If only the time of a file differs, its content is compared with the stored digest. If no
     file has changed, the stored list is updated.
@@ -82,12 +78,18 @@ def changes(now: FileList, result: Path, checksums: Callable[[], Checksums] = di
     Args:
         now: The current files.
         result: See ``FileList.write``.
+        made_from: Stamp of the list in the record of each result. A run that was killed after the
+            first result may have left others of earlier files.
         checksums: Returns digests that are stored elsewhere; called only if needed.
     """
     try:
         stored = pd.read_parquet(list_path(result))
     except (OSError, ValueError):
         return ["the list of its files is missing"]
+    listed = FileList({}, stored).stamp
+    earlier = [name for name, stamp in made_from.items() if stamp != listed]
+    if earlier:
+        return [f"{name} was made from other files" for name in earlier]
     both = stored.merge(now.table, on="name", how="outer", suffixes=("_old", ""), indicator=True)
     added = both.loc[both["_merge"] == "right_only", "name"]
     removed = both.loc[both["_merge"] == "left_only", "name"]

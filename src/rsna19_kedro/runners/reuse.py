@@ -15,7 +15,7 @@ from rsna19_kedro.datasets.folder import FolderDataset
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.provenance.declare import Files, declaration_of
 from rsna19_kedro.provenance.fingerprint import digest, digest_text
-from rsna19_kedro.provenance.listed_files import FileList, changes, stored_stamp
+from rsna19_kedro.provenance.listed_files import FileList, changes
 from rsna19_kedro.provenance.parameters import flatten
 from rsna19_kedro.provenance.plan import NodePlan, Plan, State
 from rsna19_kedro.provenance.record import Identity, Record, current_digest, differences
@@ -198,25 +198,16 @@ class Reuse:
     ) -> list[str]:
         if not self._with_files:
             return []
-        stamps = {record.files for record in records.values() if record is not None}
+        made_from = {name: record.files for name, record in records.items() if record is not None}
         try:
             now = self.files(node)
         except (InputError, DatasetError, OSError):
             # The raw data, and the results that list them, may be removed after volume_prep.
             return []
-        if now is None or stamps == {now.stamp}:
+        if now is None or set(made_from.values()) == {now.stamp}:
             return []
         first = next(iter(paths.values()))
-        listed = stored_stamp(first)
-        # A run that was killed after the first result may have left others of earlier files.
-        others = [
-            f"{name} was made from other files"
-            for name, record in records.items()
-            if listed is not None and record is not None and record.files != listed
-        ]
-        if others:
-            return others
-        texts = changes(now, first, lambda: self._checksums(node))
+        texts = changes(now, first, made_from, lambda: self._checksums(node))
         if not texts:
             for name, record in records.items():
                 if record is not None:
