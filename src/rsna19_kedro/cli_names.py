@@ -42,7 +42,9 @@ def unknown_environment(options: Mapping[str, Any]) -> str:
     env = options.get("env") or os.getenv("KEDRO_ENV")
     if not env or not folder.is_dir() or (folder / env).is_dir():
         return ""
-    return _unknown("environment", env, {path.name for path in folder.iterdir() if path.is_dir()})
+    return describe_unknown(
+        "environment", env, {path.name for path in folder.iterdir() if path.is_dir()}
+    )
 
 
 def unknown_name(options: Mapping[str, Any]) -> str:
@@ -55,7 +57,7 @@ def unknown_name(options: Mapping[str, Any]) -> str:
     wanted = options.get("pipelines") or [options.get("pipeline") or _DEFAULT]
     for name in wanted:
         if name not in pipelines:
-            return _unknown("pipeline", name, set(pipelines) - {_DEFAULT})
+            return describe_unknown("pipeline", name, set(pipelines) - {_DEFAULT})
     every = sum(pipelines.values(), Pipeline([]))
     requested = sum((pipelines[name] for name in wanted), Pipeline([]))
     given = {option: list(options[option]) for option in _OPTIONS if options.get(option)}
@@ -71,7 +73,7 @@ def unknown_name(options: Mapping[str, Any]) -> str:
                     f"The {kind} {name!r} is not in the pipeline {', '.join(wanted)}. Add "
                     f"--pipelines {next(other for other in others if other != _DEFAULT)}."
                 )
-            return _unknown(kind, name, known)
+            return describe_unknown(kind, name, known)
     words = " ".join(
         f"--{option.removesuffix('_names').replace('_', '-')}{'s' * (option == 'node_names')} "
         + ",".join(names)
@@ -80,7 +82,8 @@ def unknown_name(options: Mapping[str, Any]) -> str:
     return f"No node is selected by all of these options: {words}. Leave out one of them."
 
 
-def _unknown(kind: str, name: str, known: set[str]) -> str:
+def describe_unknown(kind: str, name: str, known: set[str]) -> str:
+    """Say that a name is unknown, and which known names are meant or possible."""
     hint = did_you_mean(name, known)
     if kind == "namespace":
         known = {other for other in known if "." not in other}

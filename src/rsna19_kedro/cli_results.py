@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from rsna19_kedro.cli_errors import with_readable_errors
+from rsna19_kedro.cli_names import describe_unknown
 from rsna19_kedro.cli_params import parse_params
 from rsna19_kedro.commands import kedro_run
-from rsna19_kedro.errors import ParameterError, counted, did_you_mean
+from rsna19_kedro.errors import ParameterError, counted
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.provenance.plan import State, duration
 
@@ -112,12 +113,9 @@ def _check_model(project: Path, name: str | None) -> None:
         ParameterError: It is unknown.
     """
     folders = (project / "data").glob("0[67]_*/*/fold_[0-4]")
-    known = dict.fromkeys([*ZOO, *sorted({path.parent.name for path in folders})])
+    known = {*ZOO, *(path.parent.name for path in folders)}
     if name is not None and name not in known:
-        raise ParameterError(
-            f"Unknown model {name!r}.{did_you_mean(name, known)} The models are: "
-            f"{', '.join(known)}."
-        )
+        raise ParameterError(describe_unknown("model", name, known))
 
 
 def _of_model(project: Path, model: str | None, resume: bool) -> list[Path]:

@@ -1,8 +1,8 @@
 """Counts of slices, studies and header tags."""
 
 import pandas as pd
-from pydicom.uid import UID
 
+from rsna19_kedro.cohort.report_lines import sign_text, syntax_name
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.evaluation.formatting import MINUS
 from rsna19_kedro.evaluation.study_level import study_maxima
@@ -74,7 +74,7 @@ def tag_statistics(slice_index: pd.DataFrame, volume_index: pd.DataFrame) -> pd.
             "Rescale intercept": slice_index["rescale_intercept"].map(
                 lambda value: "not given" if pd.isna(value) else f"{value:g} HU".replace("-", MINUS)
             ),
-            "Transfer syntax": slice_index["transfer_syntax_uid"].map(_syntax_name),
+            "Transfer syntax": slice_index["transfer_syntax_uid"].map(syntax_name),
             "Problems found while reading": slice_index["problem"].astype("string").fillna("none"),
         }
     )
@@ -98,10 +98,5 @@ def _pairs(first: pd.Series, second: pd.Series) -> pd.Series:
 
 def _pixel_format(slice_index: pd.DataFrame) -> pd.Series:
     bits = slice_index["bits_stored"].astype("Int64").astype("string").fillna("?")
-    sign = slice_index["pixel_representation"].map({0: "unsigned", 1: "signed"})
-    return bits + " bits, " + sign.astype("string").fillna("sign not given")
-
-
-def _syntax_name(uid: object) -> str:
-    """Name of a transfer syntax (0002,0010) without its suffix in brackets; else the UID."""
-    return "not given" if not isinstance(uid, str) or not uid else UID(uid).name.split(" (")[0]
+    sign = slice_index["pixel_representation"].map(sign_text)
+    return bits + " bits, " + sign.astype("string")
