@@ -16,12 +16,7 @@ import pandas as pd
 
 from rsna19_kedro.contracts import AREAS, CLASSES, FOLDS, KEYS, PREDICTIONS
 from rsna19_kedro.errors import DamagedFileError, InputError, ModelError, counted
-from rsna19_kedro.networks.made_from import (
-    MADE_FROM,
-    check_folds_alike,
-    check_models_fit,
-    remedy,
-)
+from rsna19_kedro.networks.made_from import MADE_FROM, check_folds_alike, check_models_fit, remedy
 
 logger = logging.getLogger(__name__)
 
@@ -196,10 +191,10 @@ def _combine(
 
 def _augmentations(model: str, parts: Mapping[int, pd.DataFrame]) -> list[str]:
     """Names of the test-time augmentations of a model, which must be the same in every fold."""
-    by_fold = {fold: list(table["tta"].unique()) for fold, table in parts.items()}
-    first, names = next(iter(by_fold.items()))
-    for fold, others in by_fold.items():
-        if sorted(others) != sorted(names):
+    by_fold = [(fold, list(table["tta"].unique())) for fold, table in parts.items()]
+    first, names = by_fold[0]
+    for fold, others in by_fold:
+        if set(others) != set(names):
             raise ModelError(
                 f"First-level model {model}: fold {first} was predicted with the test-time "
                 f"augmentations {', '.join(names)}, fold {fold} with {', '.join(others)}. "

@@ -215,12 +215,11 @@ class PhaseLoop:
 
     def _not_finite_error(self, value: float, step: _Step) -> InputError:
         note = self.job.resume / "loss_not_finite.json"
-        names = self.job.slices.train.study_ids
         content = {
             **{"model": self.recipe.model, "fold": self.job.fold, "phase": self.name},
             **{"batch": step.number, "loss": str(value)},
             "slices": [
-                {"study_id": names[study], "slice_num": number}
+                {"study_id": self.job.slices.train.study_ids[study], "slice_num": number}
                 for study, number in step.batch.names.tolist()
             ],
         }

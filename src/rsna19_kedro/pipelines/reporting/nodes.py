@@ -22,11 +22,7 @@ from rsna19_kedro.evaluation.study_level import study_metrics, study_table
 from rsna19_kedro.evaluation.style import figure_png
 from rsna19_kedro.evaluation.summary import candidate_tables, main_numbers, networks_only
 from rsna19_kedro.evaluation.training_figures import draw_learning_curves
-from rsna19_kedro.networks.training_data import (
-    TRAINING_DATA,
-    describe_training_data,
-    training_band,
-)
+from rsna19_kedro.networks.training_data import TRAINING_DATA, describe_training_data, training_band
 from rsna19_kedro.pipelines.reporting.parameters import ReportingParameters
 from rsna19_kedro.provenance.declare import all_but, result_of
 from rsna19_kedro.provenance.history import by_model
@@ -149,10 +145,9 @@ def summarise(
         resamples=parameters.bootstrap_resamples,
         seed=parameters.seed,
     )
+    synthetic = download_facts["synthetic"]
     trained_on = [
-        describe_training_data(
-            stacked_oof[stacked_oof["fold"] != fold], synthetic=download_facts["synthetic"]
-        )
+        describe_training_data(stacked_oof[stacked_oof["fold"] != fold], synthetic=synthetic)
         for fold in sorted(stacked_oof["fold"].unique())
     ]
     band = training_band(trained_on, summary["auc_any"]["value"])
