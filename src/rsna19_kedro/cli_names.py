@@ -1,7 +1,7 @@
 """Messages about unknown names in the options of ``kedro run``."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ def unknown_environment(options: Mapping[str, Any]) -> str:
     if not env or not folder.is_dir() or (folder / env).is_dir():
         return ""
     return describe_unknown(
-        "environment", env, {path.name for path in folder.iterdir() if path.is_dir()}
+        "environment", env, sorted(path.name for path in folder.iterdir() if path.is_dir())
     )
 
 
@@ -57,7 +57,7 @@ def unknown_name(options: Mapping[str, Any]) -> str:
     wanted = options.get("pipelines") or [options.get("pipeline") or _DEFAULT]
     for name in wanted:
         if name not in pipelines:
-            return describe_unknown("pipeline", name, set(pipelines) - {_DEFAULT})
+            return describe_unknown("pipeline", name, sorted(set(pipelines) - {_DEFAULT}))
     every = sum(pipelines.values(), Pipeline([]))
     requested = sum((pipelines[name] for name in wanted), Pipeline([]))
     given = {option: list(options[option]) for option in _OPTIONS if options.get(option)}
@@ -73,7 +73,7 @@ def unknown_name(options: Mapping[str, Any]) -> str:
                     f"The {kind} {name!r} is not in the pipeline {', '.join(wanted)}. Add "
                     f"--pipelines {next(other for other in others if other != _DEFAULT)}."
                 )
-            return describe_unknown(kind, name, known)
+            return describe_unknown(kind, name, sorted(known))
     words = " ".join(
         f"--{option.removesuffix('_names').replace('_', '-')}{'s' * (option == 'node_names')} "
         + ",".join(names)
@@ -82,12 +82,12 @@ def unknown_name(options: Mapping[str, Any]) -> str:
     return f"No node is selected by all of these options: {words}. Leave out one of them."
 
 
-def describe_unknown(kind: str, name: str, known: set[str]) -> str:
-    """Say that a name is unknown, and which known names are meant or possible."""
+def describe_unknown(kind: str, name: str, known: Collection[str]) -> str:
+    """Say that a name is unknown, and which known names, in their order, are meant or possible."""
     hint = did_you_mean(name, known)
     if kind == "namespace":
-        known = {other for other in known if "." not in other}
+        known = [other for other in known if "." not in other]
     if len(known) <= _LISTED:
-        return f"Unknown {kind} {name!r}.{hint} The {kind}s are: {', '.join(sorted(known))}."
+        return f"Unknown {kind} {name!r}.{hint} The {kind}s are: {', '.join(known)}."
     command = "registry describe" if kind == "node" else "catalog describe-datasets"
     return f"Unknown {kind} {name!r}." + (hint or f" To list the {kind}s: kedro {command}")

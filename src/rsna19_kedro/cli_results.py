@@ -113,7 +113,7 @@ def _check_model(project: Path, name: str | None) -> None:
         ParameterError: It is unknown.
     """
     folders = (project / "data").glob("0[67]_*/*/fold_[0-4]")
-    known = {*ZOO, *(path.parent.name for path in folders)}
+    known = dict.fromkeys([*ZOO, *sorted(path.parent.name for path in folders)])
     if name is not None and name not in known:
         raise ParameterError(describe_unknown("model", name, known))
 

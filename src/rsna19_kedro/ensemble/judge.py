@@ -154,11 +154,11 @@ def _reason(decisions: Mapping[str, Any], nested: pd.Series) -> str:
     final, tried = decisions["final"], len(decisions["final"]["losses"])
     name = str(final["candidate"])
     shown = name if words(name) == name else f"{words(name)} ({name})"
-    steps = [step["kind"] for step in final["corrections"]]
+    steps = [f"'{step['kind']}'" for step in final["corrections"]]
     corrected = f", with the {'correction' if len(steps) == 1 else 'corrections'} " if steps else ""
     best = f"It has the lowest out-of-fold loss of {tried} candidates" if tried > 1 else "It"
     counts = pd.Series([fold["candidate"] for fold in decisions["folds"].values()]).value_counts()
-    inside = ", ".join(f"{_times(count)} {words(str(kind))}" for kind, count in counts.items())
+    inside = "; ".join(f"{words(str(kind))}: {_times(count)}" for kind, count in counts.items())
     low, high = nested["difference_low"], nested["difference_high"]
     if low <= 0 <= high:
         verdict = "The interval includes 0, so the difference may be due to chance."

@@ -245,6 +245,6 @@ def _views(
 
 
 def _in_words(decision: Decision) -> str:
-    steps = [step.kind for step in decision.corrections]
+    steps = [f"'{step.kind}'" for step in decision.corrections]
     corrected = f", corrected by {' and '.join(steps)}" if steps else ""
     return f"candidate {decision.candidate}{corrected}"
