@@ -4,7 +4,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
 from kedro.framework.cli.project import run as kedro_run
@@ -15,6 +15,15 @@ from rsna19_kedro.cli_params import parse_params
 from rsna19_kedro.cli_results import rsna19
 from rsna19_kedro.errors import ParameterError, did_you_mean
 from rsna19_kedro.runners import GPURunner
+from rsna19_kedro.scope import GLOBAL_KEYS, NEW_STUDY_KEYS, REUSE_KEYS, SCOPE_KEYS
+
+_EXAMPLES: Final = (
+    "kedro run --env demo",
+    "kedro run --only-missing-outputs",
+    "kedro run --pipelines cnn_training --params models:resnet18_400,fold:2",
+    "kedro run --pipelines new_study --params source=/path/to/dicom",
+    "kedro run --runner-params gpus=4",
+)
 
 DEFAULT_RUNNER = "rsna19_kedro.runners.GPURunner"
 
@@ -27,10 +36,15 @@ def _params_callback(ctx: click.Context, param: click.Parameter, value: Any) -> 
 
 
 def _checked(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Check ``--runner`` and ``--runner-params`` before the run starts."""
+    """Check ``--runner`` and ``--runner-params`` before the run starts.
+
+    Passes ``--pipeline`` on as ``--pipelines``, without Kedro's warning.
+    """
 
     @functools.wraps(callback)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("pipeline") and not kwargs.get("pipelines"):
+            kwargs |= {"pipelines": [kwargs["pipeline"]], "pipeline": None}
         if kwargs.get("runner") == DEFAULT_RUNNER:
             _check_runner_params(kwargs.get("runner_params") or {})
         else:
@@ -70,14 +84,40 @@ def _check_runner_params(given: dict[str, Any]) -> None:
             )
 
 
+def _help() -> str:
+    """List the parameters of this project, and examples; ``\\b`` keeps click from wrapping."""
+    groups = {
+        "Parameters for --params (key:value, separated by commas)": SCOPE_KEYS | GLOBAL_KEYS,
+        "Parameters for --pipelines new_study": NEW_STUDY_KEYS,
+        "Parameters for the reuse of results": REUSE_KEYS,
+    }
+    blocks = [
+        [f"{title}:", *(f"  {key:<13} {meaning}" for key, meaning in keys.items())]
+        for title, keys in groups.items()
+    ]
+    blocks.append(
+        [
+            "All other parameters are documented in conf/base/parameters/. Separate levels by",
+            "dots: training.precision=32-true, resnet18_400.phases.main.epochs=3.",
+        ]
+    )
+    blocks.append(["Examples:", *(f"  {example}" for example in _EXAMPLES)])
+    return "\n\n".join("\b\n" + "\n".join(block) for block in blocks)
+
+
 def _project_run() -> click.Command:
     command = copy.copy(kedro_run)
+    command.epilog = _help()
     command.params = [copy.copy(parameter) for parameter in kedro_run.params]
     for parameter in command.params:
         if parameter.name == "params":
             parameter.callback = _params_callback
         elif parameter.name == "runner":
             parameter.default = DEFAULT_RUNNER
+        elif parameter.name == "only_missing_outputs" and isinstance(parameter, click.Option):
+            parameter.help = (
+                "Run only the nodes whose results are missing or out of date (docs/reuse.md)."
+            )
     command.callback = with_readable_errors(_checked(kedro_run.callback))  # type: ignore[arg-type]
     return command
 

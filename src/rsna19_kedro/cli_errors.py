@@ -18,7 +18,7 @@ from rsna19_kedro.cli_names import unknown_environment, unknown_name
 from rsna19_kedro.commands import kedro_run
 from rsna19_kedro.errors import InputError, causes, input_error, node_of
 from rsna19_kedro.files import storage_problem, unmounted
-from rsna19_kedro.strict import UNKNOWN_KEY, invalid_parameters
+from rsna19_kedro.strict import invalid_parameters
 
 _SELECTING: Final = ("kedro.pipeline.pipeline", "kedro.framework.session.session")
 """Modules of Kedro that select the nodes of a run."""
@@ -45,7 +45,7 @@ def with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return callback(*args, **kwargs)
         except Exception as error:
-            message = _message(error, kwargs)
+            message = message_for_user(error, kwargs)
             if not message:
                 raise
             raise RunError(message, node_of(error)) from error
@@ -55,7 +55,7 @@ def with_readable_errors(callback: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _message(error: Exception, options: Mapping[str, Any]) -> str:
+def message_for_user(error: Exception, options: Mapping[str, Any]) -> str:
     """Message of an error that the user can fix; empty for others, such as click's own."""
     if isinstance(error, MissingConfigException):
         return unknown_environment(options)
@@ -114,6 +114,5 @@ def _parameter_message(text: str) -> str:
             lines.append(f"{parameter}: {block.strip()}")
             continue
         for key, message, value in errors:
-            problem = message.replace(*UNKNOWN_KEY)
-            lines.append(f"{parameter}.{key}: {problem} (given: {value})")
+            lines.append(f"{parameter}.{key}: {message} (given: {value})")
     return invalid_parameters(lines) if lines else text

@@ -14,7 +14,8 @@ from rsna19_kedro.cli_params import parse_params
 from rsna19_kedro.commands import kedro_run
 from rsna19_kedro.errors import ParameterError, counted
 from rsna19_kedro.networks.zoo import ZOO
-from rsna19_kedro.provenance.plan import State, duration
+from rsna19_kedro.progress import duration
+from rsna19_kedro.provenance.plan import State
 
 
 @click.group(name="rsna19")

@@ -8,20 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from joblib import Parallel, delayed
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from rsna19_kedro.errors import InputError
+from rsna19_kedro.progress import progress_bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,56 +22,6 @@ Result = TypeVar("Result")
 def available_cores() -> int:
     """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-Listener = Callable[[str, float, float | None], None]
-"""Receives the text of a progress bar, the completed amount and the total."""
-
-_listener: Listener | None = None
-
-
-def report_progress_to(listener: Listener | None) -> None:
-    """Report the progress of all future bars to a function instead of drawing them.
-
-    Args:
-        listener: The function; ``None`` to draw bars again.
-    """
-    global _listener  # noqa: PLW0603 - a process has one console
-    _listener = listener
-
-
-class _ReportedProgress(Progress):
-    """A progress bar that is reported to a listener and not drawn."""
-
-    def __init__(self, listener: Listener) -> None:
-        super().__init__(disable=True)
-        self._listener = listener
-
-    def update(self, task_id: TaskID, **changes: Any) -> None:
-        super().update(task_id, **changes)
-        self._report(task_id)
-
-    def advance(self, task_id: TaskID, advance: float = 1) -> None:
-        super().advance(task_id, advance)
-        self._report(task_id)
-
-    def _report(self, task_id: TaskID) -> None:
-        task = self._tasks[task_id]
-        self._listener(task.description, task.completed, task.total)
-
-
-def progress_bar() -> Progress:
-    """A progress bar with item count, elapsed time and remaining time."""
-    if _listener is not None:
-        return _ReportedProgress(_listener)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        refresh_per_second=4,
-    )
 
 
 def map_in_processes(

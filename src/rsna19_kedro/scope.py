@@ -5,22 +5,41 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rsna19_kedro.contracts import FOLDS
 from rsna19_kedro.errors import ParameterError, did_you_mean
 from rsna19_kedro.networks.zoo import ZOO, ancestors_of
 
-SCOPE_KEYS = ("fold", "models")
-"""Runtime parameters that select models and folds."""
+SCOPE_KEYS: Final = {
+    "fold": "folds to train and predict: 2, or 0,2",
+    "models": "models, or all: resnet18_400,dpn68_384_5_planes_combine_last",
+}
+"""Runtime parameters that select models and folds, and what they mean."""
 
-GLOBAL_KEYS = ("raw_dir", "seed")
+GLOBAL_KEYS: Final = {
+    "raw_dir": "folder of the download, or of your own DICOM files",
+    "seed": "random seed of folds, phantoms, augmentation and weights",
+}
 """Runtime parameters that override an entry of ``globals.yml``."""
 
-NEW_STUDY_KEYS = (
-    *("source", "output", "fast", "include_phi", "dicom_output", "slab_mm", "follow_links"),
-)
+NEW_STUDY_KEYS: Final = {
+    "source": "new studies: a DICOM file, a folder, a zip or a NIfTI file",
+    "output": "folder name for the results (default: source and time)",
+    "fast": "true: one model, one fold, no test-time augmentation",
+    "include_phi": "true: outputs may contain patient names and file paths",
+    "dicom_output": "true: write a DICOM SR and a DICOM SEG per study",
+    "slab_mm": "thickness to which thin slices are averaged, in mm (0: never)",
+    "follow_links": "false: refuse symbolic links that lead out of the source",
+}
 """Runtime parameters that override an entry of ``new_study``."""
+
+REUSE_KEYS: Final = {
+    "remake": "true: replace results that took more than an hour to make",
+    "reuse": "stored: use results that are out of date as they are",
+    "wait": "false: fail instead of waiting for another run",
+}
+"""Parameters that control the reuse of results."""
 
 ANCESTOR_TAG = "ancestor"
 """Tag of a training that is needed only to initialise another model."""

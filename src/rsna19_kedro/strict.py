@@ -1,14 +1,18 @@
 """Base class of all parameters, and messages about invalid ones."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from rsna19_kedro.errors import ParameterError
-
-UNKNOWN_KEY: Final = ("Extra inputs are not permitted", "unknown key")
-"""What Pydantic says of an unknown key, and what a message says instead."""
+from rsna19_kedro.errors import ParameterError, did_you_mean
 
 
 def invalid_parameters(lines: Iterable[str]) -> str:
@@ -26,15 +30,14 @@ def parameter_error(name: str, error: ValidationError) -> ParameterError:
     """Error about the parameters ``name`` for the user, from that of Pydantic."""
     return ParameterError(
         invalid_parameters(
-            f"{'.'.join([name, *map(str, item['loc'])])}: {item['msg'].replace(*UNKNOWN_KEY)} "
-            f"(given: {item['input']!r})"
+            f"{'.'.join([name, *map(str, item['loc'])])}: {item['msg']} (given: {item['input']!r})"
             for item in error.errors()
         )
     )
 
 
 class Strict(BaseModel):
-    """Immutable parameters; an unknown key is an error that names it.
+    """Immutable parameters; an unknown key is an error that names it and a similar known one.
 
     Fields that are tuples of any length also accept the command-line forms ``a,b`` and ``a``.
     """
@@ -52,6 +55,26 @@ class Strict(BaseModel):
             if name in values and _is_list(field.annotation)
         }
         return {**values, **listed}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _suggested(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(values)
+        except ValidationError as error:
+            details = [_detail(item, cls.model_fields) for item in error.errors()]
+            raise ValidationError.from_exception_data(error.title, details) from None
+
+
+def _detail(item: ErrorDetails, known: Iterable[str]) -> InitErrorDetails:
+    """Copy of an error; that of an unknown key suggests a known one."""
+    kind, message = item["type"], item["msg"]
+    if kind == "extra_forbidden" and len(item["loc"]) == 1:
+        kind = "unknown_key"
+        message = f"unknown key.{did_you_mean(str(item['loc'][0]), known)}".removesuffix(".")
+    # Only the context would make braces in the message special.
+    custom = PydanticCustomError(kind, message)
+    return InitErrorDetails(type=custom, loc=item["loc"], input=item["input"])
 
 
 def _is_list(annotation: Any) -> bool:

@@ -30,6 +30,7 @@ from rsna19_kedro.ensemble.splits import check_patients
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.evaluation.baselines import INNER_CHOICE, PREVALENCE
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
+from rsna19_kedro.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -233,7 +234,8 @@ def _views(
     views = np.empty((len(numbers), *labels.shape), dtype=np.float32)
 
     indices = range(len(numbers))
-    for left_out in (*combinations(indices, 1), *combinations(indices, 2)):
+    fits = [*combinations(indices, 1), *combinations(indices, 2)]
+    for left_out in track(fits, f"Second level, {name}"):
         learned = ~np.isin(folds, numbers[list(left_out)])
         candidate = build()
         candidate.fit(features.take(learned), labels[learned], patients[learned])

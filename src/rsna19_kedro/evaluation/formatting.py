@@ -8,8 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from rsna19_kedro.evaluation.baselines import HISTOGRAM, INNER_CHOICE, MEAN, PREVALENCE
+from rsna19_kedro.progress import duration
 from rsna19_kedro.provenance.history import Origin
-from rsna19_kedro.provenance.plan import duration
 
 DASH = "\N{EN DASH}"
 """Shown for unknown or undefined values."""

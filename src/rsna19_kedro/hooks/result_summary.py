@@ -9,6 +9,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from rich import get_console
 
+from rsna19_kedro.console import FILE_LOGGER
 from rsna19_kedro.hooks.run_facts import dataset_path, is_new_study
 
 logger = logging.getLogger(__name__)
@@ -53,3 +54,4 @@ class ResultSummary:
             # The log would wrap long paths.
             text = "\n".join([f"{title}:", *lines])
             get_console().print(text, soft_wrap=True, highlight=False, markup=False)
+            FILE_LOGGER.info("%s", text)

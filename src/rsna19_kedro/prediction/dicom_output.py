@@ -15,6 +15,7 @@ from rsna19_kedro.dicom.results import StudyFindings, write_dicom_results
 from rsna19_kedro.dicom.sources import opened
 from rsna19_kedro.errors import InputError, SourceError
 from rsna19_kedro.prediction.heat import read_heat
+from rsna19_kedro.progress import track
 from rsna19_kedro.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ def write_studies(
     made: dict[str, dict[str, Any]] = {"files": {}, "failed": {}}
     sources = sources.astype({"study_number": "Int64", "slice_num": "Int64"})
     with opened(source, max_unpacked_bytes) as files:
-        for number, rows in predictions.groupby("study_number", sort=True):
+        by_study = list(predictions.groupby("study_number", sort=True))
+        for number, rows in track(by_study, "DICOM results"):
             name = volume_name(int(number))
             try:
                 if files.nifti:

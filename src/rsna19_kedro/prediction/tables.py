@@ -13,9 +13,9 @@ from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.files import atomic_path, empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.made_from import digest_weights
-from rsna19_kedro.parallel import progress_bar
 from rsna19_kedro.prediction.engine import Engine, Prediction, Study
 from rsna19_kedro.prediction.settings import PredictionSettings
+from rsna19_kedro.progress import progress_bar
 
 _IDENTITY = "identity.json"
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -55,9 +54,8 @@ class NodePlan:
 
     @property
     def group(self) -> str:
-        """Model and step of a node of a fold; otherwise the name of the node."""
-        match = _FOLD.match(self.node)
-        return f"{match['model']}, {match['step']}" if match else self.node
+        """See ``group_of``."""
+        return group_of(self.node)
 
 
 @dataclass(frozen=True)
@@ -125,12 +123,10 @@ class Plan:
         ]
 
 
-def duration(seconds: float) -> str:
-    """Format a duration: ``2 h 05 min``, ``3 min`` or ``12 s``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(timedelta(seconds=seconds) / timedelta(minutes=1))
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+def group_of(node: str) -> str:
+    """Model and step of a node of a fold; otherwise the name of the node."""
+    match = _FOLD.match(node)
+    return f"{match['model']}, {match['step']}" if match else node
 
 
 def _short(cause: str, node: NodePlan) -> str:

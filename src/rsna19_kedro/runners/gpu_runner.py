@@ -16,6 +16,7 @@ from rsna19_kedro.runners.persistence import check_persistent
 from rsna19_kedro.runners.run_locks import current_project, locked_results, registered
 from rsna19_kedro.runners.stops import ended_by_sigterm
 from rsna19_kedro.runners.summary import how_to_resume
+from rsna19_kedro.runners.time_left import TimeLeft
 from rsna19_kedro.runners.work import call_project_hook, plan_work
 
 logger = logging.getLogger("rsna19_kedro.runs")
@@ -36,9 +37,9 @@ class GPURunner(SequentialRunner):
     Results are locked while they are made: a run that needs a result of another run waits for it
     and uses it if it is up to date (with ``wait=false`` it fails).
 
-    This runner calls two additional hooks: ``before_nodes_run(pipeline)`` with the nodes that
-    may run (Kedro calls ``before_pipeline_run`` before finished nodes are left out), and
-    ``node_unchanged(node)`` if one of them need not run after all.
+    This runner calls two additional hooks: ``before_nodes_run(pipeline, time_left)`` with the
+    nodes that may run (Kedro calls ``before_pipeline_run`` before finished nodes are left out),
+    and ``node_unchanged(node)`` if one of them need not run after all.
 
     Args:
         gpus: GPUs to use; ``None`` for all visible ones.
@@ -102,7 +103,10 @@ class GPURunner(SequentialRunner):
         hook_manager: Any = None,
         run_id: str | None = None,
     ) -> None:
-        call_project_hook(hook_manager, "before_nodes_run", pipeline=pipeline)
+        if not pipeline.nodes:
+            return
+        time_left = TimeLeft.of(self._work, catalog)
+        call_project_hook(hook_manager, "before_nodes_run", pipeline=pipeline, time_left=time_left)
         with ended_by_sigterm():
             if not self.on_ray:
                 self._run_in_sequence(pipeline, catalog, hook_manager, run_id)
@@ -110,7 +114,7 @@ class GPURunner(SequentialRunner):
             from rsna19_kedro.runners.ray_run import RayRun
 
             run = RayRun(self._work, catalog, hook_manager, self.options, run_id, self._is_async)
-            run.run(self.reason)
+            run.run(self.reason, time_left)
 
     def _run_node(
         self, node: Node, catalog: CatalogProtocol, hooks: Any, run_id: str | None

@@ -22,6 +22,7 @@ from rsna19_kedro.runners.pool import Pool, pack
 from rsna19_kedro.runners.ray_session import RaySession
 from rsna19_kedro.runners.schedule import Schedule
 from rsna19_kedro.runners.summary import failure_text, how_to_resume
+from rsna19_kedro.runners.time_left import TimeLeft
 from rsna19_kedro.runners.work import Work, call_project_hook
 from rsna19_kedro.runners.worker import NodeRun, Setup
 
@@ -59,19 +60,18 @@ class RayRun:
         self._checked: set[str] = set()
         self.payloads = {node.name: pack(node, catalog) for node in pipeline.nodes}
 
-    def run(self, reason: str) -> None:
+    def run(self, reason: str, time_left: TimeLeft) -> None:
         """Run all nodes that can run.
 
         Args:
             reason: Why Ray is used, for the log.
+            time_left: Estimate of the remaining time.
 
         Raises:
             InputError: Nodes failed; the message is the summary.
             ParameterError: A node needs more than the machines have.
             KeyboardInterrupt: Ctrl-C or SIGTERM; all workers have ended.
         """
-        if not self.pipeline.nodes:
-            return
         started = time.monotonic()
         with RaySession(self.options) as self.session:
             slots = self.slots = self.session.slots
@@ -84,7 +84,8 @@ class RayRun:
             costs = {name: need.cost for name, need in self.needs.items()}
             self.schedule = Schedule(self.pipeline, costs)
             self.pool = Pool(self._setup(), self.options.memory_by_kind(), slots.logical)
-            self.display = Display(self.schedule, self.runs, slots.gpus + slots.cpus)
+            time_left.slots = slots.gpus + slots.cpus
+            self.display = Display(self.schedule, self.runs, time_left)
             try:
                 with self.display.live:
                     self._loop()

@@ -1,16 +1,17 @@
 """The nodes that a run executes: those whose results are missing or out of date, or all."""
 
 import logging
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
 from rsna19_kedro.errors import InputError, ParameterError, counted
+from rsna19_kedro.progress import duration
 from rsna19_kedro.provenance.declare import declaration_of
-from rsna19_kedro.provenance.plan import Plan, State, duration
+from rsna19_kedro.provenance.plan import Plan, State
 from rsna19_kedro.runners.reuse import Reuse
 from rsna19_kedro.scope import ANCESTOR_TAG
 
@@ -33,6 +34,7 @@ class Work:
         since: Results made after this time (ISO 8601) come from a concurrent run and are not
             made again if they are up to date.
         wait: Whether to wait for results that another run is making.
+        recorded: Seconds that it took to make the stored results, by node.
     """
 
     pipeline: Pipeline
@@ -40,6 +42,7 @@ class Work:
     follows: Collection[str] = ()
     since: str = "9"
     wait: bool = True
+    recorded: Mapping[str, float] = field(default_factory=dict)
 
     def is_unchanged(self, node: Node) -> bool:
         """Whether a node need not run after all.
@@ -95,7 +98,8 @@ def plan_work(
     if again > ASK_ABOVE_S and not remake:
         raise InputError(_too_much(plan, again, only_outdated))
     to_run = pipeline.filter(node_names=names) if names else Pipeline([])
-    return Work(to_run, reuse, follows, since, wait)
+    recorded = {node.node: node.seconds for node in plan.nodes}
+    return Work(to_run, reuse, follows, since, wait, recorded)
 
 
 def _log_plan(plan: Plan, only_outdated: bool) -> None:

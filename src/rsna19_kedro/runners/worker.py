@@ -17,7 +17,7 @@ from typing import Any
 
 from rsna19_kedro.commands import SessionOptions, note_session
 from rsna19_kedro.errors import input_error
-from rsna19_kedro.parallel import report_progress_to
+from rsna19_kedro.progress import Line, report_progress_to
 
 # Sends a message to the main process: the node, ``run`` or ``log``, and the content.
 Send = Callable[[tuple[str, str, Any]], None]
@@ -70,8 +70,7 @@ class NodeRun:
         error: Message of an error that the user can fix, or type and message of any other; empty
             if there was none.
         trace: The traceback, unless the user can fix the error.
-        text: Text of its progress bar.
-        share: Share of its work that is done; ``None`` if unknown.
+        line: Its progress; ``None`` if it reports none.
     """
 
     node: str
@@ -88,8 +87,7 @@ class NodeRun:
     peak_mb: float = 0.0
     error: str = ""
     trace: str = ""
-    text: str = ""
-    share: float | None = None
+    line: Line | None = None
 
     @property
     def slot(self) -> str:
@@ -212,12 +210,11 @@ class _Relay(logging.Handler):
         except Exception:
             self.handleError(record)
 
-    def progress(self, text: str, done: float, total: float | None) -> None:
+    def progress(self, line: Line) -> None:
         """Send the progress, at most once per second."""
         if time.monotonic() - self._last >= 1:
             self._last = time.monotonic()
-            share = done / total if total else None
-            self._send((self._node, "run", {"text": text, "share": share}))
+            self._send((self._node, "run", {"line": line}))
 
 
 def _reset_peak() -> None:

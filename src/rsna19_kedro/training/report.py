@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from rsna19_kedro.parallel import progress_bar
+from rsna19_kedro.progress import progress_bar
 
 _CURVE_EVERY = 10
 
@@ -28,14 +28,14 @@ class TrainingReport(ExitStack):
     ) -> None:
         super().__init__()
         self._title, self._phase, self._batches = title, phase, batches
-        self._text = title
-        self._logs, self._show, self._validation = logs, show, ""
+        self._details = self._validation = ""
+        self._logs, self._show = logs, show
 
     def __enter__(self) -> Self:
         super().__enter__()
         self._bar = self.enter_context(progress_bar()) if self._show else None
         if self._bar is not None:
-            self._task = self._bar.add_task(self._title, total=self._batches)
+            self._task = self._bar.add_task(self._title, total=self._batches, details="")
         self._writer = SummaryWriter(str(self._logs)) if self._logs is not None else None
         if self._writer is not None:
             self.callback(self._writer.close)
@@ -52,14 +52,14 @@ class TrainingReport(ExitStack):
         curve = done % _CURVE_EVERY == 1
         if self._bar is not None:
             if curve:
-                self._text = f"{self._title} lr {rate:.0e} loss {loss:.3f}{self._validation}"
-            self._bar.update(self._task, completed=done, description=self._text)
+                self._details = f"loss {loss:.3f}{self._validation}"
+            self._bar.update(self._task, completed=done, details=self._details)
         if curve:
             self._curves(done, train_loss=loss, learning_rate=rate)
 
     def validation(self, row: dict[str, Any]) -> None:
         """Report a validation (a row of the history)."""
-        self._validation = f" val {row['val_loss']:.3f}"
+        self._validation = f", validation {row['val_loss']:.3f}"
         finite = {k: v for k, v in row.items() if k.startswith("val_") and math.isfinite(v)}
         self._curves(row["step"], **finite)
 

@@ -81,10 +81,10 @@ def predict_new(
         ``results_json``; and a summary: ``method``, ``members`` and their training data (see
         ``Band``).
     """
-    from rsna19_kedro.parallel import progress_bar
     from rsna19_kedro.prediction.members import LEVEL2, find_members
     from rsna19_kedro.prediction.new_study import predict_prepared
     from rsna19_kedro.prediction.new_study_tables import results_json, results_table
+    from rsna19_kedro.progress import progress_bar
 
     members = find_members(models, params.models, params.fold, params.fast)
     names = [volume_name(number) for number in slices["study_number"].unique()]

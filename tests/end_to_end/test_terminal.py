@@ -1,0 +1,113 @@
+"""What a run shows on a terminal, in a file and in its log file."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyte
+import pytest
+
+from .conftest import run_here
+
+pytestmark = pytest.mark.end_to_end
+
+TRAIN = ("--pipelines", "cnn_training", "--params", "fold:2,models:resnet18_400")
+
+
+def _screens(project: Path, columns: int, *arguments: str) -> Iterator[list[str]]:
+    """Run ``kedro run`` on a terminal of 24 lines; yield its lines after every change."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kedro", "run", "--env", "test", *arguments],
+        cwd=project,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**environment, "TERM": "xterm-256color"},
+    )
+    os.close(theirs)
+    screen = pyte.Screen(columns, 24)
+    stream = pyte.ByteStream(screen)
+    while select.select([ours], [], [], 120)[0]:
+        try:
+            stream.feed(os.read(ours, 65536))
+        except OSError:  # The process has ended.
+            break
+        yield list(screen.display)
+    os.close(ours)
+    assert process.wait() == 0, "\n".join(screen.display)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("columns", "shows_loss"), [(80, False), (120, True)])
+def test_a_training_shows_one_line_with_its_progress(
+    project_copy: Path, columns: int, shows_loss: bool
+) -> None:
+    line = re.compile(r"^1/1 resnet18_400 fold 2 main\s+━\S*\s+\d+ %\s+\d+ s left(.*)$")
+    screens = list(_screens(project_copy, columns, *TRAIN))
+    lines = [match for screen in screens for text in screen if (match := line.match(text))]
+    assert lines
+    assert any("loss 0." in match[1] for match in lines) == shows_loss
+    assert not any("━" in text for text in screens[-1]), "the line vanishes at the end"
+    assert any("1/1 resnet18_400.fold_2.train, " in text for text in screens[-1])
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_what_it_does_and_logs_to_a_file(project_copy: Path) -> None:
+    shutil.rmtree(project_copy / "data/08_reporting/logs")
+    ran = run_here(project_copy, "--pipelines", "folds,cnn_training", *TRAIN[2:])
+    assert ran.returncode == 0, ran.stdout
+    lines = ran.stdout.splitlines()
+    first = lines[0]
+    for text in ("rsna19_kedro 0.", "environment test", "6 nodes", "1 model x 1 fold"):
+        assert text in first
+    assert "raw data data/01_raw (phantoms), CPU (" in first
+    assert first.endswith("precision 32-true")
+    (log,) = (project_copy / "data/08_reporting/logs").glob("*.log")
+    logged = log.read_text()
+    # The same lines, with the date, none wrapped.
+    assert [line[11:] for line in logged.splitlines() if line.startswith("20")] == [
+        line for line in lines if re.match(r"\d\d:\d\d:\d\d ", line)
+    ]
+    assert "Positive slices of epidural are in only" in logged
+    assert "━" not in ran.stdout
+
+
+@pytest.mark.slow
+def test_errors_are_in_the_log_file_and_twenty_files_are_kept(project_copy: Path) -> None:
+    folder = project_copy / "data/08_reporting/logs"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    for day in range(10, 35):
+        (folder / f"2026-01-{day}T00-00-00.log").touch()
+    (project_copy / "data/07_model_output/resnet18_400/fold_0/oof.parquet").unlink()
+    ran = run_here(project_copy, "--pipelines", "stacking")
+    assert ran.returncode == 1
+    logs = sorted(folder.iterdir())
+    assert len(logs) == 20
+    assert logs[0].name == "2026-01-16T00-00-00.log"
+    message = ran.stdout[ran.stdout.index("Error in stacking.collect_oof") :].strip()
+    assert message in logs[-1].read_text()
+
+
+@pytest.mark.slow
+def test_a_run_with_nothing_to_do_says_so_and_writes_no_file(project_copy: Path) -> None:
+    folder = project_copy / "data/08_reporting/logs"
+    before = set(folder.iterdir())
+    ran = run_here(project_copy, "--pipelines", "folds", "--only-missing-outputs")
+    assert "Nothing to do: the results of all 5 nodes are up to date" in ran.stdout
+    assert "Running" not in ran.stdout
+    assert set(folder.iterdir()) == before
