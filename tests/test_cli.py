@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 import pytest
+import yaml
+from click.testing import CliRunner
 from kedro.validation.exceptions import ParameterValidationError
 from pydantic import ValidationError
 
@@ -12,6 +14,9 @@ from rsna19_kedro.cli import _params_callback, run
 from rsna19_kedro.cli_errors import error_message
 from rsna19_kedro.cli_params import normalise_params
 from rsna19_kedro.prediction.settings import PredictionSettings
+from rsna19_kedro.scope import GLOBAL_KEYS, NEW_STUDY_KEYS, REUSE_KEYS, SCOPE_KEYS
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,9 @@ def test_misspelt_key_of_a_parameter_is_named_in_one_line() -> None:
         PredictionSettings(precison="bf16", batch_slices=0)
     text = "Parameter validation failed:\n- Parameter 'prediction': Failed to instantiate "
     message = error_message(ParameterValidationError(f"{text}PredictionSettings: {caught.value}"))
-    assert "  prediction.precison: unknown key (given: 'bf16')" in message
+    assert (
+        "  prediction.precison: unknown key. Did you mean 'precision'? (given: 'bf16')" in message
+    )
     assert "  prediction.batch_slices: Input should be greater than 0 (given: 0)" in message
     assert "pydantic.dev" not in message
     assert "conf/base/parameters" in message
@@ -116,3 +123,18 @@ def test_misspelt_key_of_a_parameter_is_named_in_one_line() -> None:
     assert "  x: value is None" in error_message(ParameterValidationError(several))
     other = ParameterValidationError("something else")
     assert error_message(other) == "something else"
+
+
+def test_help_lists_every_parameter_of_the_command_line() -> None:
+    text = CliRunner().invoke(run, ["--help"]).output
+    for key, meaning in (SCOPE_KEYS | GLOBAL_KEYS | NEW_STUDY_KEYS | REUSE_KEYS).items():
+        assert f"{key:<13} {meaning}" in text
+    assert text.count("    kedro run ") == 5
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_control_parameters_of_the_help_exist() -> None:
+    given = yaml.safe_load((ROOT / "conf/base/parameters/reuse.yml").read_text())
+    assert set(given) == set(REUSE_KEYS)
+    new_study = yaml.safe_load((ROOT / "conf/base/parameters/new_study.yml").read_text())
+    assert set(NEW_STUDY_KEYS) - {"output"} <= set(new_study["new_study"])

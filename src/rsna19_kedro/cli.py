@@ -97,8 +97,8 @@ def _help() -> str:
     ]
     blocks.append(
         [
-            "All other parameters are documented in conf/base/parameters/. Separate levels by",
-            "dots: training.precision=32-true, resnet18_400.phases.main.epochs=3.",
+            "All other parameters are documented in conf/base/parameters/. Separate levels",
+            "by dots: training.precision=32-true, resnet18_400.phases.main.epochs=3.",
         ]
     )
     blocks.append(["Examples:", *(f"  {example}" for example in _EXAMPLES)])

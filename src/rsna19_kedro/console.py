@@ -1,6 +1,7 @@
 """Handlers of the log: the console, and a file per run."""
 
 import logging
+import time
 from datetime import datetime
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -9,8 +10,12 @@ from typing import Final
 from kedro.logging import RichHandler
 from rich import get_console
 
+logger = logging.getLogger(__name__)
+
 FILE_LOGGER: Final = logging.getLogger("rsna19_kedro.log_file")
 """Logs to the file only, not to the console."""
+
+_WAIT_S: Final = 10.0
 
 _KEPT: Final = 20
 """Number of log files that are kept."""
@@ -45,14 +50,18 @@ def unwrap_log() -> None:
 
 
 class LogFile(MemoryHandler):
-    """Log file of one run, written from the first node on.
+    """Log file of one run.
 
-    Until then the records are kept in memory, so that a mistake leaves no file.
+    The records are kept in memory until ``open`` is called or 10 seconds have passed, so that a
+    mistake leaves no file.
+
+    Args:
+        folder: Folder of the log files, of which the newest are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(capacity=1000, flushLevel=logging.CRITICAL + 1)
-        self.path: Path | None = None
+        self._folder, self._start = folder, time.monotonic()
 
     def attach(self) -> None:
         """Receive all records that the console shows, and those of ``FILE_LOGGER``."""
@@ -62,35 +71,41 @@ class LogFile(MemoryHandler):
 
     def detach(self) -> None:
         """Write what is left, and close the file."""
-        for logger in (logging.getLogger(), FILE_LOGGER):
-            logger.removeHandler(self)
+        for source in (logging.getLogger(), FILE_LOGGER):
+            source.removeHandler(self)
         target = self.target
         self.close()
         if target is not None:
             target.close()
 
-    def open(self, folder: Path) -> None:
-        """Start writing a new file in a folder; only the newest files are kept there."""
-        folder.mkdir(parents=True, exist_ok=True)
-        older = sorted(folder.glob("*.log"))
+    def open(self) -> None:
+        """Start writing the file, unless it is open."""
+        if self.target is not None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        older = sorted(self._folder.glob("*.log"))
         for old in older[: max(0, len(older) - _KEPT + 1)]:
             old.unlink(missing_ok=True)
-        self.path = _new_file(folder)
-        target = logging.FileHandler(self.path, encoding="utf-8")
+        path = _new_file(self._folder)
+        target = logging.FileHandler(path, encoding="utf-8")
         target.setFormatter(logging.Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
         self.setTarget(target)
         self.flush()
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        logger.info("Log file: %s", shown)
 
     def shouldFlush(self, record: logging.LogRecord) -> bool:
         """Whether to write now: always, once the file is open."""
+        if time.monotonic() - self._start > _WAIT_S:
+            self.open()
         return self.target is not None or super().shouldFlush(record)
 
 
 def _new_file(folder: Path) -> Path:
     """Create a file named by the time; runs that start in the same second get a number."""
-    time, number = datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S"), 1
+    name, number = datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S"), 1
     while True:
-        path = folder / (f"{time}.log" if number == 1 else f"{time}_{number}.log")
+        path = folder / (f"{name}.log" if number == 1 else f"{name}_{number}.log")
         try:
             path.touch(exist_ok=False)
         except FileExistsError:

@@ -6,11 +6,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
-from kedro.framework.context import KedroContext
+from kedro.framework.context import CatalogCommandsMixin, KedroContext, compose_classes
 from kedro.framework.project import pipelines, settings
+from kedro.io import CatalogProtocol
 from kedro.utils import find_kedro_project
 from pluggy import PluginManager
 
+from rsna19_kedro.catalog import SuggestingCatalog
 from rsna19_kedro.commands import SessionOptions, note_session
 from rsna19_kedro.prediction.output_folder import check_output, default_output
 from rsna19_kedro.scope import (
@@ -48,6 +50,12 @@ class ScopedContext(KedroContext):
         kept = {key: value for key, value in runtime.items() if key not in NEW_STUDY_KEYS}
         note_session(SessionOptions.of(self.env, kept))
         pipelines.configure(f"{_PACKAGE}.pipeline_registry")
+
+    @property
+    def catalog(self) -> CatalogProtocol:
+        """Kedro's catalog, with suggestions for misspelt names."""
+        # Private in Kedro, whose property of this name has no way to choose the class.
+        return self._get_catalog(compose_classes(SuggestingCatalog, CatalogCommandsMixin))
 
 
 def current_scope() -> Scope:

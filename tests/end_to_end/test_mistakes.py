@@ -64,7 +64,14 @@ def _message(project: Path, *arguments: str) -> str:
             "Unknown parameter 'fodl' in --params. Did you mean 'fold'? All parameters are",
         ),
         ("--params xyzzy:2", "Unknown parameter 'xyzzy' in --params. Parameters: dicom_output,"),
-        ("--params folds.sede:3", "folds.sede: unknown key (given: 3) All parameters are"),
+        (
+            "--params folds.sede:3",
+            "folds.sede: unknown key. Did you mean 'seed'? (given: 3) All parameters are",
+        ),
+        (
+            "--params resnet18_400.phases.main.learning_rat:3",
+            "main.learning_rat: unknown key. Did you mean 'learning_rate'? (given: 3)",
+        ),
         ("--params raw_dir=nowhere", "nowhere"),
         ("--params models:", "No model given. The models are: resnet18_400,"),
         ("--params source=nowhere", "source is only used by new_study: add --pipelines new_study"),

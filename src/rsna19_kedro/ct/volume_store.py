@@ -9,7 +9,7 @@ spends more time on opening a study than on reading it.
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
@@ -30,6 +30,8 @@ class VolumeStore:
 
     An instance contains only a path, so that it can be pickled and used by several worker
     processes at the same time; every call opens and closes its file and uses one thread.
+
+    ``store[study_id]`` is a whole volume; ``len(store)`` and iteration are about the study IDs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,6 +42,18 @@ class VolumeStore:
 
     def __contains__(self, study_id: object) -> bool:
         return isinstance(study_id, str) and self.path(study_id).is_file()
+
+    def __getitem__(self, study_id: str) -> np.ndarray:
+        return self.read(study_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.study_ids())
+
+    def __len__(self) -> int:
+        return len(self.study_ids())
+
+    def __bool__(self) -> bool:
+        return True  # An empty store is a store.
 
     def path(self, study_id: str) -> Path:
         """Return the file of a study; characters not allowed in file names are percent-encoded."""

@@ -11,8 +11,18 @@ from rsna19_kedro.files import atomic_path
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
+class Picture(bytes):
+    """Bytes of a PNG, which notebooks show as an image."""
+
+    def _repr_png_(self) -> bytes:
+        return bytes(self)
+
+    def __repr__(self) -> str:
+        return f"Picture({len(self)} bytes of PNG)"
+
+
 class PngDataset(LocalDataset[bytes]):
-    """A PNG file as bytes.
+    """A PNG file as bytes, which notebooks show as an image.
 
     ``matplotlib.MatplotlibDataset`` cannot load what it saved, so another node could not put the
     figure into the report. kedro-viz shows the image as a preview.
@@ -30,9 +40,9 @@ class PngDataset(LocalDataset[bytes]):
         ```
     """
 
-    def load(self) -> bytes:
+    def load(self) -> Picture:
         """Return the bytes of the file."""
-        return self._filepath.read_bytes()
+        return Picture(self._filepath.read_bytes())
 
     def save(self, data: bytes) -> None:
         """Write the bytes atomically.

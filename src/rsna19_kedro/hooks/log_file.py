@@ -31,8 +31,8 @@ class RunLog:
     IN_MAIN_PROCESS = True
 
     def __init__(self) -> None:
-        self._file = LogFile()
-        self._project = Path()
+        self._file = LogFile(LOGS)
+        self._hides_tracebacks = False
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
@@ -40,32 +40,33 @@ class RunLog:
     ) -> None:
         """Log version, environment, extent, data and device of the run."""
         self._file.detach()
-        self._file = LogFile()
+        self._file = LogFile(Path(run_params["project_path"], LOGS))
         self._file.attach()
-        self._project = Path(run_params["project_path"])
+        shows_phi = run_params["runtime_params"].get("include_phi", False)
+        self._hides_tracebacks = is_new_study(run_params) and not shows_phi
         logger.info("%s", _first_line(run_params, pipeline, catalog))
 
     @hook_impl
-    def before_nodes_run(self) -> None:
-        """Start the file; called by ``runners.GPURunner``."""
-        self._file.open(self._project / LOGS)
-        assert self._file.path is not None
-        logger.info("Log file: %s", self._file.path.relative_to(self._project))
+    def after_node_run(self) -> None:
+        """Start the file: the run has a result."""
+        self._file.open()
 
     @hook_impl
-    def before_node_run(self) -> None:
-        """Start the file if another runner executes the nodes."""
-        if self._file.path is None:
-            self.before_nodes_run()
+    def node_unchanged(self) -> None:
+        """Start the file; called by ``runners.GPURunner``."""
+        self._file.open()
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
-        """Write the error, which the command prints, and close the file."""
+        """Write the error, which the command prints, and close the file.
+
+        The traceback of an unexpected error may name a patient, so that of new studies is left out.
+        """
         message, node = message_for_user(error, {}), node_of(error)
-        where = f" in {node}" if node else ""
-        FILE_LOGGER.error(
-            "Error%s: %s", where, message or error, exc_info=None if message else error
-        )
+        trace = None if message or self._hides_tracebacks else error
+        if not message:
+            message = type(error).__name__ if self._hides_tracebacks else str(error)
+        FILE_LOGGER.error("Error%s: %s", f" in {node}" if node else "", message, exc_info=trace)
         self._file.detach()
 
     @hook_impl(trylast=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from rsna19_kedro.commands import kedro_run
-from rsna19_kedro.errors import ModelError
+from rsna19_kedro.errors import ModelError, counted
 from rsna19_kedro.files import atomic_path, unmounted
 from rsna19_kedro.networks.zoo import ModelSpec
 
@@ -29,7 +29,7 @@ _LUT = "hu_lut"
 _WEIGHTS = "network."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checkpoint:
     """Everything that prediction needs; nothing is pickled.
 
@@ -49,6 +49,27 @@ class Checkpoint:
     crop_px: int
     resize_px: int
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        known, size = self.metadata, sum(value.numel() for value in self.weights.values())
+        data, loss = known.get("training_data", {}), known.get("val_loss")
+        parts = [counted(int(data[key]), key[:-1]) for key in ("patients", "slices") if key in data]
+        heads = "synthetic heads" if data.get("synthetic") else "real CT"
+        trained = f"{' and '.join(parts)} of {heads}" if parts else "not recorded"
+        score = "not recorded" if loss is None else f"{loss:.4f} at epoch {known.get('epoch', 0):g}"
+        versions = known.get("versions", {})
+        return "\n".join(
+            [
+                f"{self.spec.name}, fold {known.get('fold', '?')}: {self.spec.encoder}, "
+                f"{size / 1e6:.1f} M weights",
+                f"  input: {self.spec.taps} x {self.crop_px} x {self.crop_px} px, "
+                f"reduced to {self.resize_px} x {self.resize_px}",
+                f"  trained on: {trained}, labels {known.get('labels', '?')}",
+                f"  validation loss: {score}",
+                f"  precision {known.get('precision', '?')}, "
+                + ", ".join(f"{name} {number}" for name, number in versions.items()),
+            ]
+        )
 
     def network(self) -> "SliceNetwork":
         """Build the network with these weights, in evaluation mode, on the CPU."""
