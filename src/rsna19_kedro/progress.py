@@ -94,8 +94,8 @@ def progress_table(lines: Iterable[Line], width: int) -> Table:
     """
     rest = _BAR + _PERCENT + _LEFT + 3
     has_details = width >= 80 + _DETAILS + 1
-    room = max(10, min(80, width) - rest)
-    columns = [room, _BAR, _PERCENT, _LEFT, *[_DETAILS] * has_details]
+    title_width = max(10, min(80, width) - rest)
+    columns = [title_width, _BAR, _PERCENT, _LEFT, *[_DETAILS] * has_details]
     table = Table.grid(padding=(0, 1, 0, 0))
     for number, size in enumerate(columns):
         table.add_column(width=size, no_wrap=True, justify="right" if number in (2, 3) else "left")
@@ -103,7 +103,7 @@ def progress_table(lines: Iterable[Line], width: int) -> Table:
         bar: RenderableType = ""
         if line.share is not None:
             bar = ProgressBar(total=1, completed=line.share, width=_BAR)
-        cells = [Text(shorten(line.title, room)), bar, Text(line.percent), Text(line.left)]
+        cells = [Text(shorten(line.title, title_width)), bar, Text(line.percent), Text(line.left)]
         table.add_row(*cells, *[Text(line.details)] * has_details)
     return table
 
