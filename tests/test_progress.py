@@ -50,6 +50,7 @@ def test_each_task_takes_one_line(width: int) -> None:
 def test_without_a_terminal_progress_is_logged_once_per_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(progress, "_position", "")
     clock = iter(range(0, 10_000, 25))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(progress, "get_console", lambda: Console(file=StringIO()))

@@ -60,6 +60,7 @@ class NodeProgress:
         self._log(node, f"{seconds:.1f} s")
 
     def _log(self, node: Node, result: str) -> None:
+        set_position("")
         self._left.discard(node.name)
         done = self._total - len(self._left)
         left = self._time_left.seconds(dict.fromkeys(self._left, 0.0)) if self._left else None
