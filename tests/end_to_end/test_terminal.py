@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -23,8 +24,13 @@ pytestmark = pytest.mark.end_to_end
 TRAIN = ("--pipelines", "cnn_training", "--params", "fold:2,models:resnet18_400")
 
 
-def _screens(project: Path, columns: int, *arguments: str) -> Iterator[list[str]]:
-    """Run ``kedro run`` on a terminal of 24 lines; yield its lines after every change."""
+def _screens(
+    project: Path, columns: int, *arguments: str, interrupt_at: str = ""
+) -> Iterator[list[str]]:
+    """Run ``kedro run`` on a terminal of 24 lines; yield its lines after every change.
+
+    With ``interrupt_at``, press Ctrl-C when this text is shown for the first time.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {
@@ -37,18 +43,24 @@ def _screens(project: Path, columns: int, *arguments: str) -> Iterator[list[str]
         stdout=theirs,
         stderr=theirs,
         env={**environment, "TERM": "xterm-256color"},
+        # A shell that runs the tests in the background ignores SIGINT for all its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     os.close(theirs)
     screen = pyte.Screen(columns, 24)
     stream = pyte.ByteStream(screen)
+    expected = 0
     while select.select([ours], [], [], 120)[0]:
         try:
             stream.feed(os.read(ours, 65536))
         except OSError:  # The process has ended.
             break
         yield list(screen.display)
+        if interrupt_at and not expected and interrupt_at in "".join(screen.display):
+            process.send_signal(signal.SIGINT)
+            expected = 130
     os.close(ours)
-    assert process.wait() == 0, "\n".join(screen.display)
+    assert process.wait() == expected, "\n".join(screen.display)
 
 
 @pytest.mark.slow
@@ -63,6 +75,14 @@ def test_a_training_shows_one_line_with_its_progress(
     assert any("loss 0." in match[1] for match in lines) == shows_loss
     assert not any("━" in text for text in screens[-1]), "the line vanishes at the end"
     assert any("1/1 resnet18_400.fold_2.train, " in text for text in screens[-1])
+
+
+@pytest.mark.slow
+def test_after_ctrl_c_the_last_lines_are_the_command_that_resumes(project_copy: Path) -> None:
+    *_, last = _screens(project_copy, 200, *TRAIN, interrupt_at="━")
+    lines = [text.rstrip() for text in last if text.strip()]
+    assert "Stopped: 0 of 1 nodes done. Resume with:" in lines[-2]
+    assert lines[-1].endswith("models:resnet18_400 --from-nodes resnet18_400.fold_2.train")
 
 
 @pytest.mark.slow

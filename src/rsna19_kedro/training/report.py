@@ -33,13 +33,20 @@ class TrainingReport(ExitStack):
 
     def __enter__(self) -> Self:
         super().__enter__()
+        try:
+            self._open()
+        except BaseException:  # Ctrl-C while the bar was drawn.
+            self.close()
+            raise
+        return self
+
+    def _open(self) -> None:
         self._bar = self.enter_context(progress_bar()) if self._show else None
         if self._bar is not None:
             self._task = self._bar.add_task(self._title, total=self._batches, details="")
         self._writer = SummaryWriter(str(self._logs)) if self._logs is not None else None
         if self._writer is not None:
             self.callback(self._writer.close)
-        return self
 
     def batch(self, done: int, rate: float, loss: float) -> None:
         """Report a batch.
