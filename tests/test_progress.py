@@ -53,7 +53,7 @@ def test_without_a_terminal_progress_is_logged_once_per_minute(
     monkeypatch.setattr(progress, "_position", "")
     clock = iter(range(0, 10_000, 25))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(progress, "get_console", lambda: Console(file=StringIO()))
+    monkeypatch.setattr(progress, "draws_bars", lambda: False)
     caplog.set_level("INFO", logger="rsna19_kedro")
     with progress.progress_bar() as bar:
         task = bar.add_task("Volumes", total=10, details="")
@@ -62,6 +62,16 @@ def test_without_a_terminal_progress_is_logged_once_per_minute(
     assert len(caplog.messages) in (3, 4)
     assert caplog.messages[0].startswith("Volumes: ")
     assert "%" in caplog.messages[0]
+
+
+def test_tracked_items_are_reported_too() -> None:
+    lines: list[Line] = []
+    progress.report_progress_to(lines.append)
+    try:
+        assert list(progress.track([1, 2, 3, 4], "Fits")) == [1, 2, 3, 4]
+    finally:
+        progress.report_progress_to(None)
+    assert [line.percent for line in lines] == ["25 %", "50 %", "75 %", "100 %"]
 
 
 def _needs(*names: str, kind: str = "training", cost: float = 10) -> dict[str, NodeRun]:
@@ -78,8 +88,8 @@ def test_time_left_is_unknown_until_something_of_the_kind_is_known() -> None:
     assert left.seconds(dict.fromkeys(FOLDS[1:], 0.0)) == pytest.approx(240)
     assert left.seconds({FOLDS[1]: 20.0}) == pytest.approx(40)
     assert left.seconds({FOLDS[1]: 90.0}) == 0
-    left.slots = 2
-    assert left.seconds(dict.fromkeys(FOLDS[1:], 0.0)) == pytest.approx(120)
+    on_two_slots = TimeLeft(_needs(*FOLDS), {FOLDS[0]: 60}, {"gpu": 4, "cpu": 2})
+    assert on_two_slots.seconds(dict.fromkeys(FOLDS[1:], 0.0)) == pytest.approx(120)
 
 
 def test_recorded_durations_count_before_anything_ran() -> None:

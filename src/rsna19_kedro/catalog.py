@@ -1,21 +1,23 @@
 """The catalog of this project: an unknown name is an error that suggests a known one."""
 
+from contextlib import suppress
 from typing import Any
 
+from kedro.framework.context import CatalogCommandsMixin
 from kedro.framework.project import pipelines
 from kedro.io import AbstractDataset, DataCatalog, DatasetNotFoundError
 
 from rsna19_kedro.errors import did_you_mean
 
 
-class SuggestingCatalog(DataCatalog):
+class SuggestingCatalog(DataCatalog, CatalogCommandsMixin):
     """Kedro's catalog with suggestions for misspelt names, for notebooks and ``kedro ipython``."""
 
     def __getitem__(self, ds_name: str) -> AbstractDataset[Any, Any]:
         """Return a dataset.
 
         Raises:
-            DatasetNotFoundError: There is none of this name.
+            DatasetNotFoundError: The catalog has no dataset of this name.
         """
         try:
             return super().__getitem__(ds_name)
@@ -26,7 +28,7 @@ class SuggestingCatalog(DataCatalog):
         """Load a dataset.
 
         Raises:
-            DatasetNotFoundError: There is none of this name.
+            DatasetNotFoundError: The catalog has no dataset of this name.
         """
         try:
             return super().load(ds_name, version)
@@ -35,5 +37,7 @@ class SuggestingCatalog(DataCatalog):
 
 
 def _suggesting(error: DatasetNotFoundError, name: str) -> DatasetNotFoundError:
-    known = {dataset for pipeline in pipelines.values() for dataset in pipeline.datasets()}
+    known = set[str]()
+    with suppress(Exception):  # Errors of the pipelines must not replace this one.
+        known = {dataset for pipeline in pipelines.values() for dataset in pipeline.datasets()}
     return DatasetNotFoundError(f"{error}.{did_you_mean(name, known)}")

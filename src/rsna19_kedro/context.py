@@ -6,7 +6,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
-from kedro.framework.context import CatalogCommandsMixin, KedroContext, compose_classes
+from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines, settings
 from kedro.io import CatalogProtocol
 from kedro.utils import find_kedro_project
@@ -55,7 +55,7 @@ class ScopedContext(KedroContext):
     def catalog(self) -> CatalogProtocol:
         """Kedro's catalog, with suggestions for misspelt names."""
         # Private in Kedro, whose property of this name has no way to choose the class.
-        return self._get_catalog(compose_classes(SuggestingCatalog, CatalogCommandsMixin))
+        return self._get_catalog(SuggestingCatalog)
 
 
 def current_scope() -> Scope:

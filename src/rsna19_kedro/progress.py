@@ -21,15 +21,15 @@ _BAR, _PERCENT, _LEFT, _DETAILS = 10, 5, 15, 39
 """Widths of the columns after the title, in characters."""
 
 _LOG_EVERY_S: Final = 60.0
-_SPEED_OVER_S: Final = 300.0
-"""The remaining time follows from the speed during this time."""
+_SPEED_WINDOW_S: Final = 300.0
+"""Window of the speed estimate."""
 
 
 class Line(NamedTuple):
     """One line about work in progress.
 
     Attributes:
-        title: What is done.
+        title: Name of the task.
         share: Completed share of the work; ``None`` if unknown.
         left_s: Remaining time in seconds; ``None`` if unknown.
         details: Shown on terminals of at least 120 columns only.
@@ -113,7 +113,8 @@ def shorten(text: str, width: int) -> str:
     if len(text) <= width:
         return text
     end = (width - 1) // 2
-    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+    ellipsis = "~" if get_console().options.ascii_only else "…"
+    return f"{text[: width - 1 - end]}{ellipsis}{text[len(text) - end :]}"
 
 
 class _Bars(Progress):
@@ -127,7 +128,8 @@ class _ReportedProgress(Progress):
     """A progress bar that is reported to a listener and not drawn."""
 
     def __init__(self, listener: Listener) -> None:
-        super().__init__(disable=True, speed_estimate_period=_SPEED_OVER_S)
+        # Otherwise ``track`` leaves the updates to the thread that draws.
+        super().__init__(disable=True, auto_refresh=False, speed_estimate_period=_SPEED_WINDOW_S)
         self._listener = listener
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
@@ -152,7 +154,13 @@ class _MinuteLog:
         if time.monotonic() - self._last >= _LOG_EVERY_S:
             self._last = time.monotonic()
             parts = filter(None, (line.percent, line.left, line.details))
-            logger.info("%s: %s", line.title, ", ".join(parts), extra={"markup": False})
+            logger.info("%s: %s", line.title, ", ".join(parts))
+
+
+def draws_bars() -> bool:
+    """Whether the console can redraw lines: a terminal or a notebook, not a file or pipe."""
+    console = get_console()
+    return (console.is_interactive and console.file.isatty()) or console.is_jupyter
 
 
 def progress_bar() -> Progress:
@@ -162,14 +170,13 @@ def progress_bar() -> Progress:
     """
     if _listener is not None:
         return _ReportedProgress(_listener)
-    console = get_console()
-    if not console.is_terminal:
+    if not draws_bars():
         return _ReportedProgress(_MinuteLog())
     return _Bars(
-        console=console,
+        console=get_console(),
         transient=True,
         refresh_per_second=4,
-        speed_estimate_period=_SPEED_OVER_S,
+        speed_estimate_period=_SPEED_WINDOW_S,
     )
 
 

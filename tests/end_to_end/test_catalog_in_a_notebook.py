@@ -20,9 +20,9 @@ def test_results_describe_themselves(
     monkeypatch.chdir(finished_project)
     lines = str(catalog.load("resnet18_400.fold_2.checkpoint")).splitlines()
     assert len(lines) == 5
-    assert lines[0] == "resnet18_400, fold 2: resnet18, 11.8 M weights"
+    assert lines[0] == "resnet18_400, fold 2: resnet18, 11.8 M parameters"
     assert "of synthetic heads" in lines[2]
-    assert re.fullmatch(r"  validation loss: \d\.\d{4} at epoch 2", lines[3])
+    assert re.fullmatch(r"  validation loss: \d\.\d{4} at epoch 2.0", lines[3])
     volumes = catalog.load("volumes")
     studies = list(volumes)
     assert len(volumes) == len(studies) == 17

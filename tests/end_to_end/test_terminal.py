@@ -112,7 +112,9 @@ def test_errors_are_in_the_log_file_and_twenty_files_are_kept(project_copy: Path
     shutil.rmtree(folder)
     folder.mkdir()
     for day in range(10, 35):
-        (folder / f"2026-01-{day}T00-00-00.log").touch()
+        path = folder / f"2026-01-{day}T00-00-00.log"
+        path.touch()
+        os.utime(path, (1e9 + day, 1e9 + day))
     (project_copy / "data/07_model_output/resnet18_400/fold_0/oof.parquet").unlink()
     ran = run_here(project_copy, "--pipelines", "folds,stacking")
     assert ran.returncode == 1

@@ -31,7 +31,8 @@ class VolumeStore:
     An instance contains only a path, so that it can be pickled and used by several worker
     processes at the same time; every call opens and closes its file and uses one thread.
 
-    ``store[study_id]`` is a whole volume; ``len(store)`` and iteration are about the study IDs.
+    ``store[study_id]`` is a whole volume, ``len(store)`` counts the studies, and iteration yields
+    their IDs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,6 +45,8 @@ class VolumeStore:
         return isinstance(study_id, str) and self.path(study_id).is_file()
 
     def __getitem__(self, study_id: str) -> np.ndarray:
+        if not isinstance(study_id, str):
+            raise TypeError(f"A study ID is text, such as store.study_ids()[0], not {study_id!r}.")
         return self.read(study_id)
 
     def __iter__(self) -> Iterator[str]:
@@ -53,7 +56,7 @@ class VolumeStore:
         return len(self.study_ids())
 
     def __bool__(self) -> bool:
-        return True  # An empty store is a store.
+        return True  # Never false, although it has a length.
 
     def path(self, study_id: str) -> Path:
         """Return the file of a study; characters not allowed in file names are percent-encoded."""

@@ -13,8 +13,9 @@ from rsna19_kedro.files import storage_errors
 class Level2ModelDataset(LocalDataset[Candidate]):
     """A folder with ``candidate.json`` and the files of the candidate.
 
-    The folder is written under a temporary name and then exchanged, so that an interrupted run
-    leaves the old or the new model, never a mixture or neither.
+    The folder is written under a temporary name and then exchanged, so that an error leaves the old
+    or the new model, never a mixture. After a kill between the two renames, the model is missing
+    and is made again.
 
     Example:
         ```yaml
@@ -31,7 +32,6 @@ class Level2ModelDataset(LocalDataset[Candidate]):
 
     def load(self) -> Candidate:
         """Read the folder of any kind of candidate."""
-        self._recover()
         return load_candidate(self._filepath)
 
     def save(self, data: Candidate) -> None:
@@ -40,36 +40,25 @@ class Level2ModelDataset(LocalDataset[Candidate]):
         Raises:
             StorageError: The disk is full, read-only or unavailable.
         """
-        with storage_errors(self._filepath):
-            self._exchange(data)
-
-    def _exchange(self, data: Candidate) -> None:
-        folder, previous = self._filepath, self._previous
-        self._recover()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+        folder = self._filepath
+        with storage_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+        previous = part.with_name(f"{part.name}-previous")
         try:
-            part.chmod(0o755)
-            data.save(part)
-            shutil.rmtree(previous, ignore_errors=True)
-            if folder.exists():
-                folder.replace(previous)
-            part.replace(folder)
+            with storage_errors(folder):  # Before removing the part frees space.
+                part.chmod(0o755)
+                data.save(part)
+                if folder.exists():
+                    folder.replace(previous)
+                part.replace(folder)
+        except BaseException:
+            if previous.exists() and not folder.exists():
+                previous.replace(folder)
+            raise
         finally:
-            self._recover()
             for path in (part, previous):
                 shutil.rmtree(path, ignore_errors=True)
 
-    @property
-    def _previous(self) -> Path:
-        """Name of the old folder during an exchange."""
-        return self._filepath.with_name(f".part-{self._filepath.name}-previous")
-
-    def _recover(self) -> None:
-        """Put the old folder back if an exchange was interrupted."""
-        if not self._filepath.exists() and self._previous.exists():
-            self._previous.replace(self._filepath)
-
     def _exists(self) -> bool:
-        self._recover()
         return (self._filepath / DESCRIPTION).is_file()

@@ -13,7 +13,7 @@ from rsna19_kedro.runners.time_left import TimeLeft
 
 logger = logging.getLogger(__name__)
 
-_LEAST_S = 5.0
+_MIN_SHOWN_S = 5.0
 """A shorter remaining time is not shown."""
 
 _NOISY = ("pydicom", "timm", "matplotlib", "PIL")
@@ -59,12 +59,22 @@ class NodeProgress:
         self._time_left.measured(node.name, seconds)
         self._log(node, f"{seconds:.1f} s")
 
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Forget the running node."""
+        set_position("")
+
+    @hook_impl
+    def run_interrupted(self) -> None:
+        """Forget the running node; called by ``runners.GPURunner``."""
+        set_position("")
+
     def _log(self, node: Node, result: str) -> None:
         set_position("")
         self._left.discard(node.name)
         done = self._total - len(self._left)
         left = self._time_left.seconds(dict.fromkeys(self._left, 0.0)) if self._left else None
-        end = f", about {duration(left)} left" if left and left >= _LEAST_S else ""
+        end = f", about {duration(left)} left" if left and left >= _MIN_SHOWN_S else ""
         logger.info("%d/%d %s, %s%s", done, self._total, node.name, result, end)
 
 

@@ -52,22 +52,21 @@ class Checkpoint:
 
     def __repr__(self) -> str:
         known, size = self.metadata, sum(value.numel() for value in self.weights.values())
-        data, loss = known.get("training_data", {}), known.get("val_loss")
+        data, loss = known.get("training_data") or {}, known.get("val_loss")
         parts = [counted(int(data[key]), key[:-1]) for key in ("patients", "slices") if key in data]
         heads = "synthetic heads" if data.get("synthetic") else "real CT"
         trained = f"{' and '.join(parts)} of {heads}" if parts else "not recorded"
-        score = "not recorded" if loss is None else f"{loss:.4f} at epoch {known.get('epoch', 0):g}"
-        versions = known.get("versions", {})
+        score = "not recorded" if loss is None else f"{loss:.4f} at epoch {known.get('epoch')}"
+        versions = [f"{name} {number}" for name, number in (known.get("versions") or {}).items()]
         return "\n".join(
             [
                 f"{self.spec.name}, fold {known.get('fold', '?')}: {self.spec.encoder}, "
-                f"{size / 1e6:.1f} M weights",
+                f"{size / 1e6:.1f} M parameters",
                 f"  input: {self.spec.taps} x {self.crop_px} x {self.crop_px} px, "
                 f"reduced to {self.resize_px} x {self.resize_px}",
                 f"  trained on: {trained}, labels {known.get('labels', '?')}",
                 f"  validation loss: {score}",
-                f"  precision {known.get('precision', '?')}, "
-                + ", ".join(f"{name} {number}" for name, number in versions.items()),
+                "  " + ", ".join([f"precision {known.get('precision', '?')}", *versions]),
             ]
         )
 

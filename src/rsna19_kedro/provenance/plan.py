@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from rsna19_kedro.errors import counted
 
-_FOLD: Final = re.compile(r"^(?P<model>.+)\.fold_\d+\.(?P<step>.+)$")
+FOLD: Final = re.compile(r"^(?P<model>.+)\.fold_(?P<fold>\d+)\.(?P<step>.+)$")
+"""Name of a node of one model and fold."""
 _CHANGE: Final = re.compile(r"(?P<name>\S+) (?:(?P<new>is new): .*|.* -> .*)")
 _CAUSES: Final = 3
 _SHOWN: Final = 6
@@ -51,11 +52,6 @@ class NodePlan:
     def runs(self) -> bool:
         """Whether the node may have to run."""
         return self.state in (State.MISSING, State.OUT_OF_DATE, State.FOLLOWS)
-
-    @property
-    def group(self) -> str:
-        """See ``group_of``."""
-        return group_of(self.node)
 
 
 @dataclass(frozen=True)
@@ -102,11 +98,11 @@ class Plan:
         groups: dict[tuple[str, tuple[str, ...]], list[NodePlan]] = {}
         for node in self.of(State.OUT_OF_DATE):
             causes = tuple(_short(cause, node) for cause in node.causes)
-            groups.setdefault((node.group, causes), []).append(node)
+            groups.setdefault((group_of(node.node), causes), []).append(node)
         for (group, causes), nodes in groups.items():
             shown = "; ".join(causes[:_CAUSES])
             more = f"; and {len(causes) - _CAUSES} more" if len(causes) > _CAUSES else ""
-            folds = f": {counted(len(nodes), 'fold')}" if _FOLD.match(nodes[0].node) else ""
+            folds = f": {counted(len(nodes), 'fold')}" if FOLD.match(nodes[0].node) else ""
             yield f"{group}{folds} out of date: {shown}{more}"
 
     def as_json(self) -> list[dict[str, Any]]:
@@ -125,7 +121,7 @@ class Plan:
 
 def group_of(node: str) -> str:
     """Model and step of a node of a fold; otherwise the name of the node."""
-    match = _FOLD.match(node)
+    match = FOLD.match(node)
     return f"{match['model']}, {match['step']}" if match else node
 
 
@@ -133,7 +129,7 @@ def _short(cause: str, node: NodePlan) -> str:
     """Shorten a cause: without the names of the node's model and fold, and without long values."""
     if len(cause) > _LONGEST and (change := _CHANGE.match(cause)):
         cause = f"{change['name']} {'is new' if change['new'] else 'changed'}"
-    match = _FOLD.match(node.node)
+    match = FOLD.match(node.node)
     if match is None:
         return cause
     return re.sub(rf"^{re.escape(match['model'])}\.(fold_\d+\.)?", "", cause)
@@ -142,7 +138,8 @@ def _short(cause: str, node: NodePlan) -> str:
 def _names(nodes: tuple[NodePlan, ...]) -> str:
     groups: dict[str, int] = {}
     for node in nodes:
-        groups[node.group] = groups.get(node.group, 0) + 1
+        group = group_of(node.node)
+        groups[group] = groups.get(group, 0) + 1
     texts = [group if count == 1 else f"{group} ({count} folds)" for group, count in groups.items()]
     grouped = " (folds grouped)" if len(texts) < len(nodes) else ""
     more = f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""

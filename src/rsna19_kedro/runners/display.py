@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from rsna19_kedro.progress import Line, duration, progress_table
+from rsna19_kedro.progress import Line, draws_bars, duration, progress_table
 from rsna19_kedro.runners.schedule import Schedule
 from rsna19_kedro.runners.time_left import TimeLeft
 from rsna19_kedro.runners.worker import NodeRun
@@ -45,7 +45,7 @@ class Display:
     def tick(self) -> None:
         """Log the state of the run once per minute if there is no terminal."""
         now = time.monotonic()
-        if not self.live.console.is_terminal and now - self._last_log >= _PLAIN_EVERY_S:
+        if not draws_bars() and now - self._last_log >= _PLAIN_EVERY_S:
             self._last_log = now
             running = "; ".join(
                 " ".join(filter(None, (run.node, duration(_age(run)), _line(run).percent)))
@@ -76,11 +76,10 @@ class Display:
 
 
 def _line(run: NodeRun) -> Line:
-    """Node and device of a running node, and the progress that it reports."""
+    """Node, device and age of a running node, and the progress that it reports."""
     host = "" if run.host in ("", socket.gethostname()) else f"{run.host} "
-    title = f"{run.node} ({host}{run.device or 'starting'})"
-    line = run.line or Line("", details=f"for {duration(_age(run))}")
-    return line._replace(title=title)
+    title = f"{run.node} ({host}{run.device or 'starting'}, {duration(_age(run))})"
+    return (run.line or Line(""))._replace(title=title)
 
 
 def _age(run: NodeRun) -> float:

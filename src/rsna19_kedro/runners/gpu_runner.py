@@ -37,9 +37,10 @@ class GPURunner(SequentialRunner):
     Results are locked while they are made: a run that needs a result of another run waits for it
     and uses it if it is up to date (with ``wait=false`` it fails).
 
-    This runner calls two additional hooks: ``before_nodes_run(pipeline, time_left)`` with the
+    This runner calls three additional hooks: ``before_nodes_run(pipeline, time_left)`` with the
     nodes that may run (Kedro calls ``before_pipeline_run`` before finished nodes are left out),
-    and ``node_unchanged(node)`` if one of them need not run after all.
+    ``node_unchanged(node)`` if one of them need not run after all, and ``run_interrupted()``
+    after Ctrl-C or SIGTERM, when Kedro calls none.
 
     Args:
         gpus: GPUs to use; ``None`` for all visible ones.
@@ -80,14 +81,26 @@ class GPURunner(SequentialRunner):
             InputError: More than an hour of recorded work would be repeated, and
                 ``remake=true`` was not given.
         """
+        try:
+            return self._plan_and_run(pipeline, catalog, hook_manager, run_id, only_missing_outputs)
+        except KeyboardInterrupt:
+            call_project_hook(hook_manager, "run_interrupted")
+            raise
+
+    def _plan_and_run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+        hook_manager: Any,
+        run_id: str | None,
+        only_outdated: bool,
+    ) -> dict[str, Any]:
         since = now()
         with registered(current_project()) as others:
             for other in others:
                 logger.info("Another run is active in this project: %s", other)
             since = min([since, *(other.since for other in others)])
-            self._work = plan_work(
-                pipeline, catalog, only_outdated=only_missing_outputs, since=since
-            )
+            self._work = plan_work(pipeline, catalog, only_outdated=only_outdated, since=since)
             if self.on_ray:
                 check_persistent(self._work.pipeline, catalog)
                 if self.options.address is not None:
@@ -105,7 +118,8 @@ class GPURunner(SequentialRunner):
     ) -> None:
         if not pipeline.nodes:
             return
-        time_left = TimeLeft.of(self._work, catalog)
+        # On Ray, the display shows the remaining time.
+        time_left = TimeLeft({}, {}) if self.on_ray else TimeLeft.of(self._work, catalog)
         call_project_hook(hook_manager, "before_nodes_run", pipeline=pipeline, time_left=time_left)
         with ended_by_sigterm():
             if not self.on_ray:
@@ -114,7 +128,7 @@ class GPURunner(SequentialRunner):
             from rsna19_kedro.runners.ray_run import RayRun
 
             run = RayRun(self._work, catalog, hook_manager, self.options, run_id, self._is_async)
-            run.run(self.reason, time_left)
+            run.run(self.reason)
 
     def _run_node(
         self, node: Node, catalog: CatalogProtocol, hooks: Any, run_id: str | None

@@ -60,12 +60,11 @@ class RayRun:
         self._checked: set[str] = set()
         self.payloads = {node.name: pack(node, catalog) for node in pipeline.nodes}
 
-    def run(self, reason: str, time_left: TimeLeft) -> None:
+    def run(self, reason: str) -> None:
         """Run all nodes that can run.
 
         Args:
             reason: Why Ray is used, for the log.
-            time_left: Estimate of the remaining time.
 
         Raises:
             InputError: Nodes failed; the message is the summary.
@@ -84,8 +83,9 @@ class RayRun:
             costs = {name: need.cost for name, need in self.needs.items()}
             self.schedule = Schedule(self.pipeline, costs)
             self.pool = Pool(self._setup(), self.options.memory_by_kind(), slots.logical)
-            time_left.slots = slots.gpus + slots.cpus
-            self.display = Display(self.schedule, self.runs, time_left)
+            counts = {"gpu": slots.gpus, "cpu": slots.cpus}
+            self.time_left = TimeLeft(self.needs, self.work.recorded, counts)
+            self.display = Display(self.schedule, self.runs, self.time_left)
             try:
                 with self.display.live:
                     self._loop()
@@ -172,7 +172,7 @@ class RayRun:
             source, level, text = content
             log = logging.getLogger(source)
             if log.isEnabledFor(level):
-                log.log(level, "%s | %s", name, text, extra={"markup": False})
+                log.log(level, "%s | %s", name, text)
 
     def _end(self, name: str, answer: NodeRun | RayError) -> None:
         if isinstance(answer, RayError):
@@ -183,6 +183,7 @@ class RayRun:
             self._failed(answer)
             return
         self.schedule.finish(name)
+        self.time_left.measured(name, answer.end - answer.start)
         node = self.schedule.nodes[name]
         for output in node.outputs:
             self.catalog.release(output)  # Clears the file system's cache.
@@ -208,7 +209,7 @@ class RayRun:
     def _failed(self, run: NodeRun) -> None:
         self.schedule.fail(run.node, run.error)
         if run.trace or self.schedule.active:  # Otherwise the summary follows at once.
-            logger.error("%s failed: %s", run.node, run.trace or run.error, extra={"markup": False})
+            logger.error("%s failed: %s", run.node, run.trace or run.error)
 
     def _hook(self, event: str, **arguments: Any) -> None:
         """Call the hooks of the main process; all others run in the workers."""

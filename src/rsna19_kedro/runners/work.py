@@ -116,7 +116,7 @@ def _log_plan(plan: Plan, only_outdated: bool) -> None:
         logger.info("Nothing to do: the results of all %d nodes are up to date", len(plan.nodes))
         return
     for line in plan.lines():
-        logger.info("%s", line, extra={"markup": False})
+        logger.info("%s", line)
 
 
 def _too_much(plan: Plan, seconds: float, only_outdated: bool) -> str:
@@ -138,7 +138,7 @@ def _too_much(plan: Plan, seconds: float, only_outdated: bool) -> str:
 
 def _log_accepted(plan: Plan) -> None:
     for line in Plan(plan.of(State.OUT_OF_DATE)).lines():
-        logger.warning("Accepted by reuse:stored: %s", line, extra={"markup": False})
+        logger.warning("Accepted by reuse:stored: %s", line)
 
 
 def _choice(catalog: CatalogProtocol) -> str:
