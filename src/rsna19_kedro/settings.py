@@ -4,7 +4,7 @@ from typing import Any
 
 from rsna19_kedro.context import ScopedContext
 from rsna19_kedro.hooks.earlier_results import OneSource
-from rsna19_kedro.hooks.log_file import RunLog
+from rsna19_kedro.hooks.log_file import RunLogFile
 from rsna19_kedro.hooks.need_every_fold import NeedEveryFold
 from rsna19_kedro.hooks.new_study_run import NewStudyRun
 from rsna19_kedro.hooks.records import Records
@@ -14,7 +14,7 @@ from rsna19_kedro.hooks.run_log import NodeProgress, QuietLogs
 
 CONTEXT_CLASS = ScopedContext
 HOOKS = (
-    RunLog(),
+    RunLogFile(),
     QuietLogs(),
     NeedEveryFold(),
     OneSource(),

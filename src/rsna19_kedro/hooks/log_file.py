@@ -25,7 +25,7 @@ LOGS: Final = Path("data", "08_reporting", "logs")
 _SETTINGS: Final = ("params:training", "params:prediction")
 
 
-class RunLog:
+class RunLogFile:
     """Log what runs, and write the log of the run to a file."""
 
     IN_MAIN_PROCESS = True

@@ -34,7 +34,7 @@ class TimeLeft:
         recorded: Mapping[str, float],
         slots: Mapping[str, int] | None = None,
     ) -> None:
-        self._needs, self._slots = needs, slots or {}
+        self._needs, self._slots = needs, slots or {"gpu": 1, "cpu": 1}
         self._durations = {name: recorded[name] for name in needs if recorded.get(name)}
         self._groups = {name: group_of(name) for name in needs}
 
@@ -67,7 +67,7 @@ class TimeLeft:
                 return None
             slot = self._needs[name].slot
             totals[slot] += max(0.0, expected - elapsed)
-        return max(total / max(1, self._slots.get(slot, 1)) for slot, total in totals.items())
+        return max(total / max(1, self._slots[slot]) for slot, total in totals.items())
 
     def _means(self) -> tuple[dict[str, float], dict[str, float]]:
         """Mean duration by group, and seconds per unit of cost by kind."""
