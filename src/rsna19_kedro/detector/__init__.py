@@ -1,0 +1,1 @@
+"""A public detector by other authors, with their weights: docs/detector.md."""
