@@ -29,11 +29,13 @@ class NiftiHead:
             columns from the patient's right to left.
         record: See ``VolumeRecord``.
         remarks: Remarks for the user.
+        native: ``(S, H, W)`` int16, oriented like ``volume``, neither aligned nor cropped.
     """
 
     volume: np.ndarray
     record: VolumeRecord
     remarks: list[str]
+    native: np.ndarray
 
 
 def read_nifti(path: Path, size_px: int) -> NiftiHead:
@@ -71,7 +73,7 @@ def read_nifti(path: Path, size_px: int) -> NiftiHead:
         remarks.append(
             f"its affine is sheared: aligned as for a gantry tilt of {record.tilt_deg:.0f} degrees"
         )
-    return NiftiHead(volume, record, remarks)
+    return NiftiHead(volume, record, remarks, stored)
 
 
 def _load(path: Path) -> tuple[np.ndarray, NDArray[np.float64], list[str]]:

@@ -33,7 +33,7 @@ from rsna19_kedro.dicom.slice_index import (
     number_chosen,
 )
 from rsna19_kedro.dicom.sources import MAX_UNPACKED_BYTES, Source, opened
-from rsna19_kedro.dicom.studies import prepare_study
+from rsna19_kedro.dicom.studies import native_slices, prepare_study
 from rsna19_kedro.errors import InputError, SourceError
 from rsna19_kedro.parallel import map_in_processes
 
@@ -85,6 +85,7 @@ def prepare_new_studies(
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     follow_links: bool = True,
     include_phi: bool = False,
+    native: VolumeStore | None = None,
 ) -> NewStudies:
     """Prepare every study of a source and store its volume under ``volume_name``.
 
@@ -101,14 +102,16 @@ def prepare_new_studies(
         follow_links: Whether links that lead out of the source are followed.
         include_phi: Whether to include names and IDs of patients, and paths; otherwise they
             are also removed from series descriptions and errors.
+        native: Store of the slices as decoded, see ``native_slices``; ``None`` if not needed.
 
     Raises:
         SourceError: Nothing in the source can be predicted; the message says why.
     """
+    preparation = _Preparation(store, native, crop_size_px, slab_mm)
     with opened(path, max_unpacked_bytes, follow_links=follow_links) as source:
         if source.nifti:
-            return _nifti(source, store, crop_size_px, slab_mm)
-        return _dicom(source, store, crop_size_px, slab_mm, path if include_phi else None)
+            return _nifti(source, preparation)
+        return _dicom(source, preparation, path if include_phi else None)
 
 
 def volume_name(number: int) -> str:
@@ -116,12 +119,24 @@ def volume_name(number: int) -> str:
     return f"study_{number}"
 
 
-def _nifti(source: Source, store: VolumeStore, crop_size_px: int, slab_mm: float) -> NewStudies:
+@dataclass(frozen=True)
+class _Preparation:
+    """Where and how studies are stored, see ``prepare_new_studies``."""
+
+    store: VolumeStore
+    native: VolumeStore | None
+    crop_size_px: int
+    slab_mm: float
+
+
+def _nifti(source: Source, to: _Preparation) -> NewStudies:
     (name,) = source.files
-    head = read_nifti(source.root / name, crop_size_px)
+    head = read_nifti(source.root / name, to.crop_size_px)
     volume, record = head.volume, head.record
-    per_slab = slices_per_slab(record.slice_distance_mm, slab_mm)
-    store.write(volume_name(1), volume, {"record": _stored_record(record, per_slab)})
+    per_slab = slices_per_slab(record.slice_distance_mm, to.slab_mm)
+    to.store.write(volume_name(1), volume, {"record": _stored_record(record, per_slab)})
+    if to.native is not None:
+        to.native.write(volume_name(1), head.native, {})
     remarks = head.remarks + unlike_training(record, per_slab)
     slices = pd.DataFrame(
         {
@@ -175,9 +190,7 @@ def _stored_record(record: VolumeRecord, per_slab: int) -> dict[str, Any]:
     return {key: asdict(record)[key] for key in PLACE} | {"slices_per_slab": per_slab}
 
 
-def _dicom(
-    source: Source, store: VolumeStore, crop_size_px: int, slab_mm: float, shown: Path | None
-) -> NewStudies:
+def _dicom(source: Source, to: _Preparation, shown: Path | None) -> NewStudies:
     """Prepare DICOM studies; without a path to show, nothing identifies a patient."""
     include_phi = shown is not None
     rows = read_headers(source.root, source.files)
@@ -188,7 +201,7 @@ def _dicom(
     # From here on a study has one patient and one StudyInstanceUID.
     headers["study_id"] = headers["study_number"].map(volume_name, na_action="ignore")
     studies = [rows for _, rows in headers.groupby("study_id", sort=False)]
-    prepare = partial(_prepare, source.root, store, crop_size_px, slab_mm)
+    prepare = partial(_prepare, source.root, to)
     if len(studies) < _WORTH_PROCESSES:
         outcomes = [prepare(study) for study in studies]
     else:
@@ -247,9 +260,7 @@ def _study_numbers(headers: pd.DataFrame, root: Path) -> "pd.Series[int]":
     return numbers.reindex(headers.index)
 
 
-def _prepare(
-    root: Path, store: VolumeStore, crop_size_px: int, slab_mm: float, headers: pd.DataFrame
-) -> _Prepared:
+def _prepare(root: Path, to: _Preparation, headers: pd.DataFrame) -> _Prepared:
     """Choose the best stack of slices of a study by its headers, then prepare and store it."""
     chosen, series = headers, pd.DataFrame(columns=SERIES_COLUMNS)
     refused: dict[int, str] = {}
@@ -261,13 +272,15 @@ def _prepare(
             slices = number_chosen(chosen)
             slices = slices[slices["slice_num"].notna()].astype({"slice_num": int})
             try:
-                volume, record = prepare_study(slices, root, crop_size_px)
+                volume, record = prepare_study(slices, root, to.crop_size_px)
                 remarks = check_head(volume, (record.row_spacing_mm, record.col_spacing_mm))
                 break
             except InputError as error:  # Try the next stack: it may show a head in HU.
                 (picked,) = series.index[series["picked"]]
                 refused[int(picked)] = without_paths(str(error), root, chosen["path"])
         digests = [file_digest(root / path) for path in slices["path"]]
+        if to.native is not None:
+            to.native.write(str(chosen["study_id"].iloc[0]), native_slices(slices, root), {})
     except InputError as error:
         failed = without_paths(str(error), root, chosen["path"])
         return _Prepared(chosen, series, failed=failed)
@@ -275,9 +288,9 @@ def _prepare(
         logger.debug("A study cannot be prepared", exc_info=True)
         failed = f"its files cannot be read ({type(error).__name__})"
         return _Prepared(chosen, series, failed=failed)
-    per_slab = slices_per_slab(record.slice_distance_mm, slab_mm)
+    per_slab = slices_per_slab(record.slice_distance_mm, to.slab_mm)
     stored = _stored_record(record, per_slab) | {"turns": slices["turn"].tolist()}
-    store.write(str(chosen["study_id"].iloc[0]), volume, {"record": stored})
+    to.store.write(str(chosen["study_id"].iloc[0]), volume, {"record": stored})
     slices = slices.assign(
         sha256=digests, instance_number=slices["instance_number"].round().astype("Int64")
     )

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import highdicom as hd
 import numpy as np
@@ -44,6 +44,20 @@ FINDINGS: Final = {
 }
 
 
+class Algorithm(NamedTuple):
+    """A published algorithm.
+
+    Attributes:
+        name: At most 38 characters, so that it fits into the description of a series.
+        version: Version of its weights.
+        about: Its authors, licence, training data and published figures.
+    """
+
+    name: str
+    version: str
+    about: str
+
+
 @dataclass(frozen=True)
 class StudyFindings:
     """Predictions of one study, as written to DICOM.
@@ -57,6 +71,7 @@ class StudyFindings:
         method: Description of how the models were combined.
         version: Version of this software.
         warning: Warning about the models that every reader must see; empty for none.
+        algorithm: Algorithm by other authors; ``None`` for this software.
     """
 
     sources: Sequence[Dataset]
@@ -67,6 +82,7 @@ class StudyFindings:
     method: str
     version: str
     warning: str = ""
+    algorithm: Algorithm | None = None
 
 
 def write_dicom_results(findings: StudyFindings, folder: Path) -> list[Path]:
@@ -120,10 +136,11 @@ def structured_report(findings: StudyFindings) -> sr.EnhancedSR:
         imaging_measurements=list(_groups(findings)),
         title=codes.DCM.ImagingMeasurementReport,
     )
-    if findings.warning:
+    about = findings.algorithm.about if findings.algorithm else ""
+    for text in filter(None, (findings.warning, about)):
         comment = sr.TextContentItem(
             name=codes.DCM.Comment,
-            value=findings.warning,
+            value=text,
             relationship_type=sr.RelationshipTypeValues.CONTAINS,
         )
         content[0].ContentSequence.insert(-1, comment)  # Before the measurements.
@@ -177,8 +194,16 @@ def evidence_segmentation(findings: StudyFindings) -> hd.seg.Segmentation | None
 
 
 def _series(findings: StudyFindings, usual: str) -> str:
-    """Return the warning, if any, as series description; at most 64 characters (VR LO)."""
+    """Describe a series by the warning, if any, in at most 64 characters (VR LO)."""
+    if findings.algorithm is not None:
+        usual = f"Algorithm: {findings.algorithm.name}, research only"
     return textwrap.shorten(findings.warning or usual, 64, placeholder="...")
+
+
+def _name_and_version(findings: StudyFindings) -> tuple[str, str]:
+    if findings.algorithm is None:
+        return MANUFACTURER, findings.version
+    return findings.algorithm.name, findings.algorithm.version
 
 
 def _groups(findings: StudyFindings) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
@@ -196,11 +221,12 @@ def _group(
     findings: StudyFindings, name: str, title: str, probability: float, number: int
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     image = findings.sources[number]
+    algorithm, version = _name_and_version(findings)
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=title),
         finding_type=FINDINGS[name],
         algorithm_id=sr.AlgorithmIdentification(
-            name=MANUFACTURER, version=findings.version, parameters=[findings.method]
+            name=algorithm, version=version, parameters=[findings.method]
         ),
         measurements=[
             sr.Measurement(
@@ -214,6 +240,7 @@ def _group(
 
 
 def _segment(number: int, name: str, findings: StudyFindings) -> hd.seg.SegmentDescription:
+    algorithm, version = _name_and_version(findings)
     return hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=f"Evidence for {name}",
@@ -221,9 +248,9 @@ def _segment(number: int, name: str, findings: StudyFindings) -> hd.seg.SegmentD
         segmented_property_type=FINDINGS[name],
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=MANUFACTURER,
+            name=algorithm,
             family=codes.DCM.ArtificialIntelligence,
-            version=findings.version,
+            version=version,
         ),
         tracking_uid=hd.UID(),
         tracking_id=name,

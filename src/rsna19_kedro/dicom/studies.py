@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from rsna19_kedro.contracts import ORIENTATION, POSITION
+from rsna19_kedro.contracts import ORIENTATION, PADDING_HU, POSITION
 from rsna19_kedro.ct.study_volume import ALIGNED, VolumeRecord, build_volume
 from rsna19_kedro.ct.turning import turn_image
 from rsna19_kedro.ct.volume_store import VolumeStore
@@ -195,6 +195,35 @@ def prepare_study(
     paths = [root / path for path in dict.fromkeys(slices["path"])]
     readable = all(path.is_file() for path in paths)
     return volume, replace(record, files_sha256=digest_files(paths) if readable else "")
+
+
+def native_slices(slices: pd.DataFrame, root: Path) -> np.ndarray:
+    """Decode a study without aligning or cropping it.
+
+    A slice that cannot be decoded is replaced by the nearest readable slice.
+
+    Args:
+        slices: Rows of ``slice_index`` of one study, sorted by ``slice_num``, from 0.
+        root: Folder that ``path`` is relative to.
+
+    Returns:
+        (S, H, W) int16 HU, oriented like a prepared volume; smaller slices are padded with
+        ``PADDING_HU`` below and on the right.
+
+    Raises:
+        DamagedFileError: No slice of the study can be decoded.
+    """
+    decoded, repairs = _decode(root, slices)
+    readable = [number for number, hu in enumerate(decoded) if hu is not None]
+    if not readable:
+        raise DamagedFileError(f"none of its slices can be read. {repairs[0]}")
+    sizes = [hu.shape for hu in decoded if hu is not None]
+    native = np.full((len(decoded), *np.max(sizes, axis=0)), PADDING_HU, dtype=np.int16)
+    for number in range(len(decoded)):
+        hu = decoded[min(readable, key=lambda other: abs(other - number))]
+        assert hu is not None
+        native[number, : hu.shape[0], : hu.shape[1]] = hu
+    return native
 
 
 def fingerprint(root: Path, slices: pd.DataFrame, crop_size_px: int) -> str:
