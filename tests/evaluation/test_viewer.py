@@ -24,7 +24,7 @@ def _study() -> ViewedStudy:
     heat[1, 3, 5:10, 5:10] = 0.5
     heat[2, 4] = 0.04
     slices = pd.DataFrame(dict.fromkeys(PREDICTIONS, np.array([0.1, 0.9, 0.2])))
-    return ViewedStudy(1, "Study 1", "2019-06-01", "HEAD", hu, slices, {}, heat, [])
+    return ViewedStudy(1, "Study 1", hu, slices, heat, [])
 
 
 def test_opacity_of_the_overlay_follows_the_activation() -> None:

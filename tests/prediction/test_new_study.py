@@ -30,7 +30,7 @@ from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.pipelines.new_study.nodes import predict_new
 from rsna19_kedro.pipelines.new_study.parameters import NewStudyParameters
 from rsna19_kedro.prediction.heat import HEAT_PX
-from rsna19_kedro.prediction.members import combine_models, find_members
+from rsna19_kedro.prediction.members import Combination, find_members
 from rsna19_kedro.prediction.new_study import predict_prepared
 from rsna19_kedro.prediction.new_study_page import new_study_page
 from rsna19_kedro.prediction.settings import PredictionSettings
@@ -146,24 +146,27 @@ def test_thin_slices_take_the_results_of_their_slab(checkpoints, tmp_path) -> No
     assert thin_result.heat.shape[0] == 12
 
 
-def test_second_level_is_used_only_if_it_fits(tmp_path) -> None:
+def test_second_level_is_used_only_if_it_fits(tmp_path, caplog) -> None:
     rng = np.random.default_rng(0)
     votes = {name: rng.random((5, 6)) for name in MODELS}
-    studies, numbers = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1])
-    mean, method = combine_models(votes, studies, numbers, tmp_path)
+    mean, method = Combination(tmp_path)(votes)
     assert np.allclose(mean, np.mean(list(votes.values()), axis=0), atol=1e-6)
     assert "no second level is trained" in method
+    studies, numbers = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1])
     features = FirstLevel(
         MODELS, np.stack(list(votes.values()), axis=1).astype(np.float32), studies, numbers
     )
     candidate = MeanCandidate()
     candidate.fit(features, np.zeros((5, 6), np.uint8), studies)
     candidate.save(tmp_path)
-    assert "second level (mean)" in combine_models(votes, studies, numbers, tmp_path)[1]
+    assert "second level (mean)" in Combination(tmp_path)(votes)[1]
     one = {MODELS[0]: votes[MODELS[0]]}
-    values, method = combine_models(one, studies, numbers, tmp_path)
-    assert np.allclose(values, one[MODELS[0]], atol=1e-6)
-    assert method.startswith(f"{MODELS[0]} alone (The second level was fitted on other models")
+    combine = Combination(tmp_path)
+    for _ in range(2):  # The second study has no warning of its own.
+        values, method = combine(one)
+        assert np.allclose(values, one[MODELS[0]], atol=1e-6)
+        assert method.startswith(f"{MODELS[0]} alone (The second level was fitted on other models")
+    assert len(caplog.records) == 1
 
 
 def test_augmentations_are_those_that_the_second_level_was_fitted_with(tmp_path) -> None:
@@ -187,13 +190,15 @@ def test_second_level_gets_the_areas_that_it_was_fitted_with(tmp_path) -> None:
     candidate = MLPCandidate(MLPSettings(features=windows, width=4, least_steps=2, epochs=1))
     candidate.fit(features, (rng.random((40, 6)) > 0.5).astype(np.uint8), studies)
     candidate.save(tmp_path)
-    values, method = combine_models(votes, studies, numbers, tmp_path, areas)
-    assert method == "second level (mlp) over one model"
-    assert np.allclose(values, candidate.predict(features), atol=1e-6)
-    assert (
-        "bn_f8 alone (The second level uses the areas"
-        in (combine_models(votes, studies, numbers, tmp_path)[1])
-    )
+    expected = candidate.predict(features)
+    combine = Combination(tmp_path)
+    for study in range(10):
+        rows = studies == study
+        of_study = {name: values[rows] for name, values in votes.items()}
+        values, method = combine(of_study, areas[rows])
+        assert method == "second level (mlp) over one model"
+        assert np.allclose(values, expected[rows], atol=1e-6)
+    assert "bn_f8 alone (The second level uses the areas" in combine(votes)[1]
 
 
 def test_masks_of_a_checkpoint_reach_the_second_level(tmp_path, monkeypatch) -> None:
@@ -203,9 +208,9 @@ def test_masks_of_a_checkpoint_reach_the_second_level(tmp_path, monkeypatch) -> 
         path = tmp_path / spec.name / f"fold_{fold}" / "checkpoint.safetensors"
         Checkpoint(spec, build_network(spec).state_dict(), LUT, 384, 96).write(path)
     seen = []
+    combine = Combination.__call__
     monkeypatch.setattr(
-        "rsna19_kedro.prediction.new_study.combine_models",
-        lambda *given: (seen.append(given[4]), combine_models(*given))[1],
+        Combination, "__call__", lambda *given: (seen.append(given[2]), combine(*given))[1]
     )
     for folds in ([0], [3], None):
         predict_study(_head(), tmp_path, folds=folds)
@@ -329,7 +334,9 @@ def test_new_study_states_the_training_data_of_its_models(
     assert as_json["summary"]["band"] == summary["band"]
     assert [row["instance_number"] for row in as_json["studies"][0]["slices"]] == [1, 2, 3, None]
     series = pd.DataFrame({"study_number": [], "reason": [], "picked": np.zeros(0, bool)})
-    page = new_study_page(volumes, table, series, findings, summary, tmp_path / "heat")
+    page = new_study_page(
+        volumes, table, series, findings, summary, tmp_path / "heat", tmp_path / "studies"
+    )
     top, facts = page.split("Worklist")[0], page.split("How it was made")[1]
     if trained_on == "real":
         assert summary["band"].endswith("(5 studies, 60 slices); out-of-fold AUC of any: 0.900")

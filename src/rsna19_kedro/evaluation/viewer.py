@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,52 +29,87 @@ _JPEG_QUALITY: Final = 72
 
 
 @dataclass(frozen=True)
-class ViewedStudy:
-    """A study on the page.
+class ListedStudy:
+    """A row of the worklist.
 
     Attributes:
         number: Study number, independent of the order of the worklist.
         title: Heading; without the patient's name or ID unless the user asked for it.
         date: Study date, as ``2019-06-01``; may be empty.
         description: Series description; may be empty.
-        hu: ``(S, H, W)`` int16.
-        slices: Rows of ``StudyResult.slices``.
         study: Probability by class.
-        heat: See ``StudyResult``.
-        facts: Term and text, such as the series used.
+        slices: Number of slices.
+        most_suspicious: Slice with the highest probability of any haemorrhage.
+        remarks: Remarks on the study.
+        page: File with the study's viewer; empty if it is on the same page.
     """
 
     number: int
     title: str
     date: str
     description: str
+    study: Mapping[str, float]
+    slices: int
+    most_suspicious: int
+    remarks: Sequence[str] = ()
+    page: str = ""
+
+
+@dataclass(frozen=True)
+class ViewedStudy:
+    """A study in the viewer.
+
+    Attributes:
+        number: Its number in the worklist.
+        title: Heading.
+        hu: ``(S, H, W)`` int16.
+        slices: Rows of ``StudyResult.slices``.
+        heat: See ``StudyResult``.
+        facts: Term and text, such as the series used.
+    """
+
+    number: int
+    title: str
     hu: np.ndarray
     slices: pd.DataFrame
-    study: Mapping[str, float]
     heat: np.ndarray | None
     facts: Sequence[tuple[str, str]]
 
 
 def viewer_page(
-    studies: Sequence[ViewedStudy],
+    listed: Sequence[ListedStudy],
+    viewed: Iterable[ViewedStudy],
     series: Sequence[Mapping[str, Any]],
     problems: Mapping[str, int],
     failed: Sequence[tuple[str, str]],
     facts: Sequence[tuple[str, str]],
     warning: str = "",
+    links: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Render the page; it needs no other file and no network.
+    """Render a page; apart from its links, it needs no other file and no network.
 
     Args:
-        studies: In the order of the worklist, most suspicious first.
+        listed: The worklist, most suspicious first.
+        viewed: Studies with a viewer on this page, read one by one; none on an index.
         series: ``study`` (heading), ``text`` (which series) and ``reason`` of each series.
         problems: Number of skipped files, by reason.
         failed: Heading and reason of studies that could not be predicted.
         facts: Term and text about the run: models, method, versions.
         warning: Warning at the top of the page; empty for none.
+        links: Text and file of other pages, on the page of a single study.
     """
+    viewers, data = [], []
+    for study in viewed:
+        data.append(_viewer_data(study))
+        viewers.append(
+            {
+                **{"number": study.number, "title": study.title, "slices": len(study.hu)},
+                **{"has_heat": study.heat is not None, "facts": study.facts},
+            }
+        )
     return template("viewer.html.j2").render(
-        studies=studies,
+        listed=listed,
+        viewers=viewers,
         classes=CLASSES,
         windows=list(WINDOWS),
         series=series,
@@ -82,7 +117,8 @@ def viewer_page(
         failed=failed,
         facts=facts,
         warning=warning,
-        data=Markup(_script_safe([_viewer_data(study) for study in studies])),
+        links=links,
+        data=Markup(_script_safe(data)),
         colours=Markup(_script_safe([_hex(CLASS_COLOURS[name]) for name in CLASSES])),
     )
 

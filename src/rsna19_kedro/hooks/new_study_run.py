@@ -105,6 +105,7 @@ class NewStudyRun:
             remove_file(catalog, name)
         for maker, folder in (
             ("predict_new", "new_heat_folder"),
+            ("report_new", "new_pages_folder"),
             ("write_dicom", "new_dicom_folder"),
         ):
             if maker in {node.name for node in stale.nodes}:

@@ -79,14 +79,9 @@ class Engine:
         Raises:
             ParameterError: A GPU is required, but there is none.
         """
-        gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
-        if settings.accelerator == "gpu" and not gpu:
-            raise ParameterError(
-                "prediction.accelerator is gpu, but torch finds no GPU. Use auto or cpu."
-            )
-        device = torch.device("cuda" if gpu else "cpu")
+        device = find_device(settings)
         network = checkpoint.network().to(device)
-        if gpu:
+        if device.type == "cuda":
             network.encoder.to(memory_format=torch.channels_last)
         crop, resized = checkpoint.crop_px, checkpoint.resize_px
         size = InputSize(crop_px=crop, resize_px=None if resized == crop else resized)
@@ -178,6 +173,20 @@ class Engine:
                 group, windows = [], 0
         if group:
             yield group
+
+
+def find_device(settings: PredictionSettings) -> torch.device:
+    """Return the device of the settings.
+
+    Raises:
+        ParameterError: A GPU is required, but there is none.
+    """
+    gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+    if settings.accelerator == "gpu" and not gpu:
+        raise ParameterError(
+            "prediction.accelerator is gpu, but torch finds no GPU. Use auto or cpu."
+        )
+    return torch.device("cuda" if gpu else "cpu")
 
 
 def read_ahead(studies: Iterable[Study], depth: int = 2) -> Iterator[Study]:

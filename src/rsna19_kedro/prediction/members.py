@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.ensemble.candidate import Candidate
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.registry import load_candidate, read_first_level
 from rsna19_kedro.errors import InputError, ModelError
@@ -40,6 +41,15 @@ class Member:
     fold: int
     path: Path
     augmentations: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Model and fold, as shown to the user."""
+        return f"{self.model} fold {self.fold}"
+
+    def metadata(self) -> dict[str, Any]:
+        """Read only the metadata of the checkpoint."""
+        return read_metadata(self.path)
 
     def load(self) -> tuple[Checkpoint, tuple[str, ...]]:
         """Read the checkpoint, and choose the test-time augmentations.
@@ -89,7 +99,7 @@ def find_members(
         if (models is None or member.model in models) and (folds is None or member.fold in folds)
     ]
     if not requested:
-        available = ", ".join(sorted(f"{m.model} fold {m.fold}" for m in trained)) or "none"
+        available = ", ".join(sorted(member.title for member in trained)) or "none"
         raise ModelError(
             f"No requested model is trained in {folder}; available: {available}. Train models "
             "first (kedro run --env demo for small ones on synthetic heads, kedro run --pipelines "
@@ -128,69 +138,82 @@ def _list_members(folder: Path, augmentations: Mapping[str, Sequence[str]]) -> l
 def _check_alike(members: Sequence[Member]) -> None:
     made_from: dict[str, dict[int, Any]] = {}
     for member in members:
-        made = read_metadata(member.path).get(MADE_FROM)
-        made_from.setdefault(member.model, {})[member.fold] = made
+        made_from.setdefault(member.model, {})[member.fold] = member.metadata().get(MADE_FROM)
     for model, by_fold in made_from.items():
         check_folds_alike(model, by_fold)
     every = (made for by_fold in made_from.values() for made in by_fold.values())
     check_models_fit(every, same_labels=False)
 
 
-def combine_models(
-    by_model: dict[str, np.ndarray],
-    studies: np.ndarray,
-    slice_nums: np.ndarray,
-    level2: Path | None,
-    areas: np.ndarray | None = None,
-    weights: Mapping[str, Mapping[str, str]] | None = None,
-) -> tuple[np.ndarray, str]:
+class Combination:
     """Combine models by the second level if it fits them, else by their mean.
 
     Args:
-        by_model: Probabilities ``(N, 6)`` per model, the mean over folds and test-time
-            augmentations.
-        studies: ``(N,)`` number of each slice's study.
-        slice_nums: ``(N,)`` slice numbers.
         level2: Folder of the trained second level, which may be missing; ``None`` for the mean.
-        areas: ``(N, 7)`` mean areas of predicted masks, if any model predicts them.
         weights: Recorded digests of each model's weights, by fold.
-
-    Returns:
-        Probabilities ``(N, 6)`` float64, and the method in words.
 
     Raises:
         ModelError: The second level was fitted to predictions of other networks.
     """
-    models = tuple(by_model)
-    features = FirstLevel(
-        models,
-        np.stack(list(by_model.values()), axis=1).astype(np.float32),
-        studies.astype(np.int64),
-        slice_nums.astype(np.int64),
-        None if areas is None else areas.astype(np.float32),
-    )
-    mean = features.predictions.mean(axis=1, dtype=np.float64)
-    plain = f"mean of {len(models)} models" if len(models) > 1 else f"{models[0]} alone"
-    if level2 is None:
-        return mean, plain
-    if not (level2 / "candidate.json").is_file():
-        return mean, f"{plain} (no second level is trained)"
-    try:
-        candidate = load_candidate(level2)
-    except InputError as error:
-        return mean, _without_level2(plain, error)
-    candidate.check_members(weights or {})
-    try:
+
+    def __init__(
+        self, level2: Path | None, weights: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
+        self._candidate: Candidate | None = None
+        self._without = ""
+        if level2 is None:
+            return
+        if not (level2 / "candidate.json").is_file():
+            self._without = " (no second level is trained)"
+            return
+        try:
+            self._candidate = load_candidate(level2)
+        except InputError as error:
+            self._leave_out(error)
+        else:
+            self._candidate.check_members(weights or {})
+
+    def __call__(
+        self, by_model: Mapping[str, np.ndarray], areas: np.ndarray | None = None
+    ) -> tuple[np.ndarray, str]:
+        """Combine the predictions of one study.
+
+        Args:
+            by_model: Probabilities ``(S, 6)`` of its slices per model, the mean over folds and
+                test-time augmentations.
+            areas: ``(S, 7)`` mean areas of predicted masks, if any model predicts them.
+
+        Returns:
+            Probabilities ``(S, 6)`` float64, and the method in words.
+        """
+        predictions = np.stack(list(by_model.values()), axis=1).astype(np.float32)
+        features = FirstLevel(
+            tuple(by_model),
+            predictions,
+            np.zeros(len(predictions), np.int64),
+            np.arange(len(predictions)),
+            None if areas is None else areas.astype(np.float32),
+        )
+        if self._candidate is not None:
+            try:
+                return self._by_second_level(self._candidate, features)
+            except InputError as error:
+                self._leave_out(error)
+        models = features.models
+        plain = f"mean of {len(models)} models" if len(models) > 1 else f"{models[0]} alone"
+        return features.predictions.mean(axis=1, dtype=np.float64), plain + self._without
+
+    @staticmethod
+    def _by_second_level(candidate: Candidate, features: FirstLevel) -> tuple[np.ndarray, str]:
         values = np.asarray(candidate.predict(features), dtype=np.float64)
-    except InputError as error:
-        return mean, _without_level2(plain, error)
-    assert values.shape == (len(studies), len(CLASSES))
-    kind = getattr(candidate, "base", candidate).kind  # without its corrections
-    used = len(candidate.models or candidate.trained_on)
-    over = "one model" if used == 1 else f"{used} models"
-    return np.clip(values, 0.0, 1.0), f"second level ({kind}) over {over}"
+        assert values.shape == (len(features.predictions), len(CLASSES))
+        kind = getattr(candidate, "base", candidate).kind  # without its corrections
+        used = len(candidate.models or candidate.trained_on)
+        over = "one model" if used == 1 else f"{used} models"
+        return np.clip(values, 0.0, 1.0), f"second level ({kind}) over {over}"
 
-
-def _without_level2(plain: str, error: InputError) -> str:
-    logger.warning("The second level does not fit these models: using their mean")
-    return f"{plain} ({str(error).split('.')[0]})"
+    def _leave_out(self, error: InputError) -> None:
+        """Use the mean from now on, and say why."""
+        logger.warning("The second level does not fit these models: using their mean")
+        self._candidate = None
+        self._without = f" ({str(error).split('.')[0]})"

@@ -1,9 +1,10 @@
 """Predict new studies: from HU to probabilities, spread and heatmaps."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,16 @@ from rsna19_kedro.networks.training_data import (
     reported_auc,
     training_band,
 )
-from rsna19_kedro.prediction.engine import Engine, Prediction, Study
+from rsna19_kedro.prediction.engine import Engine, Prediction, Study, find_device
 from rsna19_kedro.prediction.heat import heat_of
-from rsna19_kedro.prediction.members import Member, combine_models
+from rsna19_kedro.prediction.members import Combination, Member
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 SPREAD = tuple(f"spread_{name}" for name in CLASSES)
+
+_CPU_GROUP: Final = 256
+_GPU_GROUP: Final = 2048
+"""Slices per group of studies: about 7 and 57 studies, whose heatmaps need 60 and 490 MB."""
 
 
 @dataclass(frozen=True)
@@ -71,88 +76,134 @@ def predict_prepared(
     one_variant: bool = False,
     report_summary: Path | None = None,
     on_study: Callable[[str], None] = lambda _: None,
-) -> list[StudyResult]:
+) -> Iterator[StudyResult]:
     """Predict prepared studies with every member, and combine the predictions.
 
     Thin slices are first averaged to slabs; each slice gets the results of its slab.
 
+    Memory does not grow with the number of studies: they are predicted in groups of at most 256
+    slabs (2,048 on a GPU), and at least one study. Each checkpoint is loaded once per group, a
+    single checkpoint only once.
+
     Args:
         volumes: Prepared volumes; ``slices_per_slab`` of their records defines the slabs.
         names: Studies of the store to predict.
-        members: Checkpoints; each is loaded once.
+        members: Checkpoints.
         level2: Folder of the second level; ``None`` for the mean of the members.
         settings: Settings of the device.
         one_variant: Whether to skip test-time augmentation.
         report_summary: File with the AUC of these models, if there is one; see ``reported_auc``.
         on_study: Called with the title of the member after each study.
+
+    Yields:
+        One result per study, in the order of the names.
     """
-    slabs = {name: _slabs(volumes, name) for name in names}
-    votes: dict[str, list[np.ndarray]] = {}  # By model, (N, 6) of each fold.
-    areas: dict[str, list[np.ndarray]] = {}
-    heat: dict[str, tuple[int, np.ndarray]] = {}
-    trained_on: list[dict[str, Any] | None] = []
     made_from: dict[str, dict[int, Any]] = {}
+    trained_on = []
     for member in members:
+        metadata = member.metadata()
+        trained_on.append(metadata.get(TRAINING_DATA))
+        made_from.setdefault(member.model, {})[member.fold] = metadata.get(MADE_FROM)
+    band = training_band(trained_on, reported_auc(report_summary, set(made_from), trained_on))
+    combine = Combination(level2, weights_of(made_from))
+    titles = tuple(member.title for member in members)
+
+    @lru_cache(maxsize=1)
+    def load(member: Member) -> Engine:
         checkpoint, variants = member.load()
-        trained_on.append(checkpoint.metadata.get(TRAINING_DATA))
-        made_from.setdefault(member.model, {})[member.fold] = checkpoint.metadata.get(MADE_FROM)
-        variants = ("normal",) if one_variant else variants
-        engine = Engine.of(checkpoint, variants, settings)
-        studies = (Study(name, average_slabs(volumes.read(name), slabs[name])) for name in names)
-        probabilities, mask_areas = [], []
-        # Maps of rotated slices would have to be rotated back: only unchanged slices give them.
-        for predicted in engine.predict(studies, with_evidence=variants[0] == "normal"):
-            probabilities.append(predicted.probabilities.mean(axis=0))
-            if predicted.areas is not None:
-                mask_areas.append(predicted.areas.mean(axis=0))
-            _add_heat(heat, predicted, checkpoint.crop_px / volumes.shape(predicted.study_id)[-1])
-            on_study(f"{member.model} fold {member.fold}")
-        votes.setdefault(member.model, []).append(np.concatenate(probabilities))
-        if mask_areas:
-            areas.setdefault(member.model, []).append(np.concatenate(mask_areas))
-    sizes = [slabs[name].max() + 1 for name in names]
-    studies_of = np.repeat(np.arange(len(names)), sizes)
-    slice_nums = np.concatenate([np.arange(size) for size in sizes])
-    by_model = {model: np.mean(folds, axis=0) for model, folds in votes.items()}
-    mean_areas = np.mean([np.mean(a, axis=0) for a in areas.values()], axis=0) if areas else None
-    values, method = combine_models(
-        by_model, studies_of, slice_nums, level2, mean_areas, weights_of(made_from)
-    )
-    each = np.concatenate(list(votes.values()))
-    spread = each.std(axis=0) if len(each) > 1 else np.full(each.shape[1:], np.nan)
-    band = training_band(trained_on, reported_auc(report_summary, set(votes), trained_on))
-    titles = tuple(f"{member.model} fold {member.fold}" for member in members)
-    results = []
-    for number, name in enumerate(names):
-        of_slices = np.flatnonzero(studies_of == number)[slabs[name]]
-        columns: dict[str, Any] = {"slice_num": np.arange(len(of_slices))}
-        columns |= dict(zip(PREDICTIONS, values[of_slices].T.astype(np.float32), strict=True))
-        columns |= dict(zip(SPREAD, spread[of_slices].T.astype(np.float32), strict=True))
-        highest = dict(zip(CLASSES, values[of_slices].max(axis=0).tolist(), strict=True))
-        weight, total = heat.get(name, (0, None))
-        maps = None if total is None else (total / weight).astype(np.float16)[slabs[name]]
-        results.append(
-            StudyResult(name, pd.DataFrame(columns), highest, maps, method, titles, band)
-        )
-    return results
+        return Engine.of(checkpoint, ("normal",) if one_variant else variants, settings)
+
+    limit = _GPU_GROUP if find_device(settings).type == "cuda" else _CPU_GROUP
+    for group in _groups(volumes, names, limit):
+        for member in members:
+            engine = load(member)
+            studies = (
+                Study(name, average_slabs(volumes.read(name), votes.slabs))
+                for name, votes in group.items()
+            )
+            # Maps of rotated slices would have to be rotated back: only unchanged slices give them.
+            with_evidence = engine.variants[0] == "normal"
+            for predicted in engine.predict(studies, with_evidence=with_evidence):
+                side = volumes.shape(predicted.study_id)[-1]
+                group[predicted.study_id].add(member.model, predicted, engine.size.crop_px / side)
+                on_study(member.title)
+        while group:
+            name = next(iter(group))
+            yield group.pop(name).result(name, combine, titles, band)
+
+
+@dataclass
+class _Votes:
+    """Predictions of one study by the members so far.
+
+    Attributes:
+        slabs: ``(S,)`` number of the slab of each slice, 0 to N - 1.
+        by_model: Probabilities ``(N, 6)`` of each fold, by model.
+        areas: Areas of masks ``(N, 7)`` of each fold, by model.
+        heat: Weighted sum of heatmaps ``(N, 6, 100, 100)``.
+        weight: Sum of the weights.
+    """
+
+    slabs: NDArray[np.intp]
+    by_model: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    areas: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    heat: np.ndarray | None = None
+    weight: int = 0
+
+    def add(self, model: str, predicted: Prediction, crop_share: float) -> None:
+        """Add the prediction of one checkpoint.
+
+        Maps of a single cell (the demo's smallest inputs) have no spatial information and are
+        skipped; the others are weighted by their number of cells.
+        """
+        self.by_model.setdefault(model, []).append(predicted.probabilities.mean(axis=0))
+        if predicted.areas is not None:
+            self.areas.setdefault(model, []).append(predicted.areas.mean(axis=0))
+        cells = 0 if predicted.evidence is None else predicted.evidence[0, 0].size
+        if predicted.evidence is not None and cells > 1:
+            heat = cells * heat_of(predicted.evidence, crop_share)
+            self.heat = heat if self.heat is None else self.heat + heat
+            self.weight += cells
+
+    def result(
+        self, name: str, combine: Combination, titles: tuple[str, ...], band: Band
+    ) -> StudyResult:
+        """Combine the predictions of all members."""
+        by_model = {model: np.mean(folds, axis=0) for model, folds in self.by_model.items()}
+        areas = [np.mean(folds, axis=0) for folds in self.areas.values()]
+        values, method = combine(by_model, np.mean(areas, axis=0) if areas else None)
+        each = np.concatenate(list(self.by_model.values()))
+        spread = each.std(axis=0) if len(each) > 1 else np.full(each.shape[1:], np.nan)
+        columns: dict[str, Any] = {"slice_num": np.arange(len(self.slabs))}
+        for columns_of, of_slabs in ((PREDICTIONS, values), (SPREAD, spread)):
+            of_slices = of_slabs[self.slabs].T.astype(np.float32)
+            columns |= dict(zip(columns_of, of_slices, strict=True))
+        highest = dict(zip(CLASSES, values.max(axis=0).tolist(), strict=True))
+        heat = None
+        if self.heat is not None:
+            heat = (self.heat / self.weight).astype(np.float16)[self.slabs]
+        return StudyResult(name, pd.DataFrame(columns), highest, heat, method, titles, band)
+
+
+def _groups(
+    volumes: VolumeStore, names: Sequence[str], most_slabs: int
+) -> Iterator[dict[str, _Votes]]:
+    """Group studies by name until the next one would exceed the number of slabs."""
+    group: dict[str, _Votes] = {}
+    total = 0
+    for name in names:
+        slabs = _slabs(volumes, name)
+        size = int(slabs.max()) + 1
+        if group and total + size > most_slabs:
+            yield group
+            group, total = {}, 0
+        group[name] = _Votes(slabs)
+        total += size
+    if group:
+        yield group
 
 
 def _slabs(volumes: VolumeStore, name: str) -> NDArray[np.intp]:
     record = volumes.meta(name).get("record")
     per_slab = int(record.get("slices_per_slab", 1)) if isinstance(record, dict) else 1
     return slab_numbers(volumes.shape(name)[0], per_slab)
-
-
-def _add_heat(
-    heat: dict[str, tuple[int, np.ndarray]], predicted: Prediction, crop_share: float
-) -> None:
-    """Add the class activation maps of one network to the weighted sum of a study.
-
-    Maps of a single cell (the demo's smallest inputs) have no spatial information and are
-    skipped; the others are weighted by their number of cells.
-    """
-    cells = 0 if predicted.evidence is None else predicted.evidence[0, 0].size
-    if predicted.evidence is not None and cells > 1:
-        weight, total = heat.get(predicted.study_id, (0, np.float32(0)))
-        summed = total + cells * heat_of(predicted.evidence, crop_share)
-        heat[predicted.study_id] = (weight + cells, summed)

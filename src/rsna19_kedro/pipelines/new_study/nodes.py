@@ -1,6 +1,7 @@
 """Nodes of the prediction of new studies. Torch is imported when a node runs."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,15 @@ def predict_new(
     from rsna19_kedro.progress import progress_bar
 
     members = find_members(models, params.models, params.fold, params.fast)
-    names = [volume_name(number) for number in slices["study_number"].unique()]
+    numbers = [int(number) for number in slices["study_number"].unique()]
+    empty_folder(heat)
+    heat.mkdir(parents=True, exist_ok=True)
+    results = []
     with progress_bar() as bar:
-        task = bar.add_task("Predicting", total=len(members) * len(names))
-        results = predict_prepared(
+        task = bar.add_task("Predicting", total=len(members) * len(numbers))
+        predicted = predict_prepared(
             volumes,
-            names,
+            [volume_name(number) for number in numbers],
             members,
             None if params.fast else models / LEVEL2,
             prediction,
@@ -100,16 +104,14 @@ def predict_new(
             report_summary=reports / "report_summary.json",
             on_study=lambda title: bar.update(task, advance=1, description=title),
         )
-    empty_folder(heat)
-    heat.mkdir(parents=True, exist_ok=True)
-    for result in results:
-        if result.heat is not None:
-            np.save(heat / f"{result.study_id}.npy", result.heat)
+        for number, result in zip(numbers, predicted, strict=True):
+            if result.heat is not None:
+                np.save(heat / f"{result.study_id}.npy", result.heat)
+            results.append(replace(result, heat=None))  # In memory, heat would need 2 MB per study.
+            slice_text = f"most suspicious slice {result.most_suspicious}"
+            logger.info("Study %d: any %.1f %%, %s", number, 100 * result.study["any"], slice_text)
     table = results_table(results, slices, findings)
     band = results[0].band
-    for number, result in zip(slices["study_number"].unique(), results, strict=True):
-        slice_text = f"most suspicious slice {result.most_suspicious}"
-        logger.info("Study %d: any %.1f %%, %s", number, 100 * result.study["any"], slice_text)
     logger.info("Predicted by %s: %s", counted(len(members), "checkpoint"), results[0].method)
     logger.log(logging.WARNING if band.warning else logging.INFO, "%s", band.text)
     summary = {
@@ -130,13 +132,26 @@ def report_new(
     findings: dict[str, Any],
     summary: dict[str, Any],
     heat: Path,
+    pages: Path,
     params: NewStudyParameters,
 ) -> str:
-    """Compose the page with the viewer."""
-    del params  # Descriptions and patients are in the tables only if requested.
+    """Compose the page with the viewer; for many studies, an index and a page per study.
+
+    Args:
+        volumes: Prepared volumes.
+        predictions: ``new_predictions``.
+        series: ``new_series``.
+        findings: ``new_findings``.
+        summary: ``new_summary``.
+        heat: Folder of the heatmaps.
+        pages: Folder for the pages of many studies, beside the page; emptied first.
+        params: Not used: descriptions and patients are in the tables only if requested.
+    """
+    del params
     from rsna19_kedro.prediction.new_study_page import new_study_page
 
-    return new_study_page(volumes, predictions, series, findings, summary, heat)
+    empty_folder(pages)
+    return new_study_page(volumes, predictions, series, findings, summary, heat, pages)
 
 
 @result_of(recorded=False)

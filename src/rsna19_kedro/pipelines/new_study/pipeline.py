@@ -45,6 +45,7 @@ def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
                     "findings": "new_findings",
                     "summary": "new_summary",
                     "heat": "new_heat_folder",
+                    "pages": "new_pages_folder",
                     "params": "params:new_study",
                 },
                 outputs="new_report",
