@@ -8,7 +8,7 @@ import pytest
 PACKAGE = "rsna19_kedro"
 BELOW_KEDRO = (
     *("dicom", "ct", "cohort", "phantoms", "networks", "training", "prediction"),
-    *("ensemble", "evaluation", "provenance"),
+    *("ensemble", "evaluation", "provenance", "detector"),
 )
 KEDRO = [
     "kedro",

@@ -30,6 +30,9 @@ NEW_STUDY_KEYS: Final = {
     "include_phi": "true: outputs may contain patient names and file paths",
     "dicom_output": "true: write a DICOM SR and a DICOM SEG per study",
     "slab_mm": "thickness to which thin slices are averaged, in mm (0: never)",
+    "detector": "a public detector: folder of its files, or ct-head-hemorrhage",
+    "detector_revision": "commit of its repository, for detector=ct-head-hemorrhage",
+    "combine": "mean: average the detector with the trained models",
     "follow_links": "false: refuse symbolic links that lead out of the source",
 }
 """Runtime parameters that override an entry of ``new_study``."""

@@ -51,6 +51,7 @@ def test_corner_of_an_even_crop_is_half_its_side_before_the_centre() -> None:
 def test_crop_is_around_the_centre_of_mass() -> None:
     hu = np.full((1, 20, 20), -1000, np.int16)
     hu[0, 15:19, 1:5] = 40
-    cropped = crop_head(hu, 8)
+    cropped, centre = crop_head(hu, 8)
     rows, cols = np.nonzero(cropped[0] == 40)
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (2, 5, 2, 5)
+    assert centre == (17, 3)

@@ -131,6 +131,7 @@ def _tables(volumes: VolumeStore) -> tuple[pd.DataFrame, pd.DataFrame, dict, dic
     )
     findings = {"problems": {}, "refused": {}, "files": 18, "studies": records}
     summary = {"method": "mean", "members": ["a", "b"], "trained_on": "real", "band": "Real CT"}
+    summary["study_rule"] = "the highest of its slices"
     return pd.concat(rows, ignore_index=True), series, findings, summary
 
 

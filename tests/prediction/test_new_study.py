@@ -323,7 +323,7 @@ def test_new_study_states_the_training_data_of_its_models(
     findings = {"problems": {}, "refused": {}, "files": 4, "studies": [record]}
     with caplog.at_level(logging.INFO, logger="rsna19_kedro"):
         table, _, as_json, summary = predict_new(
-            *(volumes, slices, findings, tmp_path, tmp_path / "heat", tmp_path),
+            *(volumes, volumes, slices, findings, tmp_path, tmp_path / "heat", tmp_path),
             params=NewStudyParameters(),
             prediction=PredictionSettings(),
         )

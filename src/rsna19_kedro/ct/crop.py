@@ -75,7 +75,12 @@ def assemble(
     return volume
 
 
-def crop_head(hu: np.ndarray, size_px: int) -> np.ndarray:
-    """Crop already aligned slices, ``(S, H, W)`` int16 HU, around the centre of mass."""
+def crop_head(hu: np.ndarray, size_px: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Crop already aligned slices, ``(S, H, W)`` int16 HU, around the centre of mass.
+
+    Returns:
+        The volume, and row and column of its centre in the slices.
+    """
     grid = AlignedGrid(hu.shape[1], hu.shape[2], (Placement(0, 0),) * len(hu))
-    return assemble(hu, grid, centre_of_mass(hu, grid), size_px)
+    centre = centre_of_mass(hu, grid)
+    return assemble(hu, grid, centre, size_px), centre

@@ -68,22 +68,24 @@ class Detector:
 
     @torch.inference_mode()
     def predict(
-        self, native: Sequence[np.ndarray], on_slices: Callable[[int], None] = lambda _: None
+        self, native: Sequence[np.ndarray], on_share: Callable[[float], object] = lambda _: None
     ) -> Detected:
         """Predict a series.
 
         Args:
             native: ``(H, W)`` HU of each slice, from feet to head; not cropped round the head.
-            on_slices: Called with the number of finished slices after each batch.
+            on_share: Called after each batch with its share of the series.
         """
         device = self.sequence.projection.weight.device
-        embeddings, logits, maps = [], [], []
+        embeddings: list[Tensor] = []
+        logits: list[Tensor] = []
+        maps: list[Tensor] = []
         for batch in _batches(native):
             with torch.autocast(device.type, self.half, enabled=self.half is not None):
                 outputs = self.classifier(batch.to(device))
             for values, output in zip((embeddings, logits, maps), outputs, strict=True):
                 values.append(output.float())
-            on_slices(sum(map(len, logits)))
+            on_share(len(batch) / len(native))
         base = torch.cat(logits)
         number = len(base)
         sampled = _sampled(number)

@@ -22,12 +22,14 @@ NAME: Final = "ct-head-hemorrhage"
 REPOSITORY: Final = "ianpan/ct-head-hemorrhage-detection"
 """Its repository on the Hugging Face hub."""
 
-TITLE: Final = f"{REPOSITORY} (Ian Pan, MIT licence)"
-
-TRAINED_ON: Final = (
-    "trained by its authors on 661,118 slices of 16,910 patients of the RSNA challenge; slice AUC "
-    "of any by its authors: 0.983 on 989 other patients; not calibrated"
+ABOUT: Final = (
+    f"{REPOSITORY} by Ian Pan, MIT licence, trained on 661,118 slices of 16,910 patients of the "
+    "RSNA challenge. Slice AUC of any by its authors: 0.983 on 989 other patients, which had been "
+    "used once for an earlier model. Not calibrated. Research only"
 )
+"""What its authors publish about it."""
+
+RANDOM: Final = f"Random weights of {REPOSITORY}: these results mean nothing"
 
 DOWNLOADS: Final = Path("data/06_models/detectors")
 """Folder of the downloaded detectors in a project."""
@@ -56,9 +58,18 @@ class Release:
     random: bool
 
     @property
+    def version(self) -> str:
+        """First digits of the digest, or ``random``."""
+        return "random" if self.random else self.digest[:8]
+
+    @property
     def title(self) -> str:
-        """Name, authors and licence, with the first digits of the digest."""
-        return f"{TITLE}, weights {'random' if self.random else self.digest[:8]}"
+        """Repository and version."""
+        return f"{REPOSITORY}, weights {self.version}"
+
+    def facts(self) -> dict[str, str]:
+        """``name``, ``version`` and ``about``, for results."""
+        return {"name": REPOSITORY, "version": self.version, "about": ABOUT}
 
     def tensors(self, name: str) -> "dict[str, Tensor]":
         """Read one file of weights.
@@ -164,10 +175,11 @@ def _download(revision: str, folder: Path) -> None:
 
 def _check_files(folder: Path) -> dict[str, str]:
     """Compare the listed files with their checksums; return the SHA-256 by file."""
+    records = _read_json(folder / CHECKSUMS)
     try:
         listed = {
             str(record["path"]): (int(record["size_bytes"]), str(record["sha256"]).lower())
-            for record in _read_json(folder / CHECKSUMS)
+            for record in records
         }
     except (TypeError, KeyError, ValueError) as error:
         raise ModelError(

@@ -85,6 +85,7 @@ def viewer_page(
     facts: Sequence[tuple[str, str]],
     warning: str = "",
     links: Sequence[tuple[str, str]] = (),
+    study_rule: str = "the highest of its slices",
 ) -> str:
     """Render a page; apart from its links, it needs no other file and no network.
 
@@ -97,6 +98,7 @@ def viewer_page(
         facts: Term and text about the run: models, method, versions.
         warning: Warning at the top of the page; empty for none.
         links: Text and file of other pages, on the page of a single study.
+        study_rule: How the probability of a study is obtained.
     """
     viewers, data = [], []
     for study in viewed:
@@ -109,6 +111,7 @@ def viewer_page(
         )
     return template("viewer.html.j2").render(
         listed=listed,
+        study_rule=study_rule,
         viewers=viewers,
         classes=CLASSES,
         windows=list(WINDOWS),

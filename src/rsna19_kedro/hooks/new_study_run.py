@@ -92,11 +92,9 @@ class NewStudyRun:
         from_source = "prepare_source" in makers and not run_params["only_missing_outputs"]
         source = params.source_path() if from_source else None
         if "predict_new" in makers:
-            from rsna19_kedro.prediction.members import find_members, warn_of_small_model
+            from rsna19_kedro.prediction.detected import Predictors
 
-            folder = catalog.load("models_folder")
-            members = find_members(folder, params.models, params.fold, params.fast)
-            warn_of_small_model(members, folder, params.models)
+            Predictors.find(catalog.load("models_folder"), **params.predictors())
         if run_params["only_missing_outputs"]:
             return
         stale = pipelines["new_study"].from_nodes(*makers)

@@ -25,7 +25,7 @@ REAL_SCORE: Final = "real_score"
 SYNTHETIC_ONLY: Final = "Trained on synthetic heads only: a demonstration"
 NOT_RECORDED: Final = "The training data of these models is not recorded"
 
-TrainedOn = Literal["synthetic", "partly synthetic", "not recorded", "real"]
+TrainedOn = Literal["synthetic", "partly synthetic", "not recorded", "real", "random weights"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Band:
 
     Attributes:
         trained_on: ``synthetic`` (all models), ``partly synthetic`` (some models),
-            ``not recorded`` (no model is known to be synthetic, some are of an older version)
-            or ``real``.
+            ``not recorded`` (no model is known to be synthetic, some are of an older version),
+            ``random weights`` (a detector that only has the form of the published one) or
+            ``real``.
         text: A sentence without full stop.
     """
 

@@ -1,6 +1,7 @@
 """DICOM results of new studies, which refer to the original images."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from rsna19_kedro.contracts import PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.new_source import volume_name
 from rsna19_kedro.dicom.result_sources import HeatPlace, result_sources
-from rsna19_kedro.dicom.results import StudyFindings, write_dicom_results
+from rsna19_kedro.dicom.results import Algorithm, StudyFindings, write_dicom_results
 from rsna19_kedro.dicom.sources import opened
 from rsna19_kedro.errors import InputError, SourceError
 from rsna19_kedro.prediction.heat import read_heat
@@ -33,6 +34,7 @@ def write_studies(
     *,
     method: str,
     warning: str,
+    detector: Mapping[str, str] | None,
     max_unpacked_bytes: int,
     include_phi: bool,
 ) -> dict[str, dict[str, Any]]:
@@ -49,6 +51,7 @@ def write_studies(
         folder: Output folder.
         method: How the models were combined, in words.
         warning: Note on the training data, if results must show one; see ``Band.warning``.
+        detector: Public detector that took part: ``name``, ``version`` and ``about``.
         max_unpacked_bytes: Zip files that unpack to more are refused.
         include_phi: Whether results name the patient.
 
@@ -86,6 +89,7 @@ def write_studies(
                     method,
                     __version__,
                     warning,
+                    None if detector is None else Algorithm(**detector),
                 )
                 paths = write_dicom_results(findings, folder / name)
             except InputError as error:

@@ -19,7 +19,7 @@ from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.prediction.settings import PredictionSettings
 
 _CPU_BATCH, _GPU_BATCH = 32, 64
-_HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 class Study(NamedTuple):
@@ -105,7 +105,7 @@ class Engine:
         Yields:
             One prediction per study, in order.
         """
-        half = _HALF.get(self.settings.precision)
+        half = HALF.get(self.settings.precision)
         lut, device = self.hu_lut, self.hu_lut.device
         for group in self._groups(read_ahead(studies)):
             with (

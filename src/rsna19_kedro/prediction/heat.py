@@ -3,10 +3,16 @@
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import zoom
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform, zoom
+
+from rsna19_kedro.detector.slice_input import SIDE_PX, Fit
 
 HEAT_PX = 100
 """Side of the heatmaps of a result, which cover the prepared slice."""
+
+_FINE = 128
+"""Side to which the detector's maps are enlarged before they are resampled."""
 
 
 def read_heat(folder: Path, name: str) -> np.ndarray | None:
@@ -31,6 +37,34 @@ def heat_of(evidence: np.ndarray, share: float) -> np.ndarray:
     before = (HEAT_PX - side) // 2
     margins = (before, HEAT_PX - side - before)
     return np.pad(inner, ((0, 0), (0, 0), margins, margins))
+
+
+def heat_of_native(
+    maps: np.ndarray, fit: Fit, first_px: NDArray[np.float64], side_px: int
+) -> np.ndarray:
+    """Scale the detector's maps as ``heat_of``, on the grid of the prepared slices.
+
+    Args:
+        maps: ``(S, 6, h, w)`` over the detector's input.
+        fit: Mapping of native slices to this input.
+        first_px: ``(S, 2)`` position of the first native pixel in the prepared slice, see
+            ``HeatPlace``.
+        side_px: Side of the prepared slices.
+
+    Returns:
+        ``(S, 6, 100, 100)`` float32 in 0..1; 0 where a prepared slice exceeds the input.
+    """
+    fine = smooth_resize(maps.clip(min=0), _FINE)
+    fine /= fine.max(axis=(0, 2, 3), keepdims=True).clip(min=1e-6)
+    cell, fine_px = side_px / HEAT_PX, SIDE_PX / _FINE
+    scale = np.array(fit.scale) * cell / fine_px
+    heat = np.empty((*maps.shape[:2], HEAT_PX, HEAT_PX), dtype=np.float32)
+    for of_slice, first, target in zip(fine, first_px, heat, strict=True):
+        # The centre of heat cell i lies at (i + 1/2) cell - first native pixels.
+        start = (np.array(fit.scale) * (cell / 2 - first) + np.array(fit.offset)) / fine_px - 0.5
+        for plane, resampled in zip(of_slice, target, strict=True):
+            affine_transform(plane, scale, start, order=1, mode="constant", output=resampled)
+    return heat
 
 
 def smooth_resize(maps: np.ndarray, side: int) -> np.ndarray:

@@ -41,12 +41,13 @@ class StudyResult:
         study_id: Name of its volume.
         slices: One row per slice: ``slice_num``, six ``pred_*`` and six ``spread_*`` (standard
             deviation between checkpoints, a measure of uncertainty; NaN with one checkpoint).
-        study: Probability of the study by class: the maximum over its slices.
+        study: Probability of the study by class, see ``study_rule``.
         heat: Heatmaps ``(S, 6, 100, 100)`` float16 in 0..1, relative to the study's maximum per
             class; ``None`` if no member provides them.
         method: How the models were combined, in words.
         members: Names of the checkpoints that took part.
         band: Training data of these checkpoints.
+        study_rule: How the probability of a study is obtained, in words.
         hu: Prepared slices ``(S, 400, 400)`` int16, which ``heat`` covers; set only by
             ``predict_study``.
     """
@@ -58,6 +59,7 @@ class StudyResult:
     method: str
     members: tuple[str, ...]
     band: Band
+    study_rule: str = "the highest of its slices"
     hu: np.ndarray | None = None
 
     @property
@@ -75,7 +77,7 @@ def predict_prepared(
     *,
     one_variant: bool = False,
     report_summary: Path | None = None,
-    on_study: Callable[[str], None] = lambda _: None,
+    on_study: Callable[[str], object] = lambda _: None,
 ) -> Iterator[StudyResult]:
     """Predict prepared studies with every member, and combine the predictions.
 

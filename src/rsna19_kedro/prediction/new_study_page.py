@@ -46,7 +46,7 @@ def new_study_page(
         predictions: Table of ``results_table``.
         series: See ``NewStudies``.
         findings: See ``NewStudies``.
-        summary: ``method``, ``members``, ``trained_on`` and ``band`` of the results.
+        summary: ``new_summary``, see ``predict_new``.
         heat: Folder with the heatmaps.
         pages: Folder for the pages of the studies, beside the returned one.
         one_page: Most studies on one page.
@@ -73,17 +73,28 @@ def new_study_page(
     ]
     failed = [(title(record), record["failed"]) for record in records.values() if record["failed"]]
     failed += findings["refused"].items()
-    band = Band(summary["trained_on"], summary["band"])
+    band, rule = Band(summary["trained_on"], summary["band"]), summary["study_rule"]
     facts = _run_facts(summary, band, findings["files"])
     if split:
         for study, links in _with_links(listed):
             rows = [row for row in used if row["study"] == study.title]
             alone = replace(study, page="")
-            page = viewer_page([alone], [view(study)], rows, {}, (), facts, band.warning, links)
+            page = viewer_page(
+                [alone], [view(study)], rows, {}, (), facts, band.warning, links, rule
+            )
             with atomic_path(pages / Path(study.page).name) as part:
                 part.write_text(page, encoding="utf-8")
     viewed = () if split else map(view, listed)
-    return viewer_page(listed, viewed, used, findings["problems"], failed, facts, band.warning)
+    return viewer_page(
+        listed,
+        viewed,
+        used,
+        findings["problems"],
+        failed,
+        facts,
+        band.warning,
+        study_rule=rule,
+    )
 
 
 def _worklist(

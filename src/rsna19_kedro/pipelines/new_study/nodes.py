@@ -23,40 +23,44 @@ logger = logging.getLogger(__name__)
 
 @result_of(recorded=False)
 def prepare_source(
-    volumes: Path, params: NewStudyParameters
-) -> tuple[VolumeStore, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    volumes: Path, native: Path, params: NewStudyParameters
+) -> tuple[VolumeStore, VolumeStore, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Find the studies of a source, pick one series per study, prepare it.
 
     Args:
         volumes: Folder for the prepared volumes; emptied first.
+        native: Folder for the native slices, which only a detector needs; emptied first.
         params: Names the source.
 
     Returns:
-        The volumes; slices, series, files and findings as in ``NewStudies``.
+        The volumes; the native slices; slices, series, files and findings as in ``NewStudies``.
 
     Raises:
         ParameterError: No source is named.
         SourceError: It holds no study that can be predicted; the message says what it holds.
     """
     source = params.source_path()
-    empty_folder(volumes)
-    store = VolumeStore(volumes)
+    for folder in (volumes, native):
+        empty_folder(folder)
+    store, native_store = VolumeStore(volumes), VolumeStore(native)
     new = prepare_new_studies(
         source,
         store,
         crop_size_px=params.crop_size_px,
-        slab_mm=params.slab_mm,
+        slab_mm=params.slab_mm if params.uses_models else 0.0,
         max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
         follow_links=params.follow_links,
         include_phi=params.include_phi,
+        native=native_store if params.detector else None,
     )
     log_new_studies(new.series, new.findings)
-    return store, new.slices, new.series, new.files, new.findings
+    return store, native_store, new.slices, new.series, new.files, new.findings
 
 
 @result_of(recorded=False)
 def predict_new(
     volumes: VolumeStore,
+    native: VolumeStore,
     slices: pd.DataFrame,
     findings: dict[str, Any],
     models: Path,
@@ -65,10 +69,11 @@ def predict_new(
     params: NewStudyParameters,
     prediction: PredictionSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, Any]]:
-    """Predict the prepared studies with every requested model.
+    """Predict the prepared studies with every requested model, or with the public detector.
 
     Args:
         volumes: Prepared volumes.
+        native: Native slices, for the detector.
         slices: ``new_slices``.
         findings: ``new_findings``.
         models: Folder of the checkpoints.
@@ -79,30 +84,31 @@ def predict_new(
 
     Returns:
         ``new_predictions`` three times (for Parquet, CSV and JSON), see ``results_table`` and
-        ``results_json``; and a summary: ``method``, ``members`` and their training data (see
-        ``Band``).
+        ``results_json``; and a summary: ``method``, ``members``, their training data (see
+        ``Band``), and ``detector`` with ``name``, ``version`` and ``about``, or null.
     """
-    from rsna19_kedro.prediction.members import LEVEL2, find_members
-    from rsna19_kedro.prediction.new_study import predict_prepared
+    from rsna19_kedro.prediction.detected import Predictors
+    from rsna19_kedro.prediction.members import LEVEL2
     from rsna19_kedro.prediction.new_study_tables import results_json, results_table
     from rsna19_kedro.progress import progress_bar
 
-    members = find_members(models, params.models, params.fold, params.fast)
     numbers = [int(number) for number in slices["study_number"].unique()]
     empty_folder(heat)
     heat.mkdir(parents=True, exist_ok=True)
     results = []
+    predictors = Predictors.find(models, **params.predictors())
+    networks = len(predictors.members) + (predictors.release is not None)
     with progress_bar() as bar:
-        task = bar.add_task("Predicting", total=len(members) * len(numbers))
-        predicted = predict_prepared(
+        task = bar.add_task("Predicting", total=networks * len(numbers))
+        predicted = predictors.predict(
             volumes,
+            native,
             [volume_name(number) for number in numbers],
-            members,
             None if params.fast else models / LEVEL2,
             prediction,
             one_variant=params.fast,
             report_summary=reports / "report_summary.json",
-            on_study=lambda title: bar.update(task, advance=1, description=title),
+            on_progress=lambda title, n: bar.update(task, advance=n, description=title),
         )
         for number, result in zip(numbers, predicted, strict=True):
             if result.heat is not None:
@@ -112,14 +118,17 @@ def predict_new(
             logger.info("Study %d: any %.1f %%, %s", number, 100 * result.study["any"], slice_text)
     table = results_table(results, slices, findings)
     band = results[0].band
-    logger.info("Predicted by %s: %s", counted(len(members), "checkpoint"), results[0].method)
+    members = results[0].members
+    logger.info("Predicted by %s: %s", counted(len(members), "model"), results[0].method)
     logger.log(logging.WARNING if band.warning else logging.INFO, "%s", band.text)
     summary = {
         "method": results[0].method,
-        "members": list(results[0].members),
+        "members": list(members),
+        "study_rule": results[0].study_rule,
         "trained_on": band.trained_on,
         "synthetic": band.synthetic,
         "band": band.text,
+        "detector": predictors.release and predictors.release.facts(),
     }
     return table, table, results_json(table, findings, summary), summary
 
@@ -183,6 +192,7 @@ def write_dicom(
         folder,
         method=summary["method"],
         warning=Band(summary["trained_on"], summary["band"]).warning,
+        detector=summary["detector"],
         max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
         include_phi=params.include_phi,
     )

@@ -1,9 +1,9 @@
 """Parameters of the prediction of new studies."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.strict import Strict
@@ -24,6 +24,9 @@ class NewStudyParameters(Strict):
             0 for none.
         max_unpacked_gib: A zip file that unpacks to more is refused.
         follow_links: Whether to follow links that lead out of the source.
+        detector: Public detector: folder of its files, or its name; ``None`` for trained models.
+        detector_revision: Revision of a detector that is given by name.
+        combine: ``mean`` averages the detector with trained models.
     """
 
     source: str | None = None
@@ -36,6 +39,9 @@ class NewStudyParameters(Strict):
     slab_mm: NonNegativeFloat = 5.0
     max_unpacked_gib: PositiveFloat = 20.0
     follow_links: bool = True
+    detector: str | None = None
+    detector_revision: str | None = None
+    combine: Literal["mean"] | None = None
 
     def source_path(self) -> Path:
         """Return the path of the source.
@@ -49,6 +55,34 @@ class NewStudyParameters(Strict):
                 "a NIfTI file)."
             )
         return Path(self.source).expanduser()
+
+    @property
+    def uses_models(self) -> bool:
+        """Whether trained models take part."""
+        return self.detector is None or self.combine is not None
+
+    def predictors(self) -> dict[str, Any]:
+        """Return the arguments of ``Predictors.find``."""
+        chosen = {"models": self.models, "folds": self.fold, "fast": self.fast}
+        names = ("detector", "detector_revision", "combine")
+        return chosen | {name: getattr(self, name) for name in names}
+
+    @model_validator(mode="after")
+    def _check_detector(self) -> Self:
+        """Refuse parameters that have no effect."""
+        if self.detector is None:
+            unused = [name for name in ("detector_revision", "combine") if getattr(self, name)]
+            if unused:
+                raise ValueError(f"{unused[0]} is only used with detector=FOLDER")
+        elif self.combine is None and (self.models or self.fold or self.fast):
+            raise ValueError("models, fold and fast are only used with a detector if combine=mean")
+        return self
+
+    @field_validator("detector_revision", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """Accept a commit of digits only."""
+        return str(value) if isinstance(value, int) else value
 
     @field_validator("models", "fold", mode="before")
     @classmethod

@@ -13,14 +13,26 @@ def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
         [
             Node(
                 prepare_source,
-                inputs={"volumes": "new_volumes_folder", "params": "params:new_study"},
-                outputs=["new_volumes", "new_slices", "new_series", "new_sources", "new_findings"],
+                inputs={
+                    "volumes": "new_volumes_folder",
+                    "native": "new_native_folder",
+                    "params": "params:new_study",
+                },
+                outputs=[
+                    "new_volumes",
+                    "new_native",
+                    "new_slices",
+                    "new_series",
+                    "new_sources",
+                    "new_findings",
+                ],
                 name="prepare_source",
             ),
             Node(
                 predict_new,
                 inputs={
                     "volumes": "new_volumes",
+                    "native": "new_native",
                     "slices": "new_slices",
                     "findings": "new_findings",
                     "models": "models_folder",
