@@ -114,5 +114,8 @@ def _parameter_message(text: str) -> str:
             lines.append(f"{parameter}: {block.strip()}")
             continue
         for key, message, value in errors:
-            lines.append(f"{parameter}.{key}: {message} (given: {value})")
+            if "validation error" in key:  # Of several keys together.
+                lines.append(f"{parameter}: {message.removeprefix('Value error, ')}")
+            else:
+                lines.append(f"{parameter}.{key}: {message} (given: {value})")
     return invalid_parameters(lines) if lines else text

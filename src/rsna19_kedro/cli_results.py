@@ -1,4 +1,4 @@
-"""``kedro rsna19``: status of the stored results, and their removal."""
+"""``kedro rsna19``: status of the stored results, their removal, and checks of a detector."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from rsna19_kedro.provenance.plan import State
 
 @click.group(name="rsna19")
 def rsna19() -> None:
-    """Show the status of the stored results, or remove some of them."""
+    """Show the status of the stored results, remove some of them, or check a detector."""
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,6 +105,32 @@ def clean(
     action = "Removed" if yes else "Would remove (add --yes)"
     noun = counted(len(paths), "file or folder", "files and folders")
     click.echo(f"{action}: {noun}, {_size_text(total)}")
+
+
+@rsna19.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@with_readable_errors
+def detector(folder: Path) -> None:
+    """Check the files of the public detector in FOLDER, and test it on a synthetic head."""
+    import torch
+
+    from rsna19_kedro.detector.detector import Detector
+    from rsna19_kedro.detector.release import open_release
+    from rsna19_kedro.detector.self_test import self_test
+
+    release = open_release(folder)
+    click.echo(f"Checksums: right ({release.title})")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = Detector.load(release, device)
+    click.echo("Names and shapes of the tensors: right")
+    result = self_test(loaded)
+    click.echo(f"Same probabilities twice: {'yes' if result.repeatable else 'NO'}")
+    click.echo(
+        f"Synthetic head, probability of any: {result.healthy:.3f} without and "
+        f"{result.bleeding:.3f} with an intraparenchymal haemorrhage"
+        + (" (random weights: these numbers mean nothing)" if release.random else "")
+    )
+    click.echo(f"Time per slice: {result.seconds_per_slice:.1f} s ({device.type})")
 
 
 def _check_model(project: Path, name: str | None) -> None:

@@ -25,7 +25,7 @@ from rsna19_kedro.runners.reuse import Reuse
 
 _SEARCHED: Final = ("02", "03", "04", "05", "06", "07", "08")
 _KEPT: Final = (
-    *("new_study", "logs", ".gitkeep", "source.json"),
+    *("new_study", "logs", "detectors", ".gitkeep", "source.json"),
     *("schedule.parquet", "schedule.png"),
 )
 """Files that no node of the default pipeline makes, but that are needed."""

@@ -106,7 +106,7 @@ def open_release(folder: Path) -> Release:
     if missing:
         pickled = sorted(
             path.relative_to(folder).as_posix()
-            for path in folder.rglob("*")
+            for path in (*folder.glob("*"), *folder.glob("*/*"))
             if path.suffix in _PICKLES
         )
         also = f" {pickled[0]} is not read: only safetensors files are." if pickled else ""
@@ -160,6 +160,7 @@ def find_release(detector: str, revision: str | None, downloads: Path = DOWNLOAD
 def _download(revision: str, folder: Path) -> None:
     from huggingface_hub import hf_hub_download
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # It logs every attempt.
     logger.info("Downloading %s, revision %s, to %s (about 130 MB)", REPOSITORY, revision, folder)
     for name in _NEEDED:
         try:
