@@ -207,7 +207,7 @@ def _load(encoder: nn.Module, state: dict[str, Tensor], name: str) -> None:
         table = state.get(key)
         if key.endswith(_TABLE) and table is not None and table.shape[:1] == value.shape[:1]:
             size = value.shape[1:]
-            state |= {key: nn.functional.interpolate(table[None], size, mode="bicubic")[0]}
+            state |= {key: nn.functional.interpolate(table[None], size, mode="bilinear")[0]}
     wrong = [
         key
         for key, value in target.items()
