@@ -25,7 +25,7 @@ from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
-from rsna19_kedro.networks.input_size import InputSize
+from rsna19_kedro.networks.network_input import air_value
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.tta_input import study_inputs
 from rsna19_kedro.networks.whole_study import whole_study_maps
@@ -145,12 +145,11 @@ def evaluate(
     checkpoint: Checkpoint, hu: np.ndarray, mask: np.ndarray, least_px: int
 ) -> list[dict[str, float]]:
     """Rows with the distances of the maxima from the mask."""
-    crop, resized = checkpoint.crop_px, checkpoint.resize_px
-    size = InputSize(crop_px=crop, resize_px=None if resized == crop else resized)
+    size, crop = checkpoint.input_size, checkpoint.crop_px
     network = checkpoint.network()
     seen = study_inputs(torch.from_numpy(hu), checkpoint.hu_lut, size, ("normal",), "study")
     with torch.no_grad():
-        (combined,) = whole_study_maps(network, [seen], float(checkpoint.hu_lut[0]))
+        (combined,) = whole_study_maps(network, [seen], air_value(checkpoint.hu_lut, size))
         output = network.classify(combined)
         evidence = class_evidence(network, combined, output)[0].numpy()
         probability = torch.sigmoid(output.logits[0]).numpy()

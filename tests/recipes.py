@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.recipe import Recipe, TrainingSettings
 
@@ -22,6 +23,11 @@ def base_recipe(name: str, **changes: object) -> Recipe:
     config = OmegaConf.load(CONF / "base" / "parameters" / "models" / f"{name}.yml")[name]
     config.seed = 0
     return Recipe.model_validate({**OmegaConf.to_container(config), **changes})
+
+
+def input_of(name: str, side_px: int) -> InputSize:
+    """Return the input of a model's recipe, with another side and without reduction."""
+    return base_recipe(name).input.model_copy(update={"crop_px": side_px, "resize_px": None})
 
 
 def one_device() -> Any:

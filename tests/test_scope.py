@@ -14,7 +14,7 @@ from rsna19_kedro.ensemble.features import window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.settings import WindowOptions
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.networks.zoo import SMALL, ZOO
+from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.pipelines import cnn_training, inference, stacking
 from rsna19_kedro.scope import check_runtime_params, resolve_scope
 
@@ -50,7 +50,7 @@ def test_all_means_the_eleven_models_of_the_second_level() -> None:
     """The two 3c baselines only initialise others: 11 models x 5 slices x 6 classes."""
     scope = resolve_scope(GLOBALS, {"models": "all"})
     assert scope.ancestors == ("clf2Dc_resnet34_3c", "clf2Dc_resnet50_3c_384")
-    assert scope.models == tuple(n for n in ZOO if n not in (*scope.ancestors, SMALL))
+    assert scope.models == tuple(n for n in ZOO if ZOO[n].reference and n not in scope.ancestors)
     nodes = {
         name: {node.namespace for node in pipelines[name].create_pipeline(scope).nodes}
         for name in pipelines

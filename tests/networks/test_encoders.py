@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from rsna19_kedro.errors import InputError
+from rsna19_kedro.errors import InputError, ParameterError
 from rsna19_kedro.networks import weights as weights_module
 from rsna19_kedro.networks.encoders import (
     ENCODERS,
@@ -15,6 +15,9 @@ from rsna19_kedro.networks.encoders import (
     stem_of_channels,
 )
 from rsna19_kedro.networks.weights import WeightSource, imagenet_weights
+from rsna19_kedro.networks.zoo import SIDE_MULTIPLES
+
+MAXVIT = "maxvit_tiny_tf_384"
 
 
 def _whole_network(name: str) -> nn.Module:
@@ -48,8 +51,9 @@ def test_weights_of_the_whole_imagenet_network_load_from_file_or_folder(
     prefix = "features." if ENCODERS[name].weights.library == "pytorchcv" else ""
     for key, value in encoder.state_dict().items():
         assert torch.equal(value, state[prefix + key]), key
+    side = int(name[-3:]) if name in SIDE_MULTIPLES else 64
     with torch.inference_mode():
-        maps = encoder.eval()(torch.randn(1, 3, 64, 64))
+        maps = encoder.eval()(torch.randn(1, 3, side, side))
     assert maps.shape[1] == features
 
 
@@ -61,6 +65,8 @@ STEMS = {
     "dpn68b": (10, 3),
     "airnet50": (32, 3),
     "sepreresnetbc26b": (64, 7),
+    "maxvit_tiny_tf_384": (64, 3),
+    "maxvit_tiny_tf_512": (64, 3),
 }
 
 
@@ -98,6 +104,49 @@ def test_stem_of_seven_channels_has_the_weights_in_its_middle_three() -> None:
     wide = stem_of_channels(weight, 7)
     assert torch.equal(wide[:, 2:5], weight)
     assert wide.abs().sum() == pytest.approx(weight.abs().sum().item())
+
+
+@pytest.mark.parametrize("name", ["resnet18", MAXVIT])
+def test_equal_slices_in_three_windows_give_the_features_of_a_colour_image(
+    name: str, tmp_path
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(_whole_network(name).state_dict(), path)
+    options = {"new_stem": False, "weights": str(path), "side_px": 64}
+    one, _ = build_encoder(name, 1, windows=3, **options)
+    three, _ = build_encoder(name, 3, windows=3, **options)
+    colour = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        maps = one.eval()(colour)
+        assert torch.allclose(three.eval()(colour.repeat(1, 3, 1, 1)), maps, atol=1e-4)
+        assert torch.equal(build_encoder(name, 3, **options)[0].eval()(colour), maps)
+
+
+def test_position_tables_are_interpolated_to_the_side_of_the_input(tmp_path) -> None:
+    """Tables that are linear in the relative position stay linear."""
+    state = _whole_network(MAXVIT).state_dict()
+    tables = [key for key in state if key.endswith("relative_position_bias_table")]
+    assert len(tables) == 2 * (2 + 2 + 5 + 2)  # Two per block.
+    for key in tables:
+        state[key] = _ramp(state[key])
+    torch.save(state, tmp_path / "weights.pth")
+    options = {"new_stem": False, "weights": str(tmp_path / "weights.pth")}
+    smaller = build_encoder(MAXVIT, 3, side_px=64, **options)[0].state_dict()
+    for key in tables:
+        assert smaller[key].shape[1:] == (3, 3)
+        assert torch.allclose(smaller[key], _ramp(smaller[key]), atol=1e-6), key
+
+
+def _ramp(table: torch.Tensor) -> torch.Tensor:
+    """A table of the same shape that rises from left to right."""
+    columns = table.shape[-1]
+    return ((torch.arange(columns) + 0.5) / columns).expand(table.shape).contiguous()
+
+
+@pytest.mark.parametrize(("side_px", "near"), [(400, "384 or 416"), (20, "32")])
+def test_side_that_does_not_fit_maxvit_is_refused(side_px: int, near: str) -> None:
+    with pytest.raises(ParameterError, match=rf"multiple of 32 px, such as {near}, not {side_px}"):
+        build_encoder(MAXVIT, 3, new_stem=False, side_px=side_px)
 
 
 def test_average_pool_is_capped_to_the_map() -> None:

@@ -26,14 +26,15 @@ from rsna19_kedro.networks.network_input import centre_crop
 from rsna19_kedro.networks.zoo import ZOO
 
 
-def _made(model: str = "resnet18_400", lut: float = 0.0, seed: int = 0, flip: bool = False):
+def _made(model: str = "resnet18_400", lut: float | None = 0.0, seed: int = 0, flip: bool = False):
     labels = pd.DataFrame(
         {"sop_instance_uid": ["a", "b"], "fold": [0, 1], **dict.fromkeys(CLASSES, 0)}
     )
     labels.loc[0, "any"] = int(flip)
     recipe = base_recipe(model, seed=seed).model_dump(mode="json")
     weights = {"w": np.full(3, seed, np.float32)}
-    return describe_training(recipe, np.full(1401, lut, np.float32), {"folds": labels}, weights)
+    table = None if lut is None else np.full(1401, lut, np.float32)
+    return describe_training(recipe, table, {"folds": labels}, weights)
 
 
 def test_patients_of_the_held_out_fold_are_counted() -> None:
@@ -66,6 +67,21 @@ def test_models_of_different_tables_are_refused() -> None:
     with pytest.raises(ModelError, match="label table folds"):
         check_models_fit([_made(), _made(other, flip=True)])
     check_models_fit([_made(), _made(other, flip=True)], same_labels=False)
+
+
+def test_models_with_windows_do_not_depend_on_the_table() -> None:
+    made = _made("maxvit_tiny_384", lut=None)
+    check_models_fit([_made(lut=0.5), made])
+    check_folds_alike("m", {0: made, 1: _made("maxvit_tiny_384", lut=None)})
+
+
+def test_a_key_that_an_earlier_version_did_not_have_equals_null() -> None:
+    earlier, made = _made(), _made()
+    assert earlier["recipe"]["input"].pop("windows", "missing") is None
+    check_folds_alike("m", {0: earlier, 1: made})
+    made["recipe"]["input"]["windows"] = [[40, 80]]
+    with pytest.raises(ModelError, match=r"recipe.input.windows nothing and \[\[40, 80\]\]"):
+        check_folds_alike("m", {0: earlier, 1: made})
 
 
 def test_second_level_of_other_networks_is_refused() -> None:

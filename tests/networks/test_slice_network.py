@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from recipes import input_of
 from rsna19_kedro.networks.build import build_network, start_from
+from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.slice_network import Combiner, SliceNetwork
 from rsna19_kedro.networks.zoo import ZOO
 
@@ -48,9 +50,9 @@ def test_every_parameter_of_the_reference_gets_a_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", ZOO)
 def test_a_volume_gives_the_logits_of_each_window(name: str) -> None:
-    network = _with_side_taps(build_network(ZOO[name])).eval()
+    network = _with_side_taps(build_network(ZOO[name], size=input_of(name, 64))).eval()
     window = ZOO[name].window
-    volume = torch.randn(1, window + 2, 64, 64)
+    volume = (1 if network.windows is None else 100) * torch.randn(1, window + 2, 64, 64)
     with torch.inference_mode():
         whole = network(volume)
         each = [network(volume[:, first : first + window])[:, 0] for first in range(3)]
@@ -127,12 +129,14 @@ def test_three_branches_are_joined_by_a_1x1_convolution(name: str, branches) -> 
     assert torch.allclose(combined[:, 0], joined, atol=1e-4)
 
 
-def test_7c_initialised_from_3c_uses_the_middle_three_slices() -> None:
-    parent = build_network(ZOO["clf2Dc_resnet50_3c_384"]).eval()
-    child = build_network(ZOO["clf2Dc_resnet50_7c_400"]).eval()
+@pytest.mark.parametrize("windows", [None, ((40, 80), (50, 300))])
+def test_7c_initialised_from_3c_uses_the_middle_three_slices(windows) -> None:
+    size = InputSize(crop_px=64, windows=windows)
+    parent = build_network(ZOO["clf2Dc_resnet50_3c_384"], size=size).eval()
+    child = build_network(ZOO["clf2Dc_resnet50_7c_400"], size=size).eval()
     head = child.head.weight.clone()
     start_from(child, parent.state_dict())
-    slices = torch.randn(2, 7, 64, 64)
+    slices = 40 * torch.randn(2, 7, 64, 64)
     with torch.inference_mode():
         (maps,) = child.encode(slices)
         (expected,) = parent.encode(slices[:, 2:5])

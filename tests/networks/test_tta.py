@@ -102,4 +102,4 @@ def test_several_augmentations_together_equal_each_alone() -> None:
     assert together.shape == (len(names), 2, 16, 16)
     for name, seen in zip(names, together, strict=True):
         assert torch.equal(study_inputs(_bar(), LUT, size, [name], "s")[0], seen)
-    assert torch.equal(together[0], network_input(_bar(), LUT, 32, 16))
+    assert torch.equal(together[0], network_input(_bar(), LUT, size))

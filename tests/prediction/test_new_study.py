@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from recipes import input_of
 from rsna19_kedro import predict_study
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
@@ -76,9 +77,11 @@ def _head(slices: int = 4) -> np.ndarray:
     return hu
 
 
-@pytest.mark.parametrize("name", ["resnet18_400", "clf2Dc_resnet34_3c", "clf2Dc_resnet34_3x3"])
+@pytest.mark.parametrize(
+    "name", ["resnet18_400", "clf2Dc_resnet34_3c", "clf2Dc_resnet34_3x3", "maxvit_tiny_384"]
+)
 def test_class_activation_map_and_bias_sum_to_the_logit(name: str) -> None:
-    network = build_network(ZOO[name]).eval()
+    network = build_network(ZOO[name], size=input_of(name, 96)).eval()
     for module in network.modules():
         if isinstance(module, Combiner):
             torch.nn.init.normal_(module.conv.weight, std=0.02)

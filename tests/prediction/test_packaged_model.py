@@ -24,7 +24,7 @@ def with_other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with another model (random weights)."""
     folder = tmp_path_factory.mktemp("models")
     lut = Checkpoint.read(SMALL_CHECKPOINT).hu_lut
-    checkpoint = Checkpoint(ZOO[OTHER], build_network(ZOO[OTHER]).state_dict(), lut, 400, 48)
+    checkpoint = Checkpoint(ZOO[OTHER], build_network(ZOO[OTHER]).state_dict(), lut, 400, 50)
     checkpoint.write(folder / OTHER / "fold_0" / "checkpoint.safetensors")
     return folder
 

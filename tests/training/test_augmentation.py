@@ -43,14 +43,14 @@ def test_lut_clips_at_both_ends() -> None:
 def test_without_changes_the_input_is_unaugmented() -> None:
     hu = _smooth_hu()
     size = InputSize(crop_px=48)
-    plain = network_input(hu, LUT, 48, 48)
+    plain = network_input(hu, LUT, size)
     assert torch.allclose(augmented_input(hu, LUT, _draws(), "edge", size), plain, atol=1e-5)
 
 
 def test_without_changes_the_reduced_input_is_unaugmented() -> None:
     hu = _smooth_hu()
     size = InputSize(crop_px=48, resize_px=12)
-    plain = network_input(hu, LUT, 48, 12)
+    plain = network_input(hu, LUT, size)
     assert torch.allclose(augmented_input(hu, LUT, _draws(), "edge", size), plain, atol=1e-5)
 
 

@@ -30,6 +30,7 @@ LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)  # HU 20..80
 
 
 SEGMENTATION = "resnet18_384_5_planes_bn_f8"
+MAXVIT = "maxvit_tiny_384"
 RUNS = "dpn68_384_5_planes_combine_last"
 
 
@@ -67,6 +68,8 @@ def _recipe(model: str, **changes) -> Recipe:
     if model == SEGMENTATION:
         base["mask_loss_weight"] = 10
         base["phases"]["main"]["mask_repeats"] = {"times": 3, "epochs": 1}
+    if model == MAXVIT:
+        base["input"]["windows"] = [[40, 80], [80, 200], [600, 2800]]
     if model == RUNS:
         base["run_slices"] = 8
         base["phases"]["prefit"] |= {"single_slice_epochs": 0, "batch": 1}
@@ -123,6 +126,7 @@ def uninterrupted(tmp_path_factory) -> Callable[[str, str], Trained]:
         ("clf2Dc_resnet34_3x3_5_slices", "best", (1, 3)),
         (SEGMENTATION, "last", (1, 2)),
         (RUNS, "last", (1, 2)),
+        (MAXVIT, "best", (1, 2)),
     ],
 )
 def test_interrupted_and_resumed_training_gives_the_same_weights(

@@ -50,6 +50,20 @@ def test_a_contradictory_phase_is_refused(changes: dict[str, object], message: s
         Phase.model_validate({"learning_rate": 1, "batch": 1, **changes})
 
 
+@pytest.mark.parametrize(
+    ("windows", "message"),
+    [([], "at least 1 item"), ([[40, 0]], "greater than 0"), ([[40]], "windows.0.1")],
+)
+def test_invalid_windows_are_refused(windows: list, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        base_recipe("resnet18_400", input={"crop_px": 400, "windows": windows})
+
+
+def test_input_of_maxvit_is_a_multiple_of_32_px() -> None:
+    with pytest.raises(ValidationError, match=r"multiple of 32 px, such as 384 or 416, not 400"):
+        base_recipe("maxvit_tiny_384", input={"crop_px": 400})
+
+
 def test_reduction_factor_is_an_integer() -> None:
     with pytest.raises(ValidationError, match="does not divide"):
         InputSize(crop_px=384, resize_px=50)

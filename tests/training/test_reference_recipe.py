@@ -162,7 +162,7 @@ def test_stem_norm_of_dpn68() -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_no_encoder_drops_features_or_paths_in_training(name: str) -> None:
-    encoder, _ = build_encoder(name, 3, new_stem=False)
+    encoder, _ = build_encoder(name, 3, new_stem=False, side_px=64)
     slices = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         first, second = (encoder.train()(slices) for _ in range(2))

@@ -19,10 +19,10 @@ def build_network(spec: ModelSpec, **options: Any) -> SliceNetwork:
 
 
 def start_from(network: SliceNetwork, weights: Mapping[str, Tensor]) -> None:
-    """Copy the encoder weights of a 3-channel network of the same architecture.
+    """Copy the encoder weights of a network of 3 slices and of the same architecture.
 
     Combiner and head are unchanged. A stem with more channels gets the weights in its
-    middle channels (docs/reference.md#channels-family).
+    middle channels (docs/reference.md#channels-family), that is, of the middle slices.
 
     Args:
         network: Changed in place.
@@ -34,6 +34,7 @@ def start_from(network: SliceNetwork, weights: Mapping[str, Tensor]) -> None:
         if name.startswith(_ENCODER)
     }
     stem = f"{ENCODERS[network.spec.encoder].first_conv}.weight"
-    if encoder[stem].shape[1] != network.spec.channels:
-        encoder[stem] = stem_of_channels(encoder[stem], network.spec.channels)
+    channels = network.encoder.state_dict()[stem].shape[1]
+    if encoder[stem].shape[1] != channels:
+        encoder[stem] = stem_of_channels(encoder[stem], channels)
     network.encoder.load_state_dict(encoder)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from rsna19_kedro.commands import kedro_run
 from rsna19_kedro.errors import ModelError, counted
 from rsna19_kedro.files import atomic_path, unmounted
+from rsna19_kedro.networks.input_size import InputSize, Windows
 from rsna19_kedro.networks.zoo import ModelSpec
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ class Checkpoint:
     Attributes:
         spec: Architecture of the network.
         weights: Its ``state_dict``, on the CPU.
-        hu_lut: ``(1401,)`` float32, network input of HU -400..1000.
+        hu_lut: ``(1401,)`` float32, network input of HU -400..1000; not used with windows.
         crop_px: Side of the square that the network sees, in pixels of the prepared volume.
         resize_px: Side after reduction; equal to ``crop_px`` if there is none.
         metadata: Fold, epoch, validation loss, recipe, versions and training data
             (``training_data.describe_training_data``).
+        windows: See ``InputSize``.
     """
 
     spec: ModelSpec
@@ -49,6 +51,12 @@ class Checkpoint:
     crop_px: int
     resize_px: int
     metadata: dict[str, Any] = field(default_factory=dict)
+    windows: Windows | None = None
+
+    @property
+    def input_size(self) -> InputSize:
+        """Input of the network."""
+        return InputSize(crop_px=self.crop_px, resize_px=self.resize_px, windows=self.windows)
 
     def __repr__(self) -> str:
         known, size = self.metadata, sum(value.numel() for value in self.weights.values())
@@ -57,13 +65,14 @@ class Checkpoint:
         heads = "synthetic heads" if data.get("synthetic") else "real CT"
         trained = f"{' and '.join(parts)} of {heads}" if parts else "not recorded"
         score = "not recorded" if loss is None else f"{loss:.4f} at epoch {known.get('epoch')}"
+        shown = f", {counted(len(self.windows), 'window')} of HU" if self.windows else ""
         versions = [f"{name} {number}" for name, number in (known.get("versions") or {}).items()]
         return "\n".join(
             [
                 f"{self.spec.name}, fold {known.get('fold', '?')}: {self.spec.encoder}, "
                 f"{size / 1e6:.1f} M parameters",
                 f"  input: {self.spec.taps} x {self.crop_px} x {self.crop_px} px, "
-                f"reduced to {self.resize_px} x {self.resize_px}",
+                f"reduced to {self.resize_px} x {self.resize_px}{shown}",
                 f"  trained on: {trained}, labels {known.get('labels', '?')}",
                 f"  validation loss: {score}",
                 "  " + ", ".join([f"precision {known.get('precision', '?')}", *versions]),
@@ -74,27 +83,26 @@ class Checkpoint:
         """Build the network with these weights, in evaluation mode, on the CPU."""
         from rsna19_kedro.networks.build import build_network
 
-        network = build_network(self.spec)
+        network = build_network(self.spec, size=self.input_size)
         network.load_state_dict(self.weights)
         return network.eval()
 
-    def check_fits(self, model: str, reduction: float) -> None:
-        """Raise if the checkpoint is of another model or resolution.
+    def check_fits(self, model: str, size: InputSize) -> None:
+        """Raise if the checkpoint is of another model, resolution or windows.
 
         Args:
             model: Name of the expected model.
-            reduction: Expected side of a network pixel, in pixels of the prepared slice.
+            size: Expected input; its crop may differ.
 
         Raises:
             ModelError: The checkpoint does not fit; the message says what to do.
         """
-        actual = self.crop_px / self.resize_px
-        if self.spec.name == model and actual == reduction:
+        actual, expected = _scale(self.input_size), _scale(size)
+        if self.spec.name == model and actual == expected:
             return
         raise ModelError(
-            f"The checkpoint of {self.spec.name} (reduction factor {actual:g}) does not fit "
-            f"{model} (reduction factor {reduction:g}). Delete it and train {model} again with "
-            "this environment's recipe."
+            f"The checkpoint of {self.spec.name} ({actual}) does not fit {model} ({expected}). "
+            f"Delete it and train {model} again with this environment's recipe."
         )
 
     def write(self, path: Path) -> None:
@@ -106,7 +114,7 @@ class Checkpoint:
         content = {
             "format": FORMAT,
             "spec": asdict(self.spec),
-            "input": {"crop_px": self.crop_px, "resize_px": self.resize_px},
+            "input": self.input_size.model_dump(exclude={"random_crop"}, exclude_none=True),
             "metadata": self.metadata,
         }
         # One key, because safetensors writes several in a random order.
@@ -124,7 +132,7 @@ class Checkpoint:
         with _open_file(path) as file:
             content = _read_header(path, file)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        size = content["input"]
+        size = InputSize(**content["input"])
         return cls(
             spec=ModelSpec(**content["spec"]),
             weights={
@@ -133,10 +141,17 @@ class Checkpoint:
                 if name.startswith(_WEIGHTS)
             },
             hu_lut=tensors[_LUT].float(),
-            crop_px=size["crop_px"],
-            resize_px=size["resize_px"],
+            crop_px=size.crop_px,
+            resize_px=size.network_px,
             metadata=content["metadata"],
+            windows=size.windows,
         )
+
+
+def _scale(size: InputSize) -> str:
+    """Reduction factor and windows, for messages and comparisons."""
+    windows = "" if size.windows is None else f", windows {size.windows}"
+    return f"reduction factor {size.crop_px / size.network_px:g}{windows}"
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -1,23 +1,31 @@
 """Size of the network's input. Imports no torch, so that parameters load quickly."""
 
-from pydantic import PositiveInt, model_validator
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from rsna19_kedro.strict import Strict
 
+Windows = tuple[tuple[float, PositiveFloat], ...]
+"""Centre and width of each window, in HU."""
+
 
 class InputSize(Strict):
-    """Part of a prepared slice that is the network's input.
+    """Part of a prepared slice that is the network's input, and how its HU are shown.
 
     Attributes:
         crop_px: Side of the square cut out of the slice, in pixels.
         random_crop: Whether training crops at a random position; otherwise, and always in
             prediction, the crop is central.
         resize_px: Side after reduction by averaging; ``None`` for no reduction.
+        windows: Windows whose values in [-1, 1] are the channels of a slice; ``None`` for one
+            channel by the look-up table.
     """
 
     crop_px: PositiveInt
     random_crop: bool = False
     resize_px: PositiveInt | None = None
+    windows: Annotated[Windows, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _check_divisible(self) -> "InputSize":

@@ -33,7 +33,7 @@ def remedy() -> str:
 
 def describe_training(
     recipe: Mapping[str, Any],
-    hu_lut: np.ndarray,
+    hu_lut: np.ndarray | None,
     labels: Mapping[str, pd.DataFrame],
     weights: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def describe_training(
 
     Args:
         recipe: The recipe as plain values.
-        hu_lut: ``(1401,)`` float32.
+        hu_lut: ``(1401,)`` float32; ``None`` if windows replace it.
         labels: Complete label tables (all folds) by name: ``sop_instance_uid``, ``fold`` and six
             labels.
         weights: The trained weights.
@@ -50,9 +50,10 @@ def describe_training(
         ``recipe`` (without the test-time augmentations, which do not change the weights), and
         SHA-256 digests ``hu_lut``, ``labels`` (by name) and ``weights``.
     """
+    lut = None if hu_lut is None else np.asarray(hu_lut, np.float32).tobytes()
     return {
         "recipe": {key: value for key, value in recipe.items() if key != "variants"},
-        "hu_lut": hashlib.sha256(np.asarray(hu_lut, np.float32).tobytes()).hexdigest(),
+        "hu_lut": None if lut is None else hashlib.sha256(lut).hexdigest(),
         "labels": {name: digest_labels(table) for name, table in labels.items()},
         "weights": digest_weights(weights),
     }
@@ -164,7 +165,7 @@ def check_models_fit(
     for made in made_from:
         if made is None:
             continue
-        facts = {"look-up table (hu_lut)": made["hu_lut"]}
+        facts = {"look-up table (hu_lut)": made["hu_lut"]} if made["hu_lut"] else {}
         labels = made["labels"] if same_labels else {}
         facts |= {f"label table {name}": value for name, value in labels.items()}
         model = str(made["recipe"]["model"])
@@ -180,7 +181,12 @@ def check_models_fit(
 def _flat(made: Mapping[str, Any]) -> dict[str, str]:
     compared = {key: made[key] for key in ("recipe", "hu_lut", "labels")}
     leaves = flatten("", compared)
-    return {name.removeprefix("."): json.dumps(value) for name, value in leaves.items()}
+    # A key that an earlier version did not have equals null.
+    return {
+        name.removeprefix("."): json.dumps(value)
+        for name, value in leaves.items()
+        if value is not None
+    }
 
 
 def _short(value: str | None) -> str:

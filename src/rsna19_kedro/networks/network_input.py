@@ -1,4 +1,8 @@
-"""Network input: look-up table, crop, reduction, and resampling as one bilinear step."""
+"""Network input: look-up table or windows, crop, reduction, and resampling as one bilinear step.
+
+With windows, slices stay in HU up to the network, which makes channels of them just before its
+encoder: averages and interpolation are those of HU.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rsna19_kedro.contracts import AIR_HU
 from rsna19_kedro.errors import ModelError
-from rsna19_kedro.networks.input_size import InputSize
+from rsna19_kedro.networks.input_size import InputSize, Windows
 
 LUT_MIN_HU = -400
 LUT_MAX_HU = 1000
@@ -25,6 +30,30 @@ def apply_lut(hu: Tensor, lut: Tensor) -> Tensor:
     """
     index = hu.int().clamp_(LUT_MIN_HU, LUT_MAX_HU).sub_(LUT_MIN_HU)
     return lut.index_select(0, index.flatten()).view(hu.shape)
+
+
+def apply_windows(hu: Tensor, windows: Windows) -> Tensor:
+    """Map HU to one channel per window.
+
+    Args:
+        hu: ``(N, k, H, W)`` float32.
+        windows: Centre and width of each of n windows.
+
+    Returns:
+        ``(N, k * n, H, W)`` in [-1, 1]: all windows of the first slice, then of the second.
+    """
+    shown = [2 * ((hu - (centre - width / 2)) / width).clamp(0, 1) - 1 for centre, width in windows]
+    return torch.stack(shown, dim=2).flatten(1, 2)
+
+
+def pixel_values(hu: Tensor, lut: Tensor, size: InputSize) -> Tensor:
+    """Map int16 HU to float32 values: by the look-up table, or HU if the input has windows."""
+    return apply_lut(hu, lut) if size.windows is None else hu.float()
+
+
+def air_value(lut: Tensor, size: InputSize) -> float:
+    """Return the value of air, see ``pixel_values``."""
+    return float(lut[0]) if size.windows is None else float(AIR_HU)
 
 
 def centre_crop(slices: Tensor, crop_px: int) -> Tensor:
@@ -53,16 +82,15 @@ def reduce(slices: Tensor, side_px: int) -> Tensor:
     return small.reshape(*slices.shape[:-2], side_px, side_px)
 
 
-def network_input(hu: Tensor, lut: Tensor, crop_px: int, side_px: int) -> Tensor:
-    """Network input without augmentation: look-up table, centre crop, reduction.
+def network_input(hu: Tensor, lut: Tensor, size: InputSize) -> Tensor:
+    """Network input without augmentation: centre crop, values, reduction.
 
     Args:
         hu: ``(..., H, W)`` int16.
         lut: See ``apply_lut``.
-        crop_px: Side of the central square, in pixels.
-        side_px: Side after reduction, in pixels.
+        size: Crop, reduction and windows.
     """
-    return reduce(apply_lut(centre_crop(hu, crop_px), lut), side_px)
+    return reduce(pixel_values(centre_crop(hu, size.crop_px), lut, size), size.network_px)
 
 
 @dataclass(frozen=True)
@@ -117,14 +145,14 @@ def reduced_grid_px(side_px: int, crop: InputSize) -> int:
 
 
 def look_up(hu: Tensor, lut: Tensor, crop: InputSize) -> Tensor:
-    """Apply look-up table and reduction, the steps before augmentation.
+    """Return values after reduction, the steps before augmentation.
 
     Args:
         hu: ``(..., H, W)`` int16.
         lut: See ``apply_lut``.
         crop: Size of the input.
     """
-    return reduce(apply_lut(hu, lut), reduced_grid_px(hu.shape[-1], crop))
+    return reduce(pixel_values(hu, lut, crop), reduced_grid_px(hu.shape[-1], crop))
 
 
 # Half precision would shift pixels by up to one pixel: no autocast.

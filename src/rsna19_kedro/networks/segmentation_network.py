@@ -81,7 +81,7 @@ class SegmentationNetwork(SliceNetwork):
     def encode_stacks(self, stacks: Tensor) -> Maps:
         """Feature maps of the three levels, fine to coarse."""
         maps = self.encoder.forward_intermediates(  # type: ignore[operator]
-            stacks, indices=self.levels, intermediates_only=True
+            self.channels_of(stacks), indices=self.levels, intermediates_only=True
         )
         return tuple(maps)
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.networks.encoders import build_encoder, global_pool
+from rsna19_kedro.networks.input_size import InputSize
+from rsna19_kedro.networks.network_input import apply_windows
 from rsna19_kedro.networks.zoo import ModelSpec
 
 Maps = tuple[Tensor, ...]
@@ -86,6 +88,11 @@ class SliceNetwork(nn.Module):
         dropout: Dropout probability before the linear layer.
         weights: Initial weights of the encoder, see ``build_encoder``.
         weights_folder: See ``build_encoder``.
+        size: Input of the network; ``None`` for one without windows, and of the side that the
+            encoder's library chooses.
+
+    Raises:
+        ParameterError: The encoder cannot be built for this side.
     """
 
     def __init__(
@@ -95,15 +102,18 @@ class SliceNetwork(nn.Module):
         dropout: float = 0.0,
         weights: str | None = None,
         weights_folder: str | None = None,
+        size: InputSize | None = None,
     ) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.windows = spec, size.windows if size else None
         self.encoder, features = build_encoder(
             spec.encoder,
             spec.channels,
             new_stem=spec.new_stem,
             weights=weights,
             weights_folder=weights_folder,
+            windows=len(self.windows) if self.windows else 1,
+            side_px=size.network_px if size else None,
         )
         self.dropout = nn.Dropout(dropout)
         self._build(features)
@@ -124,8 +134,9 @@ class SliceNetwork(nn.Module):
         """Predict every slice with a complete window.
 
         Args:
-            slices: ``(B, S, H, W)`` neighbouring slices, values in [-1, 1]. S is at least the
-                window, or the number of channels k to use only the centre tap.
+            slices: ``(B, S, H, W)`` neighbouring slices, values in [-1, 1], or HU if the input
+                has windows. S is at least the window, or the number of channels k to use only
+                the centre tap.
 
         Returns:
             ``T = S - window + 1`` slices, or one when S = k.
@@ -147,7 +158,11 @@ class SliceNetwork(nn.Module):
 
     def encode_stacks(self, stacks: Tensor) -> Maps:
         """Feature maps ``(N, F, h, w)`` of stacks ``(N, k, H, W)``, one per level."""
-        return (self.encoder(stacks),)
+        return (self.encoder(self.channels_of(stacks)),)
+
+    def channels_of(self, stacks: Tensor) -> Tensor:
+        """Input of the encoder: the stacks, or their windows."""
+        return stacks if self.windows is None else apply_windows(stacks, self.windows)
 
     def combine(self, maps: Maps, *, tap_distance: int | None = None) -> Maps:
         """Combined maps ``(B, T, E, h, w)`` of the T slices with all taps."""

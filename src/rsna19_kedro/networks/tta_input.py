@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rsna19_kedro.networks.input_size import InputSize
-from rsna19_kedro.networks.network_input import Draws, look_up, network_input, resample
+from rsna19_kedro.networks.network_input import Draws, air_value, look_up, network_input, resample
 from rsna19_kedro.networks.tta import VARIANTS, Variant
 
 
@@ -33,10 +33,10 @@ def study_inputs(
         if variant.resamples:
             whole = look_up(hu, lut, size) if whole is None else whole
             draws = study_draws(variant, study_id, size, hu.shape[-1])
-            inputs.append(resample(whole[None], float(lut[0]), draws, "air", size)[0])
+            inputs.append(resample(whole[None], air_value(lut, size), draws, "air", size)[0])
         else:
             if plain is None:
-                plain = network_input(hu, lut, size.crop_px, size.network_px)
+                plain = network_input(hu, lut, size)
             inputs.append(_flip_and_turn(plain, variant))
     return torch.stack(inputs)
 

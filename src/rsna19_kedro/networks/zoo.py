@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from rsna19_kedro.errors import ParameterError
+
 SMALL: Final = "small_400"
 """The small model, which this package contains trained on synthetic heads only."""
 
@@ -21,6 +23,26 @@ SYNTHETIC: Final = "synthetic"
 """Initial weights of a recipe: those of the small model's encoder."""
 
 
+SIDE_MULTIPLES: Final = {"maxvit_tiny_tf_384": 32, "maxvit_tiny_tf_512": 32}
+"""Encoders that are built for one side of the input, which is a multiple of this, in pixels."""
+
+
+def check_side(encoder: str, side_px: int) -> None:
+    """Refuse an input whose side does not fit the encoder.
+
+    Raises:
+        ParameterError: The side is not a multiple of that of ``SIDE_MULTIPLES``.
+    """
+    multiple = SIDE_MULTIPLES.get(encoder, 1)
+    if side_px % multiple:
+        lower = side_px // multiple * multiple
+        near = [str(side) for side in (lower, lower + multiple) if side]
+        raise ParameterError(
+            f"The encoder {encoder} needs an input whose side is a multiple of {multiple} px, "
+            f"such as {' or '.join(near)}, not {side_px}. Change input.crop_px or input.resize_px."
+        )
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One first-level model.
@@ -28,7 +50,8 @@ class ModelSpec:
     Attributes:
         name: Name of the model, of its namespace and of its parameters.
         encoder: Name of the encoder in ``networks.encoders``.
-        channels: Neighbouring slices that enter the encoder as channels (odd).
+        channels: Neighbouring slices that enter the encoder as channels (odd); with windows, each
+            slice has one channel per window.
         taps: Feature maps that the combiner joins over the slice axis (odd); 1 without combiner.
         dilation: Distance of the taps in slices.
         combined_features: Feature maps after the combiner; ``None`` without a combiner.
@@ -120,6 +143,7 @@ _MODELS = (
     _branches("clf2Dc_resnet34_3x3_2", dilation=3, labels="folds_test"),
     _branches("clf2Dc_resnet34_3x3_5_slices", dilation=1, labels="folds_test"),
     _planes(SMALL, "resnet18_3_stages", 128, labels="folds", reference=False),
+    ModelSpec("maxvit_tiny_384", "maxvit_tiny_tf_384", channels=3, reference=False),
 )
 
 ZOO: dict[str, ModelSpec] = {spec.name: spec for spec in _MODELS}

@@ -13,6 +13,7 @@ from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.input_size import InputSize
+from rsna19_kedro.networks.network_input import air_value
 from rsna19_kedro.networks.slice_network import Maps, SliceNetwork
 from rsna19_kedro.networks.tta_input import study_inputs
 from rsna19_kedro.networks.whole_study import whole_study_maps
@@ -83,9 +84,8 @@ class Engine:
         network = checkpoint.network().to(device)
         if device.type == "cuda":
             network.encoder.to(memory_format=torch.channels_last)
-        crop, resized = checkpoint.crop_px, checkpoint.resize_px
-        size = InputSize(crop_px=crop, resize_px=None if resized == crop else resized)
-        return cls(network, checkpoint.hu_lut.to(device), size, tuple(variants), settings)
+        lut = checkpoint.hu_lut.to(device)
+        return cls(network, lut, checkpoint.input_size, tuple(variants), settings)
 
     @property
     def batch_slices(self) -> int:
@@ -117,7 +117,7 @@ class Engine:
                 for study_id, hu in group:
                     moved = torch.from_numpy(hu).to(device, non_blocking=True)
                     inputs.append(study_inputs(moved, lut, self.size, self.variants, study_id))
-                air, batch = float(lut[0]), self.batch_slices
+                air, batch = air_value(lut, self.size), self.batch_slices
                 maps = whole_study_maps(self.network, inputs, air, batch_slices=batch)
                 done = []
                 for study, combined in zip(group, maps, strict=True):

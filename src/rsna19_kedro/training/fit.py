@@ -14,6 +14,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from rsna19_kedro import errors
 from rsna19_kedro.networks.build import build_network, start_from
+from rsna19_kedro.networks.network_input import air_value
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.zoo import ZOO
 from rsna19_kedro.training.job import Trained, TrainingJob
@@ -82,7 +83,7 @@ def train_phases(fabric: Fabric, job: TrainingJob) -> None:
         spec.window,
         spec.channels,
         recipe.run_slices,
-        (reduced, float(job.hu_lut[0])) if reduced else None,
+        (reduced, air_value(job.hu_lut, recipe.input)) if reduced else None,
     )
     plans = plan_phases(job, reader)
     history: list[dict[str, Any]] = []
@@ -128,11 +129,12 @@ def initial_network(job: TrainingJob) -> SliceNetwork:
         dropout=recipe.dropout,
         weights=None if recipe.parent else recipe.initial_weights,
         weights_folder=job.settings.weights_folder,
+        size=recipe.input,
     )
     if recipe.parent:
         if job.parent is None:
             raise errors.ModelError(f"{job.title} starts from {recipe.parent}, which is missing.")
-        job.parent.check_fits(recipe.parent, recipe.input.crop_px / recipe.input.network_px)
+        job.parent.check_fits(recipe.parent, recipe.input)
         start_from(network, job.parent.weights)
     return network
 

@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from rsna19_kedro.errors import InputError, ParameterError
 from rsna19_kedro.files import atomic_path
 from rsna19_kedro.networks.loss import training_weights, weighted_bce
-from rsna19_kedro.networks.network_input import Draws, look_up, network_input, resample
+from rsna19_kedro.networks.network_input import Draws, air_value, look_up, network_input, resample
 from rsna19_kedro.networks.slice_network import SliceNetwork
 from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.training.augmentation import draw, mask_targets
@@ -71,6 +71,7 @@ class PhaseLoop:
         self.seed = (job.recipe.seed, job.fold, number)
         self.path = state_path(job.resume, number)
         self.lut, self.weights = job.hu_lut.to(fabric.device), training_weights().to(fabric.device)
+        self.air = air_value(job.hu_lut, self.recipe.input)
         self.share = (fabric.global_rank, fabric.world_size)
         gpu = fabric.device.type == "cuda"
         self.threads = reader_threads(job.settings.readers, fabric.world_size, gpu=gpu)
@@ -164,7 +165,7 @@ class PhaseLoop:
         slices = batch.slices
         if not slices.is_floating_point():
             slices = look_up(slices, self.lut, size)
-        slices = resample(slices, float(self.job.hu_lut[0]), draws, border, size)
+        slices = resample(slices, self.air, draws, border, size)
         with self.fabric.autocast():  # On one device, Fabric wraps only forward().
             output = model.outputs(slices)
         loss = self._over_devices(
@@ -243,13 +244,12 @@ class PhaseLoop:
         all_logits: list[Tensor] = []
         all_labels: list[Tensor] = []
         self.network.eval()
-        size, air = self.recipe.input, float(self.job.hu_lut[0])
         studies = validation_studies(self.job.slices, self.fabric.device, self.threads, self.share)
         with torch.inference_mode(), self.fabric.autocast():
             for hu, slice_nums, labels in studies:
-                slices = network_input(hu, self.lut, size.crop_px, size.network_px)
+                slices = network_input(hu, self.lut, self.recipe.input)
                 (maps,) = whole_study_maps(
-                    self.network, [slices[None]], air, centre_only=unit.single_slice
+                    self.network, [slices[None]], self.air, centre_only=unit.single_slice
                 )
                 all_logits.append(self.network.classify(maps).logits[0, slice_nums])
                 all_labels.append(labels)

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from rsna19_kedro.errors import did_you_mean
 from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.tta import VARIANTS
-from rsna19_kedro.networks.zoo import ZOO
+from rsna19_kedro.networks.zoo import ZOO, check_side
 from rsna19_kedro.strict import Strict
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -186,7 +186,7 @@ class Recipe(Strict):
 
     Attributes:
         model: Name of the model in the zoo.
-        input: Size of the network's input.
+        input: Size of the network's input, and its windows.
         augmentation: Augmentation of training samples.
         dropout: Dropout probability before the linear layer.
         initial_weights: ``imagenet`` for the library's weights, the path of a local weights
@@ -222,6 +222,7 @@ class Recipe(Strict):
             hint = did_you_mean(self.model, ZOO)
             raise ValueError(f"unknown model {self.model!r}.{hint} Known: {', '.join(ZOO)}.")
         spec = ZOO[self.model]
+        check_side(spec.encoder, self.input.network_px)
         given = self.initial_weights
         if given in ZOO and given != spec.starts_from:
             raise ValueError(f"{self.model} does not start from {given!r}; see networks/zoo.py")

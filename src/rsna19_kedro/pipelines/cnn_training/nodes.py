@@ -64,7 +64,7 @@ def train_fold(
         validation_labels: The table whose fold scores the model during training.
         volumes: Prepared volumes.
         volume_index: Manifest of the volumes.
-        hu_lut: Table ``hu``, ``value``.
+        hu_lut: Table ``hu``, ``value``; not used with windows.
         download_facts: ``synthetic``: whether the slices are phantoms.
         recipe: The model's recipe.
         training: Settings of the machine.
@@ -116,6 +116,7 @@ def train_fold(
         hu_lut=lut,
         crop_px=recipe.input.crop_px,
         resize_px=recipe.input.network_px,
+        windows=recipe.input.windows,
         metadata={
             **_metadata(recipe, fold, history),
             "precision": job.precision,
@@ -123,7 +124,7 @@ def train_fold(
             PATIENTS: hashed_patients(training_slices["patient_id"], salt=described["sha256"]),
             MADE_FROM: describe_training(
                 recipe.model_dump(mode="json"),
-                lut.numpy(),
+                lut.numpy() if recipe.input.windows is None else None,
                 {ZOO[recipe.model].labels: labels},
                 {name: value.numpy() for name, value in trained.weights.items()},
             ),

@@ -85,7 +85,7 @@ def _predict(
 ) -> pd.DataFrame:
     from rsna19_kedro.prediction.tables import predict_slices
 
-    checkpoint.check_fits(recipe.model, recipe.input.crop_px / recipe.input.network_px)
+    checkpoint.check_fits(recipe.model, recipe.input)
     title = f"{recipe.model} fold {fold} {what} studies"
     table = predict_slices(
         checkpoint, volumes, slices, recipe.variants, prediction, parts, title=title
