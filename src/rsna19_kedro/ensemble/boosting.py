@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -41,7 +41,7 @@ class BoostingSettings(CandidateSettings):
         per_class: Fit and stop one model per class instead of a multi-label model (takes
             about six times as long).
         task_type: ``CPU``, or ``GPU``, which is not reproducible from run to run.
-        threads: CPU threads; ``None`` uses all. Results depend on the number of threads.
+        threads: CPU threads; ``None`` uses all that are free.
     """
 
     kind: Literal["catboost"] = "catboost"
@@ -83,6 +83,7 @@ class CatBoostCandidate(Candidate):
     succession, ``(positives + 1) / (slices + 2)``.
     """
 
+    cost: ClassVar[float] = 5.0
     settings: BoostingSettings = field(default_factory=BoostingSettings)
     members: tuple[_Member, ...] = ()
 
@@ -172,7 +173,7 @@ class CatBoostCandidate(Candidate):
             "random_strength": 0.0,
             "random_seed": self.seed,
             "task_type": settings.task_type,
-            "thread_count": -1 if settings.threads is None else settings.threads,
+            "thread_count": settings.threads or self.threads,
             "allow_writing_files": False,
             "verbose": False,
         }

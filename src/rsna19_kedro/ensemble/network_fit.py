@@ -1,9 +1,9 @@
 """Training of second-level networks with early stopping on held-out patients."""
 
-import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ def fit_network(
     held_out: Bools,
     settings: NetworkSettings,
     seed: int,
+    stop: Event,
 ) -> None:
     """Train a network in place, keeping the weights with the lowest held-out loss.
 
@@ -81,6 +82,7 @@ def fit_network(
             to the end and keeps the last weights.
         settings: Training settings.
         seed: Seed of the order of the items, their reversal and dropout.
+        stop: Once set, training ends at the next validation.
     """
     rng = np.random.default_rng(seed)
     training, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -97,7 +99,7 @@ def fit_network(
         DataLoader(_Batches(items, labels, batches), batch_size=None) for batches in (plan, check)
     )
     with _seeded(seed, settings.threads):
-        _descend(network, training_batches, validation_batches, settings)
+        _descend(network, training_batches, validation_batches, settings, stop)
     network.cpu().eval()
 
 
@@ -106,6 +108,7 @@ def _descend(
     training: DataLoader[Labelled],
     validation: DataLoader[Labelled],
     settings: NetworkSettings,
+    stop: Event,
 ) -> None:
     """Run AdamW with a one-cycle learning rate schedule and early stopping."""
     gpu = settings.accelerator == "gpu"
@@ -124,7 +127,7 @@ def _descend(
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     best = _held_out_loss(network, validation, weights) if has_validation else math.inf
-    best_weights, losses = copy.deepcopy(network.state_dict()), []
+    best_weights, losses = _copied(network), []
     for step, batch in enumerate(training, start=1):
         network.train()
         optimizer.zero_grad()
@@ -136,12 +139,16 @@ def _descend(
             continue
         losses.append(_held_out_loss(network, validation, weights))
         if losses[-1] < best:
-            best, best_weights = losses[-1], copy.deepcopy(network.state_dict())
+            best, best_weights = losses[-1], _copied(network)
         # Ignores the loss before the first step, because early steps may increase it.
-        if len(losses) - 1 - int(np.argmin(losses)) >= settings.patience:
+        if stop.is_set() or len(losses) - 1 - int(np.argmin(losses)) >= settings.patience:
             break
     if has_validation:
         network.load_state_dict(best_weights)
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
 
 
 @torch.no_grad()

@@ -108,7 +108,12 @@ def fit_simplex(
 
 
 def fit_classes(
-    features: Floats32, labels: npt.NDArray[np.integer], *, eps: float = 1e-6, gap: float = 1e-6
+    features: Floats32,
+    labels: npt.NDArray[np.integer],
+    *,
+    eps: float = 1e-6,
+    gap: float = 1e-6,
+    threads: int | None = None,
 ) -> list[SimplexFit]:
     """Solve all classes in parallel.
 
@@ -120,6 +125,7 @@ def fit_classes(
         labels: ``(N, C)`` zeros and ones.
         eps: As for ``fit_simplex``.
         gap: As for ``fit_simplex``.
+        threads: Number of threads; ``None`` uses all cores.
 
     Returns:
         One solution per class.
@@ -128,7 +134,7 @@ def fit_classes(
     def solve(column: npt.NDArray[np.integer]) -> SimplexFit:
         return fit_simplex(features, column > 0, eps=eps, gap=gap)
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(available_cores()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or available_cores()) as pool:
         return list(pool.map(solve, labels.T))
 
 
