@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.candidate import Candidate, Floats, Groups, Labels
-from rsna19_kedro.ensemble.features import window_features
+from rsna19_kedro.ensemble.features import Windows, window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32
 from rsna19_kedro.ensemble.settings import CandidateSettings, WindowOptions
 from rsna19_kedro.ensemble.splits import Bools, held_out_parts
@@ -89,7 +89,7 @@ class CatBoostCandidate(Candidate):
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
         """Fit one member per inner fold of patients."""
-        windows = window_features(features, self.settings.features)
+        windows = Windows(features, self.settings.features)
         truth = np.asarray(labels).astype(np.int64)
         masks = held_out_parts(groups, self.settings.inner_folds, self.seed, "CatBoost")
         self.models = features.models
@@ -134,7 +134,7 @@ class CatBoostCandidate(Candidate):
             members.append(_Member(trees, tuple(described["prior"])))
         self.members = tuple(members)
 
-    def _fit_member(self, windows: Floats32, truth: Labels, held_out: Bools) -> _Member:
+    def _fit_member(self, windows: Windows, truth: Labels, held_out: Bools) -> _Member:
         from catboost import CatBoostClassifier, Pool
 
         training = truth[~held_out]
@@ -146,9 +146,11 @@ class CatBoostCandidate(Candidate):
         for classes in class_groups if mixed else []:
             model = CatBoostClassifier(**self._catboost_parameters(len(classes)))
             target = truth[:, classes[0] if len(classes) == 1 else list(classes)]
-            validation = Pool(windows[held_out], target[held_out]) if held_out.any() else None
+            # CatBoost does not copy arrays in Fortran order.
+            rows, checked = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+            validation = Pool(windows.rows(checked, "F"), target[checked]) if len(checked) else None
             model.fit(
-                Pool(windows[~held_out], target[~held_out]),
+                Pool(windows.rows(rows, "F"), target[rows]),
                 eval_set=validation,
                 early_stopping_rounds=self.settings.patience if validation is not None else None,
                 use_best_model=validation is not None,

@@ -3,7 +3,7 @@
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -71,6 +71,12 @@ class Candidate(ABC):
             groups: ``(N,)`` patients; inner splits keep patients together.
         """
         self.models = features.models
+
+    def all_parts(self) -> Iterator["Candidate"]:
+        """Yield this candidate, its parts and theirs."""
+        yield self
+        for part in self.parts.values():
+            yield from part.all_parts()
 
     def check_members(self, weights: Mapping[str, Mapping[str, str]]) -> None:
         """Refuse predictions of networks other than those that it was fitted on.

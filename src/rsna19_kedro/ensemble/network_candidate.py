@@ -64,7 +64,7 @@ class NetworkCandidate(Candidate):
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 network = self.network()
-            standardise(network, items.features[~held_out[items.rows]])
+            standardise(network, items.columns(~held_out))
             self.begin(network, labels[~held_out])
             held_out_items = held_out[items.first_rows]
             fit_network(network, items, labels, held_out_items, self.settings, seed, self.stop)

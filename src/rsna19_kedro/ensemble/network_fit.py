@@ -1,7 +1,7 @@
 """Training of second-level networks with early stopping on held-out patients."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event
 
@@ -41,12 +41,15 @@ class Standardise(nn.Module):
         return (features - self.centre) / self.spread
 
 
-def standardise(network: nn.Module, features: Floats32) -> None:
-    """Set the network's ``Standardise`` layer from features ``(n, F)``."""
+def standardise(network: nn.Module, columns: Iterable[Floats32]) -> None:
+    """Set the network's ``Standardise`` layer from features ``(n, F)``, in blocks of columns."""
     layer = next(part for part in network.modules() if isinstance(part, Standardise))
-    values = torch.from_numpy(features)
-    layer.centre.copy_(values.mean(dim=0, dtype=torch.float64))
-    layer.spread.copy_(values.std(dim=0, correction=0) + 1e-3)
+    start = 0
+    for block in columns:
+        values = torch.from_numpy(block)
+        part = slice(start, start := start + block.shape[1])
+        layer.centre[part] = values.mean(dim=0, dtype=torch.float64)
+        layer.spread[part] = values.std(dim=0, correction=0) + 1e-3
 
 
 class _Batches(Dataset[Labelled]):
@@ -117,7 +120,7 @@ def _descend(
     network.to(weights.device)
     steps, has_validation = len(training), len(validation) > 0
     optimizer = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
 
     def rate(step: int) -> float:

@@ -26,7 +26,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dposv
 from threadpoolctl import threadpool_limits
 
 from rsna19_kedro.ensemble.level1 import Bools, Floats, Floats32, Ints
@@ -265,8 +265,11 @@ def _quadratic_minimum(hessian: Floats, gradient: Floats, start: Floats) -> Floa
     value, free = start.copy(), start > 0.0
     for _ in range(20 * count):
         slope = gradient + curved @ (value - start)
-        factor = cho_factor(curved[np.ix_(free, free)], check_finite=False)
-        newton = cho_solve(factor, np.stack([slope[free], np.ones(free.sum())], axis=1))
+        # LAPACK itself: for matrices this small, SciPy's checks take longer than the solution.
+        sides = np.stack([slope[free], np.ones(free.sum())], axis=1)
+        _, newton, fault = dposv(curved[np.ix_(free, free)], sides)
+        if fault:
+            raise np.linalg.LinAlgError(f"The Hessian of the simplex is not definite ({fault}).")
         multiplier = newton[:, 0].sum() / newton[:, 1].sum()
         step = np.zeros(count)
         step[free] = multiplier * newton[:, 1] - newton[:, 0]
