@@ -16,6 +16,7 @@ from rsna19_kedro.cli_results import rsna19
 from rsna19_kedro.errors import ParameterError, did_you_mean
 from rsna19_kedro.runners import GPURunner
 from rsna19_kedro.scope import GLOBAL_KEYS, NEW_STUDY_KEYS, REUSE_KEYS, SCOPE_KEYS
+from rsna19_kedro.threads import share_cores
 
 _EXAMPLES: Final = (
     "kedro run --env demo",
@@ -36,13 +37,14 @@ def _params_callback(ctx: click.Context, param: click.Parameter, value: Any) -> 
 
 
 def _checked(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Check ``--runner`` and ``--runner-params`` before the run starts.
+    """Set OpenMP up, and check ``--runner`` and ``--runner-params`` before the run starts.
 
     Passes ``--pipeline`` on as ``--pipelines``, without Kedro's warning.
     """
 
     @functools.wraps(callback)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        share_cores()
         if kwargs.get("pipeline") and not kwargs.get("pipelines"):
             kwargs |= {"pipelines": [kwargs["pipeline"]], "pipeline": None}
         if kwargs.get("runner") == DEFAULT_RUNNER:

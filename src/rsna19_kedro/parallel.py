@@ -1,7 +1,6 @@
 """Parallel work on many items in processes or threads, with a progress bar."""
 
 import atexit
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +9,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.progress import progress_bar
@@ -20,8 +19,8 @@ Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-    """Number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Number of CPU cores that this process may use, by its affinity and its container's quota."""
+    return int(cpu_count())
 
 
 def map_in_processes(

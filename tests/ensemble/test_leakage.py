@@ -9,7 +9,8 @@ import pytest
 from first_level_factory import simulate
 from quick_candidates import SETTINGS, builders
 from rsna19_kedro.contracts import CLASSES
-from rsna19_kedro.ensemble import FirstLevel, combine_oof
+from rsna19_kedro.ensemble import Candidate, FirstLevel, combine_oof
+from rsna19_kedro.ensemble.combination import MeanSettings
 from rsna19_kedro.ensemble.combination import SimplexCandidate, SimplexSettings
 from rsna19_kedro.ensemble.leaks import suspicious_folds
 from rsna19_kedro.ensemble.nested import judge
@@ -82,12 +83,12 @@ def test_shuffled_labels_give_no_gain_over_prevalence(level1):
 
 
 @dataclass
-class Witness:
+class Witness(Candidate):
     """Records the patients it was fitted on, and predicts memorised labels."""
 
+    settings: MeanSettings = field(default_factory=MeanSettings)
     log: list = field(default_factory=list)
     memory: dict = field(default_factory=dict)
-    kind = "witness"
 
     def fit(self, features, labels, groups):
         keys = zip(features.study, features.slice_num, strict=True)
@@ -102,7 +103,7 @@ class Witness:
 
 def test_a_candidate_that_memorises_its_training_slices_is_not_chosen(level1):
     """A model that memorises its training slices is perfect on them, but is never chosen."""
-    candidates = {**builders("mean"), "witness": lambda: Witness([])}
+    candidates = {**builders("mean"), "witness": lambda: Witness()}
     result = run_judge(level1, candidates)
     assert (result.predictions["witness"] == 0.5).all()
     assert {decision.candidate for decision in result.decisions.values()} == {"mean"}
@@ -112,7 +113,7 @@ def test_a_candidate_that_memorises_its_training_slices_is_not_chosen(level1):
 def test_no_patient_is_predicted_by_a_fit_on_the_same_patient(level1):
     """Each fold and each pair of folds is predicted by a fit on the other patients."""
     log = []
-    run_judge(level1, {**builders("mean"), "witness": lambda: Witness(log)})
+    run_judge(level1, {**builders("mean"), "witness": lambda: Witness(log=log)})
     studies = FirstLevel.from_table(level1).study
     patients, folds = level1["patient_id"].to_numpy(), level1["fold"].to_numpy()
     fits = []

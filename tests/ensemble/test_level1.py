@@ -4,11 +4,10 @@ import pytest
 
 from first_level_factory import simulate
 from rsna19_kedro.contracts import AREAS, CLASSES, KEYS, PREDICTIONS
+from rsna19_kedro.ensemble.collect import combine_oof, combine_test
 from rsna19_kedro.ensemble.level1 import (
     AUGMENTATIONS,
     FirstLevel,
-    combine_oof,
-    combine_test,
     model_names,
     prediction_columns,
 )

@@ -37,8 +37,9 @@ def yaml_parameters():
 
 
 def catalog_entries(folder):
-    """The catalog entries of the project, with files in another folder."""
+    """The catalog entries of the results, with files in another folder."""
     entries = yaml.safe_load((CONF / "catalog" / "stacking.yml").read_text())
+    del entries["params:level2_folder"]
     for entry in entries.values():
         entry["filepath"] = str(folder / entry["filepath"])
     return entries
@@ -76,6 +77,7 @@ def run(request, tmp_path_factory):
         "volume_index": pd.DataFrame(),
         "raw_download": folder,
         "params:stacking": quick_parameters(),
+        "params:level2_folder": folder / "data" / "07_model_output" / "level2",
     }
     pipeline = create_pipeline(Scope(models=request.param, folds=FOLDS))
     assert pipeline.inputs() == set(given)
@@ -92,6 +94,21 @@ def test_every_output_is_in_the_catalog_file():
     assert pipeline.all_outputs() == set(entries)
     assert all(entry["metadata"]["kedro-viz"]["layer"] for entry in entries.values())
     assert {node.namespace for node in pipeline.nodes} == {"stacking"}
+
+
+def test_finished_fits_are_removed_when_the_result_is_saved(run):
+    _, _, folder = run
+    assert list((folder / "data" / "07_model_output" / "level2" / "fits").iterdir()) == []
+
+
+def test_the_simplex_of_the_chosen_candidate_is_not_fitted_again(run, monkeypatch):
+    _, results, _ = run
+    level1, parameters = results["level1_oof"], quick_parameters()
+    choice = {"candidate": "simplex", "corrections": [{"kind": "any"}], "blend_weights": None}
+    model = nodes.fit_final(level1, choice, parameters)
+    monkeypatch.setattr(SimplexCandidate, "fit", None)
+    weights = nodes.simplex_weights(level1, model, parameters)
+    pd.testing.assert_frame_equal(weights, results["level2_weights"])
 
 
 def test_scores_contain_candidates_and_references(run):

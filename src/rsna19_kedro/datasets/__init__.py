@@ -8,6 +8,7 @@ from rsna19_kedro.datasets.json_file import JsonFileDataset
 from rsna19_kedro.datasets.level2_model import Level2ModelDataset
 from rsna19_kedro.datasets.origins import OriginsDataset
 from rsna19_kedro.datasets.png import PngDataset
+from rsna19_kedro.datasets.stored_table import StoredTableDataset
 from rsna19_kedro.datasets.table import TableDataset
 from rsna19_kedro.datasets.text_file import TextFileDataset
 from rsna19_kedro.datasets.volume_store import VolumeStoreDataset
@@ -21,6 +22,7 @@ __all__ = [
     "Level2ModelDataset",
     "OriginsDataset",
     "PngDataset",
+    "StoredTableDataset",
     "TableDataset",
     "TextFileDataset",
     "VolumeStoreDataset",

@@ -4,14 +4,14 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.candidate import Candidate, Floats, Groups, Labels
-from rsna19_kedro.ensemble.features import window_features
+from rsna19_kedro.ensemble.features import Windows, window_features
 from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32
 from rsna19_kedro.ensemble.settings import CandidateSettings, WindowOptions
 from rsna19_kedro.ensemble.splits import Bools, held_out_parts
@@ -41,7 +41,7 @@ class BoostingSettings(CandidateSettings):
         per_class: Fit and stop one model per class instead of a multi-label model (takes
             about six times as long).
         task_type: ``CPU``, or ``GPU``, which is not reproducible from run to run.
-        threads: CPU threads; ``None`` uses all. Results depend on the number of threads.
+        threads: CPU threads; ``None`` uses all that are free.
     """
 
     kind: Literal["catboost"] = "catboost"
@@ -83,12 +83,13 @@ class CatBoostCandidate(Candidate):
     succession, ``(positives + 1) / (slices + 2)``.
     """
 
+    cost: ClassVar[float] = 5.0
     settings: BoostingSettings = field(default_factory=BoostingSettings)
     members: tuple[_Member, ...] = ()
 
     def fit(self, features: FirstLevel, labels: Labels, groups: Groups) -> None:
         """Fit one member per inner fold of patients."""
-        windows = window_features(features, self.settings.features)
+        windows = Windows(features, self.settings.features)
         truth = np.asarray(labels).astype(np.int64)
         masks = held_out_parts(groups, self.settings.inner_folds, self.seed, "CatBoost")
         self.models = features.models
@@ -133,7 +134,7 @@ class CatBoostCandidate(Candidate):
             members.append(_Member(trees, tuple(described["prior"])))
         self.members = tuple(members)
 
-    def _fit_member(self, windows: Floats32, truth: Labels, held_out: Bools) -> _Member:
+    def _fit_member(self, windows: Windows, truth: Labels, held_out: Bools) -> _Member:
         from catboost import CatBoostClassifier, Pool
 
         training = truth[~held_out]
@@ -145,9 +146,11 @@ class CatBoostCandidate(Candidate):
         for classes in class_groups if mixed else []:
             model = CatBoostClassifier(**self._catboost_parameters(len(classes)))
             target = truth[:, classes[0] if len(classes) == 1 else list(classes)]
-            validation = Pool(windows[held_out], target[held_out]) if held_out.any() else None
+            # CatBoost does not copy arrays in Fortran order.
+            rows, checked = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+            validation = Pool(windows.rows(checked, "F"), target[checked]) if len(checked) else None
             model.fit(
-                Pool(windows[~held_out], target[~held_out]),
+                Pool(windows.rows(rows, "F"), target[rows]),
                 eval_set=validation,
                 early_stopping_rounds=self.settings.patience if validation is not None else None,
                 use_best_model=validation is not None,
@@ -172,7 +175,7 @@ class CatBoostCandidate(Candidate):
             "random_strength": 0.0,
             "random_seed": self.seed,
             "task_type": settings.task_type,
-            "thread_count": -1 if settings.threads is None else settings.threads,
+            "thread_count": settings.threads or self.threads,
             "allow_writing_files": False,
             "verbose": False,
         }

@@ -3,10 +3,11 @@
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from threading import Event
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from rsna19_kedro.ensemble.level1 import FirstLevel, Floats
 from rsna19_kedro.ensemble.settings import CandidateSettings
 from rsna19_kedro.errors import ModelError
 from rsna19_kedro.networks.made_from import remedy
+from rsna19_kedro.parallel import available_cores
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +40,22 @@ class Candidate(ABC):
         trained_on: Digests of the network weights whose predictions it was fitted on, by model
             and fold, where recorded.
         augmentations: Test-time augmentations of these predictions, by model, where recorded.
+        threads: CPU threads for ``fit``, unless the settings give a number.
+        stop: Once set, ``fit`` may end early with a result that is not used.
+        is_network: Whether it uses PyTorch, whose random state all fits of a process share.
+        cost: Estimated duration of a fit; only comparisons matter.
     """
 
+    is_network: ClassVar[bool] = False
+    cost: ClassVar[float] = 0.01
     settings: CandidateSettings
     seed: int = 0
     models: tuple[str, ...] = ()
     parts: dict[str, "Candidate"] = field(default_factory=dict)
     trained_on: dict[str, dict[str, str]] = field(default_factory=dict)
     augmentations: dict[str, list[str]] = field(default_factory=dict)
+    threads: int = field(default_factory=available_cores)
+    stop: Event = field(default_factory=Event, repr=False)
 
     @property
     def kind(self) -> str:
@@ -61,6 +71,12 @@ class Candidate(ABC):
             groups: ``(N,)`` patients; inner splits keep patients together.
         """
         self.models = features.models
+
+    def all_parts(self) -> Iterator["Candidate"]:
+        """Yield this candidate, its parts and theirs."""
+        yield self
+        for part in self.parts.values():
+            yield from part.all_parts()
 
     def check_members(self, weights: Mapping[str, Mapping[str, str]]) -> None:
         """Refuse predictions of networks other than those that it was fitted on.

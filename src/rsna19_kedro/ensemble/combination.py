@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -69,6 +69,7 @@ class SimplexCandidate(Candidate):
         certificates: Loss and duality gap of each class on the fitted slices.
     """
 
+    cost: ClassVar[float] = 0.1
     settings: SimplexSettings = field(default_factory=SimplexSettings)
     weights: Floats = field(default_factory=lambda: np.empty((0, len(CLASSES))))
     certificates: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -79,7 +80,10 @@ class SimplexCandidate(Candidate):
         for name, positives in zip(CLASSES, labels.sum(axis=0), strict=True):
             if not positives:
                 logger.warning("No slice shows %s: the weights favour low predictions.", name)
-        solutions = fit_classes(windows, labels, eps=self.settings.eps, gap=self.settings.gap)
+        chosen = self.settings
+        solutions = fit_classes(
+            windows, labels, eps=chosen.eps, gap=chosen.gap, threads=self.threads
+        )
         self.models = features.models
         self.weights = np.stack([solution.weights for solution in solutions], axis=1)
         self.certificates = {

@@ -1,6 +1,7 @@
 """Second-level features: first-level predictions in a window of neighbouring slices."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -64,49 +65,66 @@ def _extents(study: Ints, slice_num: Ints) -> tuple[Ints, Ints, Ints]:
     return codes, first, last
 
 
-def window_features(first_level: FirstLevel, options: WindowOptions) -> Floats32:
-    """Compute the features of each slice from the predictions of its neighbours.
+class Windows:
+    """Features of the slices, computed when they are requested.
 
     Args:
         first_level: N slices of M models.
         options: Features to include; the reference uses only a radius of 2.
 
-    Returns:
-        ``(N, F)`` float32; ``feature_names`` names the columns.
-
     Raises:
         ParameterError: Areas are enabled but no model predicts masks.
     """
-    if options.areas and first_level.areas is None:
-        raise ParameterError(
-            "The second level uses the areas of predicted masks, but no first-level table of "
-            f"{', '.join(first_level.models)} has them. Add a model with masks (such as "
-            "resnet18_384_5_planes_bn_f8; if its tables are of an older version, predict again), "
-            "or set features.areas to false."
+
+    def __init__(self, first_level: FirstLevel, options: WindowOptions) -> None:
+        if options.areas and first_level.areas is None:
+            raise ParameterError(
+                "The second level uses the areas of predicted masks, but no first-level table of "
+                f"{', '.join(first_level.models)} has them. Add a model with masks (such as "
+                "resnet18_384_5_planes_bn_f8; if its tables are of an older version, predict "
+                "again), or set features.areas to false."
+            )
+        self._reach = max(options.radius, options.mean_radius or 0)
+        self._near = neighbours(
+            first_level.study, first_level.slice_num, self._reach, options.beyond
         )
-    width = len(feature_names(first_level.models, options))
-    features = np.empty((len(first_level), width), np.float32)
-    start = 0
-    for block in _columns(first_level, options):
-        features[:, start : start + block.shape[1]] = block
-        start += block.shape[1]
-    return features
+        values, self._nothing = first_level.predictions, np.zeros(1, np.float32)
+        if options.scale == "logit":
+            values, self._nothing = to_logits(values), to_logits(self._nothing)
+        each = values.reshape(len(values), len(first_level.models) * len(CLASSES))
+        sources = (each, values.mean(axis=1))
+        self._sources = tuple(zip(sources, _offsets(options), strict=True))
+        self._single = tuple(_single_columns(first_level, options))
+        self.width = len(feature_names(first_level.models, options))
+
+    def __len__(self) -> int:
+        return len(self._near)
+
+    def rows(self, chosen: Ints | slice, order: Literal["C", "F"] = "C") -> Floats32:
+        """Features of some slices, ``(n, F)``; ``feature_names`` names the columns."""
+        near = self._near[chosen]
+        features = np.empty((len(near), self.width), np.float32, order=order)
+        start = 0
+        for block in self.blocks(chosen):
+            features[:, start : start + block.shape[1]] = block
+            start += block.shape[1]
+        return features
+
+    def blocks(self, chosen: Ints | slice) -> Iterator[Floats32]:
+        """Yield the columns of ``rows`` in several parts, which take less memory."""
+        near = self._near[chosen]
+        for source, offsets in self._sources:
+            for offset in offsets:
+                taken = near[:, offset + self._reach]
+                part = np.take(source, taken, axis=0, mode="wrap")
+                part[taken < 0] = self._nothing
+                yield part
+        for column in self._single:
+            yield column[chosen]
 
 
-def _columns(first_level: FirstLevel, options: WindowOptions) -> Iterator[Floats32]:
-    """Yield blocks of columns in the order of ``feature_names``."""
-    reach = max(options.radius, options.mean_radius or 0)
-    rows = neighbours(first_level.study, first_level.slice_num, reach, options.beyond)
-    values, nothing = first_level.predictions, np.zeros(1, np.float32)
-    if options.scale == "logit":
-        values, nothing = to_logits(values), to_logits(nothing)
-    each = values.reshape(len(values), len(first_level.models) * len(CLASSES))
-    for source, offsets in zip((each, values.mean(axis=1)), _offsets(options), strict=True):
-        for offset in offsets:
-            taken = rows[:, offset + reach]
-            part = np.take(source, taken, axis=0, mode="wrap")
-            part[taken < 0] = nothing
-            yield part
+def _single_columns(first_level: FirstLevel, options: WindowOptions) -> Iterator[Floats32]:
+    """Columns that do not depend on the neighbours."""
     if options.agreement:
         yield first_level.predictions.std(axis=1)
     if options.areas and first_level.areas is not None:
@@ -116,6 +134,11 @@ def _columns(first_level: FirstLevel, options: WindowOptions) -> Iterator[Floats
         yield position[:, None]
     if options.length:
         yield length[:, None]
+
+
+def window_features(first_level: FirstLevel, options: WindowOptions) -> Floats32:
+    """Compute the features of all slices, ``(N, F)``; see ``Windows``."""
+    return Windows(first_level, options).rows(slice(None))
 
 
 def feature_names(models: Sequence[str], options: WindowOptions) -> list[str]:

@@ -1,11 +1,13 @@
 """Items of a batch for second-level networks: slices or whole studies."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy.typing as npt
 
-from rsna19_kedro.ensemble.level1 import Floats32, Ints
+from rsna19_kedro.ensemble.features import Windows
+from rsna19_kedro.ensemble.level1 import Bools, Floats32, Ints
 
 
 class Batch(NamedTuple):
@@ -25,14 +27,14 @@ class Slices:
     """Slices as items.
 
     Attributes:
-        features: ``(N, F)``.
         rows: ``(N,)`` rows of these slices in the data.
+        windows: Their features.
         directions: Values of ``reverse`` that predictions are averaged over.
         at_once: Items per prediction batch.
     """
 
-    features: Floats32
     rows: Ints
+    windows: Windows
     directions: ClassVar[tuple[bool, ...]] = (False,)
     at_once: ClassVar[int] = 65536
 
@@ -46,4 +48,13 @@ class Slices:
 
     def batch(self, indices: Ints, reverse: bool) -> Batch:
         """Make a batch of some items; ``reverse`` has no effect on single slices."""
-        return Batch((self.features[indices],), self.rows[indices])
+        rows = self.rows[indices]
+        return Batch((self.windows.rows(rows),), rows)
+
+    def columns(self, chosen: Bools) -> Iterable[Floats32]:
+        """Features of some slices, in one or more blocks of columns ``(n, f)``.
+
+        Args:
+            chosen: ``(N,)`` mask by row of the data.
+        """
+        return self.windows.blocks(self.rows[chosen[self.rows]])

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble.candidate import Labels
-from rsna19_kedro.ensemble.features import feature_names, window_features
+from rsna19_kedro.ensemble.features import Windows, feature_names
 from rsna19_kedro.ensemble.items import Slices
 from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.network_candidate import NetworkCandidate
@@ -44,7 +44,7 @@ class MLPCandidate(NetworkCandidate):
 
     def items(self, features: FirstLevel) -> Slices:
         """Return the slices with their features."""
-        return Slices(window_features(features, self.settings.features), np.arange(len(features)))
+        return Slices(np.arange(len(features)), Windows(features, self.settings.features))
 
     def network(self) -> "nn.Module":
         """Build the MLP: standardisation, one hidden ReLU layer, six logits."""

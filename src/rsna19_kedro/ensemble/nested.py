@@ -7,35 +7,31 @@ share the fits, which halves their number compared with two nested loops.
 """
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from rsna19_kedro.ensemble.blend import blend, blend_weights
-from rsna19_kedro.ensemble.candidate import Candidate, Floats, Groups, Labels, constant_classes
+from rsna19_kedro.ensemble.candidate import Floats, Groups, Labels, constant_classes
 from rsna19_kedro.ensemble.correction import (
     Correction,
     CorrectionKind,
     apply_all,
     fit_correction,
 )
-from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32
+from rsna19_kedro.ensemble.fits import Builders, Data, Folds, fitted
+from rsna19_kedro.ensemble.level1 import FirstLevel
 from rsna19_kedro.ensemble.splits import check_patients
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.evaluation.baselines import INNER_CHOICE, PREVALENCE
 from rsna19_kedro.evaluation.metrics import weighted_log_loss
-from rsna19_kedro.progress import track
 
 logger = logging.getLogger(__name__)
 
-Folds = npt.NDArray[np.integer]
-Builders = Mapping[str, Callable[[], Candidate]]
 Blends = Mapping[str, Sequence[str]]
 Learned = TypeVar("Learned")
 
@@ -85,6 +81,7 @@ def judge(
     *,
     blends: Blends | None = None,
     corrections: Sequence[CorrectionKind] = (),
+    folder: Path | None = None,
 ) -> Judgement:
     """Predict each fold with all candidates, and with the one chosen on the other folds.
 
@@ -96,33 +93,32 @@ def judge(
         builders: Functions that make an unfitted candidate, by name.
         blends: Member names by name of the blend.
         corrections: Corrections to try on the chosen candidate's predictions.
+        folder: Folder for finished fits; see ``fits.fitted``.
 
     Raises:
         InputError: A patient is in two folds, or there are fewer than three folds.
     """
     numbers = _check_folds(patients, folds)
     constant_classes(labels, "Second level")
-    views = {
-        name: _views(name, build, features, labels, patients, folds)
-        for name, build in builders.items()
-    }
     blends = blends or {}
     names = (*builders, *blends, INNER_CHOICE, PREVALENCE)
     result = {name: np.empty(labels.shape) for name in names}
     decisions: dict[int, Decision] = {}
-    for index, fold in enumerate(numbers):
-        scored, rest = folds == fold, folds != fold
-        inside = {name: view[index, rest].astype(np.float64) for name, view in views.items()}
-        decision = decide(inside, labels[rest], folds[rest], blends, corrections)
-        outside = {name: view[index, scored].astype(np.float64) for name, view in views.items()}
-        for name, members in blends.items():
-            outside[name] = blend([outside[m] for m in members], decision.blends[name])
-        outside[INNER_CHOICE] = apply_all(decision.corrections, outside[decision.candidate])
-        outside[PREVALENCE] = np.broadcast_to(labels[rest].mean(axis=0), (scored.sum(), 6))
-        for name, values in outside.items():
-            result[name][scored] = values
-        decisions[fold] = decision
-        logger.info("Second level, fold %d: %s", fold, _in_words(decision))
+    with fitted(builders, Data(features, labels, patients, folds), folder) as predictions:
+        for fold in numbers:
+            scored, rest = folds == fold, folds != fold
+            views = {name: values.without(fold) for name, values in predictions.items()}
+            inside = {name: view[rest].astype(np.float64) for name, view in views.items()}
+            decision = decide(inside, labels[rest], folds[rest], blends, corrections)
+            outside = {name: view[scored].astype(np.float64) for name, view in views.items()}
+            for name, members in blends.items():
+                outside[name] = blend([outside[m] for m in members], decision.blends[name])
+            outside[INNER_CHOICE] = apply_all(decision.corrections, outside[decision.candidate])
+            outside[PREVALENCE] = np.broadcast_to(labels[rest].mean(axis=0), (scored.sum(), 6))
+            for name, values in outside.items():
+                result[name][scored] = values
+            decisions[fold] = decision
+            logger.info("Second level, fold %d: %s", fold, _in_words(decision))
     outer = {name: result[name] for name in builders}
     blended = {name: result[name] for name in blends}
     final = decide(outer, labels, folds, blends, corrections, blended)
@@ -214,36 +210,6 @@ def _cross_fitted(
         learned = fit(values[..., ~scored, :], labels[~scored])
         result[scored] = apply(values[..., scored, :], learned)
     return result
-
-
-def _views(
-    name: str,
-    build: Callable[[], Candidate],
-    features: FirstLevel,
-    labels: Labels,
-    patients: Groups,
-    folds: Folds,
-) -> Floats32:
-    """Predict with a candidate for each outer fold, ``(folds, N, 6)``.
-
-    Row k holds the predictions of fold k by a fit on all other folds, and those of each other
-    fold j by a fit on all folds except j and k.
-    """
-    start = time.perf_counter()
-    numbers = np.unique(folds)
-    views = np.empty((len(numbers), *labels.shape), dtype=np.float32)
-
-    indices = range(len(numbers))
-    fits = [*combinations(indices, 1), *combinations(indices, 2)]
-    for left_out in track(fits, f"Second level, {name}"):
-        learned = ~np.isin(folds, numbers[list(left_out)])
-        candidate = build()
-        candidate.fit(features.take(learned), labels[learned], patients[learned])
-        for outer, predicted in zip(left_out, left_out[::-1], strict=True):
-            scored = folds == numbers[predicted]
-            views[outer, scored] = candidate.predict(features.take(scored))
-    logger.info("Second level: %s fitted in %.1f s", name, time.perf_counter() - start)
-    return views
 
 
 def _in_words(decision: Decision) -> str:

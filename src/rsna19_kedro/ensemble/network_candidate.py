@@ -7,7 +7,7 @@ this module and its subclasses' modules import torch inside functions.
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class NetworkCandidate(Candidate):
         networks: Fitted members.
     """
 
+    is_network: ClassVar[bool] = True
+    cost: ClassVar[float] = 0.5
     settings: NetworkSettings
     constants: Floats = field(default_factory=lambda: np.full(len(CLASSES), np.nan))
     networks: tuple["nn.Module", ...] = ()
@@ -62,9 +64,10 @@ class NetworkCandidate(Candidate):
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 network = self.network()
-            standardise(network, items.features[~held_out[items.rows]])
+            standardise(network, items.columns(~held_out))
             self.begin(network, labels[~held_out])
-            fit_network(network, items, labels, held_out[items.first_rows], self.settings, seed)
+            held_out_items = held_out[items.first_rows]
+            fit_network(network, items, labels, held_out_items, self.settings, seed, self.stop)
             networks.append(network)
         self.networks = tuple(networks)
 

@@ -1,9 +1,9 @@
 """Training of second-level networks with early stopping on held-out patients."""
 
-import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from threading import Event
 
 import numpy as np
 import torch
@@ -41,12 +41,15 @@ class Standardise(nn.Module):
         return (features - self.centre) / self.spread
 
 
-def standardise(network: nn.Module, features: Floats32) -> None:
-    """Set the network's ``Standardise`` layer from features ``(n, F)``."""
+def standardise(network: nn.Module, columns: Iterable[Floats32]) -> None:
+    """Set the network's ``Standardise`` layer from features ``(n, F)``, in blocks of columns."""
     layer = next(part for part in network.modules() if isinstance(part, Standardise))
-    values = torch.from_numpy(features)
-    layer.centre.copy_(values.mean(dim=0, dtype=torch.float64))
-    layer.spread.copy_(values.std(dim=0, correction=0) + 1e-3)
+    start = 0
+    for block in columns:
+        values = torch.from_numpy(block)
+        part = slice(start, start := start + block.shape[1])
+        layer.centre[part] = values.mean(dim=0, dtype=torch.float64)
+        layer.spread[part] = values.std(dim=0, correction=0) + 1e-3
 
 
 class _Batches(Dataset[Labelled]):
@@ -70,6 +73,7 @@ def fit_network(
     held_out: Bools,
     settings: NetworkSettings,
     seed: int,
+    stop: Event,
 ) -> None:
     """Train a network in place, keeping the weights with the lowest held-out loss.
 
@@ -81,6 +85,7 @@ def fit_network(
             to the end and keeps the last weights.
         settings: Training settings.
         seed: Seed of the order of the items, their reversal and dropout.
+        stop: Once set, training ends at the next validation.
     """
     rng = np.random.default_rng(seed)
     training, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -97,7 +102,7 @@ def fit_network(
         DataLoader(_Batches(items, labels, batches), batch_size=None) for batches in (plan, check)
     )
     with _seeded(seed, settings.threads):
-        _descend(network, training_batches, validation_batches, settings)
+        _descend(network, training_batches, validation_batches, settings, stop)
     network.cpu().eval()
 
 
@@ -106,6 +111,7 @@ def _descend(
     training: DataLoader[Labelled],
     validation: DataLoader[Labelled],
     settings: NetworkSettings,
+    stop: Event,
 ) -> None:
     """Run AdamW with a one-cycle learning rate schedule and early stopping."""
     gpu = settings.accelerator == "gpu"
@@ -114,7 +120,7 @@ def _descend(
     network.to(weights.device)
     steps, has_validation = len(training), len(validation) > 0
     optimizer = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
 
     def rate(step: int) -> float:
@@ -124,7 +130,7 @@ def _descend(
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     best = _held_out_loss(network, validation, weights) if has_validation else math.inf
-    best_weights, losses = copy.deepcopy(network.state_dict()), []
+    best_weights, losses = _copied(network), []
     for step, batch in enumerate(training, start=1):
         network.train()
         optimizer.zero_grad()
@@ -136,12 +142,16 @@ def _descend(
             continue
         losses.append(_held_out_loss(network, validation, weights))
         if losses[-1] < best:
-            best, best_weights = losses[-1], copy.deepcopy(network.state_dict())
+            best, best_weights = losses[-1], _copied(network)
         # Ignores the loss before the first step, because early steps may increase it.
-        if len(losses) - 1 - int(np.argmin(losses)) >= settings.patience:
+        if stop.is_set() or len(losses) - 1 - int(np.argmin(losses)) >= settings.patience:
             break
     if has_validation:
         network.load_state_dict(best_weights)
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
 
 
 @torch.no_grad()

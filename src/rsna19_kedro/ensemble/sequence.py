@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from rsna19_kedro.ensemble.features import feature_names, to_logits, window_features
+from rsna19_kedro.ensemble.features import Windows, feature_names, to_logits
 from rsna19_kedro.ensemble.items import Batch, Slices
 from rsna19_kedro.ensemble.level1 import FirstLevel, Floats32, Ints
 from rsna19_kedro.ensemble.network_candidate import NetworkCandidate
@@ -50,10 +50,12 @@ class Studies(Slices):
     """Studies as items; slices are ordered by study, from feet to head.
 
     Attributes:
+        features: ``(N, F)``, in the same order.
         mean_logits: ``(N, 6)``, in the same order.
         starts: ``(studies + 1,)`` start index of each study, and the end.
     """
 
+    features: Floats32
     mean_logits: Floats32
     starts: Ints
     directions: ClassVar[tuple[bool, ...]] = (False, True)
@@ -93,9 +95,11 @@ class SequenceCandidate(NetworkCandidate):
         studies = features.study[order]
         starts = np.flatnonzero(np.diff(studies, prepend=studies[:1] - 1))
         mean = features.predictions.mean(axis=1, dtype=np.float64).astype(np.float32)
+        windows = Windows(features, self.settings.features)
         return Studies(
-            window_features(features, self.settings.features)[order],
             order,
+            windows,
+            windows.rows(order),
             to_logits(mean)[order],
             np.append(starts, len(order)).astype(np.int64),
         )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rsna19_kedro.contracts import CLASSES
+from rsna19_kedro.ensemble.gru import bidirectional_gru
 from rsna19_kedro.ensemble.network_fit import Standardise
 
 Body = Literal["gru", "transformer"]
@@ -74,6 +75,8 @@ class _Recurrent(nn.Module):
         )
 
     def forward(self, hidden: Tensor, lengths: Tensor, is_slice: Tensor) -> Tensor:
+        if not hidden.is_cuda and self.units.num_layers == 1:
+            return bidirectional_gru(self.units, hidden, lengths)
         packed = pack_padded_sequence(hidden, lengths.cpu(), True, enforce_sorted=False)
         output, _ = pad_packed_sequence(self.units(packed)[0], True, total_length=is_slice.shape[1])
         result: Tensor = output

@@ -26,7 +26,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dposv
 from threadpoolctl import threadpool_limits
 
 from rsna19_kedro.ensemble.level1 import Bools, Floats, Floats32, Ints
@@ -108,7 +108,12 @@ def fit_simplex(
 
 
 def fit_classes(
-    features: Floats32, labels: npt.NDArray[np.integer], *, eps: float = 1e-6, gap: float = 1e-6
+    features: Floats32,
+    labels: npt.NDArray[np.integer],
+    *,
+    eps: float = 1e-6,
+    gap: float = 1e-6,
+    threads: int | None = None,
 ) -> list[SimplexFit]:
     """Solve all classes in parallel.
 
@@ -120,6 +125,7 @@ def fit_classes(
         labels: ``(N, C)`` zeros and ones.
         eps: As for ``fit_simplex``.
         gap: As for ``fit_simplex``.
+        threads: Number of threads; ``None`` uses all cores.
 
     Returns:
         One solution per class.
@@ -128,7 +134,7 @@ def fit_classes(
     def solve(column: npt.NDArray[np.integer]) -> SimplexFit:
         return fit_simplex(features, column > 0, eps=eps, gap=gap)
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(available_cores()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or available_cores()) as pool:
         return list(pool.map(solve, labels.T))
 
 
@@ -259,8 +265,11 @@ def _quadratic_minimum(hessian: Floats, gradient: Floats, start: Floats) -> Floa
     value, free = start.copy(), start > 0.0
     for _ in range(20 * count):
         slope = gradient + curved @ (value - start)
-        factor = cho_factor(curved[np.ix_(free, free)], check_finite=False)
-        newton = cho_solve(factor, np.stack([slope[free], np.ones(free.sum())], axis=1))
+        # LAPACK itself: for matrices this small, SciPy's checks take longer than the solution.
+        sides = np.stack([slope[free], np.ones(free.sum())], axis=1)
+        _, newton, fault = dposv(curved[np.ix_(free, free)], sides)
+        if fault:
+            raise np.linalg.LinAlgError(f"The Hessian of the simplex is not definite ({fault}).")
         multiplier = newton[:, 0].sum() / newton[:, 1].sum()
         step = np.zeros(count)
         step[free] = multiplier * newton[:, 1] - newton[:, 0]

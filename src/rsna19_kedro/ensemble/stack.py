@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def judge_tables(
     candidates: Candidates,
     corrections: Sequence[CorrectionKind],
     seed: int,
+    folder: Path | None = None,
 ) -> Judgement:
     """Check for leaks, then run nested cross-validation of the candidates.
 
@@ -38,6 +40,7 @@ def judge_tables(
         candidates: Settings by name.
         corrections: Corrections to try on the chosen candidate's predictions.
         seed: Random seed of the candidates.
+        folder: Folder for finished fits; see ``fits.fitted``.
     """
     features, labels = FirstLevel.from_table(level1_oof), labels_of(level1_oof)
     folds = level1_oof["fold"].to_numpy()
@@ -50,7 +53,10 @@ def judge_tables(
     }
     patients = level1_oof["patient_id"].to_numpy()
     return judge(
-        features, labels, patients, folds, builders, blends=blends, corrections=corrections
+        *(features, labels, patients, folds, builders),
+        blends=blends,
+        corrections=corrections,
+        folder=folder,
     )
 
 

@@ -16,6 +16,7 @@ import ray
 from rsna19_kedro.errors import InputError, ParameterError
 from rsna19_kedro.runners.machine import RunnerOptions, Slots, local_slots
 from rsna19_kedro.runners.stops import handled
+from rsna19_kedro.threads import threads_of_user
 
 # Ray's shared memory: nodes exchange files, so only small messages use it.
 _OBJECT_STORE_BYTES = 100 * 1024**2
@@ -139,7 +140,7 @@ def _worker_environment(slots: Slots) -> dict[str, str | None]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # Processes that a killed worker had started are killed too.
         "RAY_process_group_cleanup_enabled": "true",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(slots.threads)),
+        "OMP_NUM_THREADS": threads_of_user() or str(slots.threads),
         **({"CUDA_VISIBLE_DEVICES": None} if slots.logical else {}),
     }
 

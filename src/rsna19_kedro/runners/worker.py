@@ -18,6 +18,7 @@ from typing import Any
 from rsna19_kedro.commands import SessionOptions, note_session
 from rsna19_kedro.errors import input_error
 from rsna19_kedro.progress import Line, report_progress_to
+from rsna19_kedro.threads import share_cores
 
 # Sends a message to the main process: the node, ``run`` or ``log``, and the content.
 Send = Callable[[tuple[str, str, Any]], None]
@@ -183,6 +184,7 @@ def _prepare_process(setup: Setup, has_gpu: bool) -> None:
     os.environ.pop("SLURM_NTASKS", None)
     if Path(setup.project).is_dir():
         os.chdir(setup.project)
+    share_cores()
     note_session(setup.session)
     sys.path.extend(path for path in setup.paths if path not in sys.path)
     if setup.package is not None:

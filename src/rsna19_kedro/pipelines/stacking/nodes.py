@@ -10,6 +10,7 @@ import pandas as pd
 from rsna19_kedro.contracts import KEYS, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.ensemble.candidate import Candidate
+from rsna19_kedro.ensemble.collect import AnyTable, combine_oof, combine_test
 from rsna19_kedro.ensemble.combination import MeanCandidate, SimplexCandidate, SimplexSettings
 from rsna19_kedro.ensemble.judge import (
     describe_choice,
@@ -17,7 +18,7 @@ from rsna19_kedro.ensemble.judge import (
     prediction_table,
     score_table,
 )
-from rsna19_kedro.ensemble.level1 import combine_oof, combine_test, model_names
+from rsna19_kedro.ensemble.level1 import model_names
 from rsna19_kedro.ensemble.splits import check_patients
 from rsna19_kedro.ensemble.stack import (
     build_chosen,
@@ -35,12 +36,12 @@ from rsna19_kedro.provenance.declare import all_but, result_of
 _only = partial(all_but, "parameters", StackingParameters)
 
 
-def collect_oof(folds: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFrame:
+def collect_oof(folds: pd.DataFrame, *tables: AnyTable) -> pd.DataFrame:
     """Combine all out-of-fold tables into one wide table; see ``combine_oof``."""
     return combine_oof(folds, tables)
 
 
-def collect_test(test_slices: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFrame:
+def collect_test(test_slices: pd.DataFrame, *tables: AnyTable) -> pd.DataFrame:
     """Combine all test tables into one wide table, averaged over folds; see ``combine_test``."""
     return combine_test(test_slices, tables)
 
@@ -69,17 +70,27 @@ def judge_histogram(
 
 @result_of(ignores=_only("candidates", "corrections", "seed"))
 def judge_candidates(
-    level1_oof: pd.DataFrame, parameters: StackingParameters
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+    level1_oof: pd.DataFrame, parameters: StackingParameters, folder: Path
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Predict each fold with all candidates, and with the one chosen on the other folds.
 
+    Args:
+        level1_oof: Wide first-level table.
+        parameters: Candidates, corrections and seed.
+        folder: Folder of the second level's tables; ``fits/`` holds finished fits until
+            ``level2_oof`` is saved.
+
     Returns:
-        ``level2_oof`` and ``level2_decisions``.
+        ``level2_decisions`` and ``level2_oof``.
     """
     judgement = judge_tables(
-        level1_oof, parameters.candidates, parameters.corrections, parameters.seed
+        level1_oof,
+        parameters.candidates,
+        parameters.corrections,
+        parameters.seed,
+        folder / "fits",
     )
-    return prediction_table(level1_oof, judgement.predictions), describe_decisions(judgement)
+    return describe_decisions(judgement), prediction_table(level1_oof, judgement.predictions)
 
 
 @result_of(ignores=_only("candidates", "resamples", "seed"))
@@ -117,14 +128,21 @@ def fit_final(
 
 
 @result_of(ignores=_only("candidates"))
-def simplex_weights(level1_oof: pd.DataFrame, parameters: StackingParameters) -> pd.DataFrame:
-    """Fit the simplex and return its weights, whether or not it was chosen.
+def simplex_weights(
+    level1_oof: pd.DataFrame, level2_model: Candidate, parameters: StackingParameters
+) -> pd.DataFrame:
+    """Return the weights of the simplex, whether or not it was chosen.
+
+    It is fitted only if it is no part of the chosen candidate.
 
     Returns:
         ``level2_weights``, see ``SimplexCandidate.weights_table``.
     """
     listed = parameters.candidates.values()
     settings = next((s for s in listed if isinstance(s, SimplexSettings)), SimplexSettings())
+    for part in level2_model.all_parts():
+        if isinstance(part, SimplexCandidate) and part.settings == settings:
+            return part.weights_table()
     simplex = SimplexCandidate(settings)
     fit_on_table(simplex, level1_oof)
     return simplex.weights_table()

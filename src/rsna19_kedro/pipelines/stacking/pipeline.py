@@ -11,6 +11,7 @@ from rsna19_kedro.scope import Scope
 from . import nodes
 
 PARAMETERS = "params:stacking"
+FOLDER = "params:level2_folder"
 
 
 def create_pipeline(scope: Scope | None = None, **kwargs: object) -> Pipeline:
@@ -32,15 +33,16 @@ def _node(function: Callable[..., Any], inputs: list[str], outputs: str | list[s
 
 def _selection_nodes(oof: list[str]) -> list[Node]:
     histogram = ["volumes", "volume_index", "folds", PARAMETERS]
-    nested = ["level2_oof", "level2_decisions"]
-    scored = ["level1_oof", *nested, "histogram_oof", PARAMETERS]
+    # In this order: saving level2_oof removes the finished fits.
+    nested = ["level2_decisions", "level2_oof"]
+    scored = ["level1_oof", *nested[::-1], "histogram_oof", PARAMETERS]
     return [
         _node(nodes.collect_oof, ["folds", *oof], "level1_oof"),
         _node(nodes.judge_histogram, histogram, "histogram_oof"),
-        _node(nodes.judge_candidates, ["level1_oof", PARAMETERS], nested),
+        _node(nodes.judge_candidates, ["level1_oof", PARAMETERS, FOLDER], nested),
         _node(nodes.score_candidates, scored, ["level2_scores", "level2_choice"]),
         _node(nodes.fit_final, ["level1_oof", "level2_choice", PARAMETERS], "level2_model"),
-        _node(nodes.simplex_weights, ["level1_oof", PARAMETERS], "level2_weights"),
+        _node(nodes.simplex_weights, ["level1_oof", "level2_model", PARAMETERS], "level2_weights"),
     ]
 
 
