@@ -55,6 +55,7 @@ class StudyFindings:
         heat: ``(S, 6, h, h)`` class activation maps in 0..1 of the prepared slices, or ``None``.
         place: Mapping of the prepared slices to the images.
         method: Description of how the models were combined.
+        precision: Precision of the networks, such as ``fp32``.
         version: Version of this software.
         warning: Warning about the models that every reader must see; empty for none.
     """
@@ -65,6 +66,7 @@ class StudyFindings:
     heat: np.ndarray | None
     place: HeatPlace
     method: str
+    precision: str
     version: str
     warning: str = ""
 
@@ -200,7 +202,9 @@ def _group(
         tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=title),
         finding_type=FINDINGS[name],
         algorithm_id=sr.AlgorithmIdentification(
-            name=MANUFACTURER, version=findings.version, parameters=[findings.method]
+            name=MANUFACTURER,
+            version=findings.version,
+            parameters=[findings.method, f"precision {findings.precision}"],
         ),
         measurements=[
             sr.Measurement(
@@ -224,6 +228,7 @@ def _segment(number: int, name: str, findings: StudyFindings) -> hd.seg.SegmentD
             name=MANUFACTURER,
             family=codes.DCM.ArtificialIntelligence,
             version=findings.version,
+            parameters={"precision": findings.precision},
         ),
         tracking_uid=hd.UID(),
         tracking_id=name,

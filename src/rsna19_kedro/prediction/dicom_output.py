@@ -32,6 +32,7 @@ def write_studies(
     folder: Path,
     *,
     method: str,
+    precision: str,
     warning: str,
     max_unpacked_bytes: int,
     include_phi: bool,
@@ -48,6 +49,7 @@ def write_studies(
         heat: Folder with the heatmaps, see ``read_heat``.
         folder: Output folder.
         method: How the models were combined, in words.
+        precision: Precision of the networks, such as ``fp32``.
         warning: Note on the training data, if results must show one; see ``Band.warning``.
         max_unpacked_bytes: Zip files that unpack to more are refused.
         include_phi: Whether results name the patient.
@@ -84,6 +86,7 @@ def write_studies(
                     read_heat(heat, name),
                     HeatPlace.from_record(record, volumes.shape(name)[-1]),
                     method,
+                    precision,
                     __version__,
                     warning,
                 )

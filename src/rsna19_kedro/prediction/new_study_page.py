@@ -46,7 +46,7 @@ def new_study_page(
         predictions: Table of ``results_table``.
         series: See ``NewStudies``.
         findings: See ``NewStudies``.
-        summary: ``method``, ``members``, ``trained_on`` and ``band`` of the results.
+        summary: ``method``, ``members``, ``precision``, ``trained_on`` and ``band`` of the results.
         heat: Folder with the heatmaps.
         pages: Folder for the pages of the studies, beside the returned one.
         one_page: Most studies on one page.
@@ -132,6 +132,7 @@ def _run_facts(summary: Mapping[str, Any], band: Band, files: int) -> list[tuple
     return [
         ("Combined by", summary["method"]),
         ("Models", ", ".join(summary["members"])),
+        ("Precision", summary["precision"]),
         *([] if band.warning else [("Training data", band.text)]),
         ("Files read", str(files)),
         ("Created", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),

@@ -29,8 +29,8 @@ def results_table(
     Returns:
         One row per study (``level`` is ``study``: its most suspicious slice, and per class
         the highest probability with its spread), followed by one per slice (``slice``):
-        ``STUDY``, ``SLICE``, six ``pred_*``, six ``spread_*``, ``trained_on`` (see ``Band``)
-        and, if the patient may be named, ``PERSON``.
+        ``STUDY``, ``SLICE``, six ``pred_*``, six ``spread_*``, ``trained_on`` (see ``Band``),
+        ``precision`` and, if the patient may be named, ``PERSON``.
     """
     by_name = {result.study_id: result for result in results}
     tables = []
@@ -46,9 +46,11 @@ def results_table(
         rows = pd.concat([study.assign(level="study"), table.assign(level="slice")])
         record = findings["studies"][int(number) - 1]
         shared = {name: record[name] for name in (*STUDY, *PERSON) if name in record}
-        tables.append(rows.assign(**shared, trained_on=result.band.trained_on))
+        tables.append(
+            rows.assign(**shared, trained_on=result.band.trained_on, precision=result.precision)
+        )
     table = pd.concat(tables, ignore_index=True)
-    columns = [*STUDY, *SLICE, *PREDICTIONS, *SPREAD, "trained_on"]
+    columns = [*STUDY, *SLICE, *PREDICTIONS, *SPREAD, "trained_on", "precision"]
     return table[[*columns, *(name for name in PERSON if name in table)]]
 
 
@@ -60,7 +62,7 @@ def results_json(
     Args:
         table: Of ``results_table``.
         findings: See ``NewStudies``.
-        summary: ``method``, ``members``, ``trained_on`` and ``band`` of the results.
+        summary: ``method``, ``members``, ``precision``, ``trained_on`` and ``band`` of the results.
 
     Returns:
         ``summary`` and ``studies``. A study has ``number``, ``study_date``,

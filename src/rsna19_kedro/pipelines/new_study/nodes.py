@@ -79,8 +79,8 @@ def predict_new(
 
     Returns:
         ``new_predictions`` three times (for Parquet, CSV and JSON), see ``results_table`` and
-        ``results_json``; and a summary: ``method``, ``members`` and their training data (see
-        ``Band``).
+        ``results_json``; and a summary: ``method``, ``members``, ``precision`` and their training
+        data (see ``Band``).
     """
     from rsna19_kedro.prediction.members import LEVEL2, find_members
     from rsna19_kedro.prediction.new_study import predict_prepared
@@ -112,11 +112,13 @@ def predict_new(
             logger.info("Study %d: any %.1f %%, %s", number, 100 * result.study["any"], slice_text)
     table = results_table(results, slices, findings)
     band = results[0].band
-    logger.info("Predicted by %s: %s", counted(len(members), "checkpoint"), results[0].method)
+    checkpoints, precision = counted(len(members), "checkpoint"), results[0].precision
+    logger.info("Predicted by %s in %s: %s", checkpoints, precision, results[0].method)
     logger.log(logging.WARNING if band.warning else logging.INFO, "%s", band.text)
     summary = {
         "method": results[0].method,
         "members": list(results[0].members),
+        "precision": precision,
         "trained_on": band.trained_on,
         "synthetic": band.synthetic,
         "band": band.text,
@@ -182,6 +184,7 @@ def write_dicom(
         heat,
         folder,
         method=summary["method"],
+        precision=summary["precision"],
         warning=Band(summary["trained_on"], summary["band"]).warning,
         max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
         include_phi=params.include_phi,
