@@ -10,6 +10,7 @@ from threading import Thread
 from typing import TypeVar
 
 from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import get_reusable_executor
 
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.progress import progress_bar
@@ -51,6 +52,11 @@ def map_in_processes(
         for result in results:
             progress.advance(task)
             yield result
+
+
+def end_workers() -> None:
+    """End the idle processes of ``map_in_processes``, which joblib would keep for five minutes."""
+    get_reusable_executor().shutdown(wait=True)
 
 
 _STALL_S = 60.0

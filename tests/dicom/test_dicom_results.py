@@ -3,6 +3,7 @@
 import copy
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def _findings(folder: Path, *, include_phi: bool = False, warning: str = "") -> 
         heat,
         HeatPlace.from_record(asdict(record), SIDE),
         "mean of 2 models",
+        "fp32",
         "1.2.3",
         warning,
     )
@@ -132,6 +134,25 @@ def test_report_reads_back_with_study_and_slice_findings(study: Path, tmp_path: 
         *(f"study, {name}" for name in CLASSES),
         *("slice 1, subdural", "slice 1, any"),
     }
+
+
+def test_report_and_segmentation_name_the_precision(study: Path, tmp_path: Path) -> None:
+    write_dicom_results(_findings(study), tmp_path / "out")
+    report, evidence = (
+        pydicom.dcmread(tmp_path / "out" / f"{name}.dcm") for name in ("report", "evidence")
+    )
+    texts = {item.TextValue for item in _items(report) if "TextValue" in item}
+    assert {"mean of 2 models", "precision fp32"} <= texts
+    for segment in evidence.SegmentSequence:
+        (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+        assert algorithm.AlgorithmParameters == "precision=fp32"
+
+
+def _items(dataset: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
+    """All content items of a report."""
+    for item in dataset.get("ContentSequence", ()):
+        yield item
+        yield from _items(item)
 
 
 def test_segmentation_reads_back_on_its_image(study: Path, tmp_path: Path) -> None:
@@ -275,6 +296,8 @@ def test_an_invalid_value_affects_nothing_else(tmp_path: Path, change, written, 
     assert sources.left_out == left_out
     values = np.zeros((2, 6))
     place = HeatPlace(np.zeros((2, 2)), SIDE, (0, 0))
-    findings = StudyFindings(sources.headers, values, values[0], None, place, "one model", "1")
+    findings = StudyFindings(
+        sources.headers, values, values[0], None, place, "one model", "fp32", "1"
+    )
     (path,) = write_dicom_results(findings, tmp_path / "out")
     assert str(pydicom.dcmread(path).get(written[0], "")) == written[1]

@@ -105,7 +105,9 @@ def test_blood_on_the_left_stays_on_the_left(tmp_path: Path, scan, turn: int) ->
     assert np.abs(_centre_mm(on_images, positions, orientation) - expected_mm).max() < SPACING_MM
 
     ones = np.ones((len(sources), len(CLASSES)))
-    made = evidence_segmentation(StudyFindings(sources, ones, ones[0], heat, place, "m", "1"))
+    made = evidence_segmentation(
+        StudyFindings(sources, ones, ones[0], heat, place, "m", "fp32", "1")
+    )
     assert made is not None
     frames = made.PerFrameFunctionalGroupsSequence
     at = np.array(

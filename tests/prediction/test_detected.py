@@ -203,6 +203,7 @@ def _result(value: float, trained_on: str, heat: float | None) -> StudyResult:
     return StudyResult(
         *("s", pd.DataFrame(columns), study, maps, f"m{value}", (f"m{value}",)),
         Band(trained_on, f"text of {value}"),  # type: ignore[arg-type]
+        "fp32",
     )
 
 

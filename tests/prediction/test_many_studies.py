@@ -130,8 +130,8 @@ def _tables(volumes: VolumeStore) -> tuple[pd.DataFrame, pd.DataFrame, dict, dic
         | {"description": "HEAD", "kernel": "", "distance_mm": 5.0, "series_instance_uid": "1"}
     )
     findings = {"problems": {}, "refused": {}, "files": 18, "studies": records}
-    summary = {"method": "mean", "members": ["a", "b"], "trained_on": "real", "band": "Real CT"}
-    summary["study_rule"] = "the highest of its slices"
+    summary = {"method": "mean", "members": ["a", "b"], "precision": "bf16"}
+    summary |= {"trained_on": "real", "band": "Real CT", "study_rule": "the highest of its slices"}
     return pd.concat(rows, ignore_index=True), series, findings, summary
 
 
@@ -162,5 +162,6 @@ def test_many_studies_have_an_index_and_a_page_each(volumes, tmp_path, one_page:
         near = [rows[other] for other in (place - 1, place + 1) if 0 <= other < 4]
         assert links == ["../report.html", *(Path(other).name for other, _ in near)]
         assert f"HEAD {number}" in page
+        assert "<dt>Precision</dt><dd>bf16</dd>" in page
         assert re.findall(r"used \d", page.split("<h2>Input")[1]) == [f"used {number}"]
     assert len(list(pages.iterdir())) == 4

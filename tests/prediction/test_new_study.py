@@ -268,6 +268,7 @@ def test_half_precision_gives_heatmaps_too(checkpoints) -> None:
     single = predict_study(_head(), checkpoints, fast=True)
     assert low.study["any"] == pytest.approx(single.study["any"], abs=0.02)
     assert low.heat.shape == single.heat.shape
+    assert (low.precision, single.precision) == ("bf16", "fp32")
 
 
 def test_fast_takes_one_member(checkpoints, tmp_path) -> None:
@@ -303,7 +304,7 @@ def test_a_single_name_is_a_model_and_a_single_number_a_fold(checkpoints) -> Non
 def test_new_study_states_the_training_data_of_its_models(
     tmp_path, caplog, trained_on: str, first: dict, second: dict | None
 ) -> None:
-    """In the log, table, summary and page, and in the result of ``predict_study``."""
+    """In log, table, summary, page and result; their precision, too."""
     for fold, data in enumerate((first, second)):
         recorded = {} if data is None else {TRAINING_DATA: data}
         _write_checkpoint(tmp_path, MODELS[0], fold, ["normal"], **recorded)
@@ -331,6 +332,8 @@ def test_new_study_states_the_training_data_of_its_models(
             prediction=PredictionSettings(),
         )
     assert set(table["trained_on"]) == {trained_on}
+    assert set(table["precision"]) == {"fp32"} == {summary["precision"], result.precision}
+    assert "Predicted by 2 checkpoints in fp32: resnet18_400 alone" in caplog.text
     assert summary["synthetic"] == ("synthetic" in trained_on)
     (logged,) = [record for record in caplog.records if record.message == summary["band"]]
     assert (logged.levelname == "INFO") == (trained_on == "real")
@@ -341,6 +344,7 @@ def test_new_study_states_the_training_data_of_its_models(
         volumes, table, series, findings, summary, tmp_path / "heat", tmp_path / "studies"
     )
     top, facts = page.split("Worklist")[0], page.split("How it was made")[1]
+    assert "<dt>Precision</dt><dd>fp32</dd>" in facts
     if trained_on == "real":
         assert summary["band"].endswith("(5 studies, 60 slices); out-of-fold AUC of any: 0.900")
         assert summary["band"] in facts

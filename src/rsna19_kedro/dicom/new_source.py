@@ -35,7 +35,7 @@ from rsna19_kedro.dicom.slice_index import (
 from rsna19_kedro.dicom.sources import MAX_UNPACKED_BYTES, Source, opened
 from rsna19_kedro.dicom.studies import native_slices, prepare_study
 from rsna19_kedro.errors import InputError, SourceError
-from rsna19_kedro.parallel import map_in_processes
+from rsna19_kedro.parallel import end_workers, map_in_processes
 
 logger = logging.getLogger(__name__)
 
@@ -206,6 +206,7 @@ def _dicom(source: Source, to: _Preparation, shown: Path | None) -> NewStudies:
         outcomes = [prepare(study) for study in studies]
     else:
         outcomes = list(map_in_processes(prepare, studies, description="Preparing studies"))
+        end_workers()  # The networks need their memory.
     texts = [
         StudyTexts.of(source.root, outcome.headers, outcome.series, include_phi)
         for outcome in outcomes

@@ -69,6 +69,7 @@ class StudyFindings:
         heat: ``(S, 6, h, h)`` class activation maps in 0..1 of the prepared slices, or ``None``.
         place: Mapping of the prepared slices to the images.
         method: Description of how the models were combined.
+        precision: Precision of the networks, such as ``fp32``.
         version: Version of this software.
         warning: Warning about the models that every reader must see; empty for none.
         algorithm: Algorithm by other authors; ``None`` for this software.
@@ -80,6 +81,7 @@ class StudyFindings:
     heat: np.ndarray | None
     place: HeatPlace
     method: str
+    precision: str
     version: str
     warning: str = ""
     algorithm: Algorithm | None = None
@@ -226,7 +228,9 @@ def _group(
         tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=title),
         finding_type=FINDINGS[name],
         algorithm_id=sr.AlgorithmIdentification(
-            name=algorithm, version=version, parameters=[findings.method]
+            name=algorithm,
+            version=version,
+            parameters=[findings.method, f"precision {findings.precision}"],
         ),
         measurements=[
             sr.Measurement(
@@ -251,6 +255,7 @@ def _segment(number: int, name: str, findings: StudyFindings) -> hd.seg.SegmentD
             name=algorithm,
             family=codes.DCM.ArtificialIntelligence,
             version=version,
+            parameters={"precision": findings.precision},
         ),
         tracking_uid=hd.UID(),
         tracking_id=name,

@@ -16,11 +16,11 @@ from rsna19_kedro.detector.release import NAME as DETECTOR
 from rsna19_kedro.detector.slice_input import fit_of
 from rsna19_kedro.dicom.result_sources import HeatPlace
 from rsna19_kedro.networks.training_data import Band
-from rsna19_kedro.prediction.engine import HALF, find_device
+from rsna19_kedro.prediction.engine import HALF, find_device, find_precision
 from rsna19_kedro.prediction.heat import heat_of_native
 from rsna19_kedro.prediction.members import Member, find_members, warn_of_small_model
 from rsna19_kedro.prediction.new_study import SPREAD, StudyResult, predict_prepared
-from rsna19_kedro.prediction.settings import PredictionSettings
+from rsna19_kedro.prediction.settings import PRECISIONS, PredictionSettings
 
 
 def detect_prepared(
@@ -46,7 +46,8 @@ def detect_prepared(
         One result per study, in the order of the names. ``study`` is the detector's prediction of
         the series, not the maximum over its slices.
     """
-    detector = Detector.load(release, find_device(settings), HALF.get(settings.precision))
+    precision = find_precision(settings)
+    detector = Detector.load(release, find_device(settings), HALF.get(precision))
     for name in names:
         hu, side = native.read(name), volumes.shape(name)[-1]
         found = detector.predict(list(hu), on_share)
@@ -65,6 +66,7 @@ def detect_prepared(
             release.title,
             (release.title,),
             Band("random weights", RANDOM) if release.random else Band("real", ABOUT),
+            PRECISIONS[precision],
             "the detector's prediction of the whole series",
         )
 
@@ -201,5 +203,6 @@ def average(own: StudyResult, detected: StudyResult) -> StudyResult:
         f"mean of two: {own.method}; {detected.method}",
         (*own.members, *detected.members),
         band,
+        own.precision,
         f"the mean of {own.study_rule} (trained models) and {detected.study_rule}",
     )

@@ -33,6 +33,7 @@ def write_studies(
     folder: Path,
     *,
     method: str,
+    precision: str,
     warning: str,
     detector: Mapping[str, str] | None,
     max_unpacked_bytes: int,
@@ -50,6 +51,7 @@ def write_studies(
         heat: Folder with the heatmaps, see ``read_heat``.
         folder: Output folder.
         method: How the models were combined, in words.
+        precision: Precision of the networks, such as ``fp32``.
         warning: Note on the training data, if results must show one; see ``Band.warning``.
         detector: Public detector that took part: ``name``, ``version`` and ``about``.
         max_unpacked_bytes: Zip files that unpack to more are refused.
@@ -87,6 +89,7 @@ def write_studies(
                     read_heat(heat, name),
                     HeatPlace.from_record(record, volumes.shape(name)[-1]),
                     method,
+                    precision,
                     __version__,
                     warning,
                     None if detector is None else Algorithm(**detector),

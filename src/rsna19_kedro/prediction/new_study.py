@@ -21,16 +21,22 @@ from rsna19_kedro.networks.training_data import (
     reported_auc,
     training_band,
 )
-from rsna19_kedro.prediction.engine import Engine, Prediction, Study, find_device
+from rsna19_kedro.prediction.engine import (
+    Engine,
+    Prediction,
+    Study,
+    find_device,
+    find_precision,
+)
 from rsna19_kedro.prediction.heat import heat_of
 from rsna19_kedro.prediction.members import Combination, Member
-from rsna19_kedro.prediction.settings import PredictionSettings
+from rsna19_kedro.prediction.settings import PRECISIONS, PredictionSettings
 
 SPREAD = tuple(f"spread_{name}" for name in CLASSES)
 
-_CPU_GROUP: Final = 256
+_CPU_GROUP: Final = 128
 _GPU_GROUP: Final = 2048
-"""Slices per group of studies: about 7 and 57 studies, whose heatmaps need 60 and 490 MB."""
+"""Slices per group of studies: about 3 and 57 studies, whose heatmaps need 30 and 490 MB."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class StudyResult:
         method: How the models were combined, in words.
         members: Names of the checkpoints that took part.
         band: Training data of these checkpoints.
+        precision: Precision of the networks: ``fp32``, ``bf16`` or ``fp16``.
         study_rule: How the probability of a study is obtained, in words.
         hu: Prepared slices ``(S, 400, 400)`` int16, which ``heat`` covers; set only by
             ``predict_study``.
@@ -59,6 +66,7 @@ class StudyResult:
     method: str
     members: tuple[str, ...]
     band: Band
+    precision: str
     study_rule: str = "the highest of its slices"
     hu: np.ndarray | None = None
 
@@ -83,7 +91,7 @@ def predict_prepared(
 
     Thin slices are first averaged to slabs; each slice gets the results of its slab.
 
-    Memory does not grow with the number of studies: they are predicted in groups of at most 256
+    Memory does not grow with the number of studies: they are predicted in groups of at most 128
     slabs (2,048 on a GPU), and at least one study. Each checkpoint is loaded once per group, a
     single checkpoint only once.
 
@@ -109,6 +117,7 @@ def predict_prepared(
     band = training_band(trained_on, reported_auc(report_summary, set(made_from), trained_on))
     combine = Combination(level2, weights_of(made_from))
     titles = tuple(member.title for member in members)
+    precision = PRECISIONS[find_precision(settings)]
 
     @lru_cache(maxsize=1)
     def load(member: Member) -> Engine:
@@ -131,7 +140,7 @@ def predict_prepared(
                 on_study(member.title)
         while group:
             name = next(iter(group))
-            yield group.pop(name).result(name, combine, titles, band)
+            yield group.pop(name).result(name, combine, titles, band, precision)
 
 
 @dataclass
@@ -168,7 +177,12 @@ class _Votes:
             self.weight += cells
 
     def result(
-        self, name: str, combine: Combination, titles: tuple[str, ...], band: Band
+        self,
+        name: str,
+        combine: Combination,
+        titles: tuple[str, ...],
+        band: Band,
+        precision: str,
     ) -> StudyResult:
         """Combine the predictions of all members."""
         by_model = {model: np.mean(folds, axis=0) for model, folds in self.by_model.items()}
@@ -184,7 +198,8 @@ class _Votes:
         heat = None
         if self.heat is not None:
             heat = (self.heat / self.weight).astype(np.float16)[self.slabs]
-        return StudyResult(name, pd.DataFrame(columns), highest, heat, method, titles, band)
+        table = pd.DataFrame(columns)
+        return StudyResult(name, table, highest, heat, method, titles, band, precision)
 
 
 def _groups(

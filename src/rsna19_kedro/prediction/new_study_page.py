@@ -143,6 +143,7 @@ def _run_facts(summary: Mapping[str, Any], band: Band, files: int) -> list[tuple
     return [
         ("Combined by", summary["method"]),
         ("Models", ", ".join(summary["members"])),
+        ("Precision", summary["precision"]),
         *([] if band.warning else [("Training data", band.text)]),
         ("Files read", str(files)),
         ("Created", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),

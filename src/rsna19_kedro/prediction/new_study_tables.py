@@ -29,8 +29,8 @@ def results_table(
     Returns:
         One row per study (``level`` is ``study``: its most suspicious slice, and per class
         the highest probability with its spread), followed by one per slice (``slice``):
-        ``STUDY``, ``SLICE``, six ``pred_*``, six ``spread_*``, ``method``, ``trained_on`` and
-        ``note`` (see ``Band``) and, if the patient may be named, ``PERSON``.
+        ``STUDY``, ``SLICE``, six ``pred_*``, six ``spread_*``, ``method``, ``precision``,
+        ``trained_on`` and ``note`` (see ``Band``) and, if the patient may be named, ``PERSON``.
     """
     by_name = {result.study_id: result for result in results}
     tables = []
@@ -46,10 +46,11 @@ def results_table(
         rows = pd.concat([study.assign(level="study"), table.assign(level="slice")])
         record = findings["studies"][int(number) - 1]
         shared = {name: record[name] for name in (*STUDY, *PERSON) if name in record}
-        made = {"method": result.method, "trained_on": result.band.trained_on}
-        tables.append(rows.assign(**shared, **made, note=result.band.text))
+        made = {"method": result.method, "precision": result.precision}
+        made |= {"trained_on": result.band.trained_on, "note": result.band.text}
+        tables.append(rows.assign(**shared, **made))
     table = pd.concat(tables, ignore_index=True)
-    columns = [*STUDY, *SLICE, *PREDICTIONS, *SPREAD, "method", "trained_on", "note"]
+    columns = [*STUDY, *SLICE, *PREDICTIONS, *SPREAD, "method", "precision", "trained_on", "note"]
     return table[[*columns, *(name for name in PERSON if name in table)]]
 
 
@@ -61,7 +62,7 @@ def results_json(
     Args:
         table: Of ``results_table``.
         findings: See ``NewStudies``.
-        summary: ``method``, ``members``, ``trained_on`` and ``band`` of the results.
+        summary: ``method``, ``members``, ``precision``, ``trained_on`` and ``band`` of the results.
 
     Returns:
         ``summary`` and ``studies``. A study has ``number``, ``study_date``,

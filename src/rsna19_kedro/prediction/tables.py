@@ -13,7 +13,7 @@ from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.files import atomic_path, empty_folder
 from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.networks.made_from import digest_weights
-from rsna19_kedro.prediction.engine import Engine, Prediction, Study
+from rsna19_kedro.prediction.engine import Engine, Prediction, Study, find_precision
 from rsna19_kedro.prediction.settings import PredictionSettings
 from rsna19_kedro.progress import progress_bar
 
@@ -92,7 +92,10 @@ def _identity(
         "slices": hashlib.sha256(keys.tobytes()).hexdigest(),
         "variants": list(variants),
         "columns": [*PREDICTIONS, *AREAS],
-        "settings": settings.model_dump(mode="json", include={"precision", "part_studies"}),
+        "settings": {
+            "precision": find_precision(settings),
+            "part_studies": settings.part_studies,
+        },
     }
 
 

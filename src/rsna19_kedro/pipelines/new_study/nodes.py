@@ -84,8 +84,8 @@ def predict_new(
 
     Returns:
         ``new_predictions`` three times (for Parquet, CSV and JSON), see ``results_table`` and
-        ``results_json``; and a summary: ``method``, ``members``, their training data (see
-        ``Band``), and ``detector`` with ``name``, ``version`` and ``about``, or null.
+        ``results_json``; and a summary: ``method``, ``members``, ``precision``, their training data
+        (see ``Band``), and ``detector`` with ``name``, ``version`` and ``about``, or null.
     """
     from rsna19_kedro.prediction.detected import Predictors
     from rsna19_kedro.prediction.members import LEVEL2
@@ -118,13 +118,15 @@ def predict_new(
             logger.info("Study %d: any %.1f %%, %s", number, 100 * result.study["any"], slice_text)
     table = results_table(results, slices, findings)
     band = results[0].band
-    members = results[0].members
-    logger.info("Predicted by %s: %s", counted(len(members), "model"), results[0].method)
+    members, precision = results[0].members, results[0].precision
+    models_used = counted(len(members), "model")
+    logger.info("Predicted by %s in %s: %s", models_used, precision, results[0].method)
     logger.log(logging.WARNING if band.warning else logging.INFO, "%s", band.text)
     summary = {
         "method": results[0].method,
         "members": list(members),
         "study_rule": results[0].study_rule,
+        "precision": precision,
         "trained_on": band.trained_on,
         "synthetic": band.synthetic,
         "band": band.text,
@@ -191,6 +193,7 @@ def write_dicom(
         heat,
         folder,
         method=summary["method"],
+        precision=summary["precision"],
         warning=Band(summary["trained_on"], summary["band"]).warning,
         detector=summary["detector"],
         max_unpacked_bytes=int(params.max_unpacked_gib * 2**30),
