@@ -131,7 +131,8 @@ class _Fits:
         self._stop = Event()
         self._seconds = dict.fromkeys(builders, 0.0)
         numbers = data.numbers
-        left_out = [*combinations(numbers, 1), *combinations(numbers, 2)]
+        # The smaller fits first: the networks are finished before the largest fits of the others.
+        left_out = [*combinations(numbers, 2), *combinations(numbers, 1)]
         self._fits = [Fit(name, folds) for name in builders for folds in left_out]
 
     def run(self) -> dict[str, Predictions]:
