@@ -5,8 +5,8 @@
     python benchmarks/second_level.py --stages judge --sizes 1175 10200
     python benchmarks/second_level.py --figure cost.png
 
-All first-level predictions are synthetic: 11 models, 34 slices per study, one study per patient. Each
-stage runs in a separate process, so that its peak memory can be measured:
+All first-level predictions are synthetic: 11 models, 34 slices per study, one study per patient.
+Each stage runs in a separate process, so that its peak memory can be measured:
 
 - collect: ``collect_oof`` of 55 tables on disk, with two test-time augmentations
 - simplex, catboost, mlp, sequence: one fit with the settings of conf/base on four of five folds,
@@ -16,9 +16,9 @@ stage runs in a separate process, so that its peak memory can be measured:
 - judge: the whole nested cross-validation, blend and corrections included
 
 ``--trees A B`` fits CatBoost with A and with B trees and extrapolates to the trees of conf/base.
-From the fits follows the composed time of the nested cross-validation: 5 fits on four folds and 10 on
-three of them, networks in one lane and the other candidates in the other, whose threads share their
-work evenly. CPU seconds are used, because other work on the machine changes the wall time.
+From the fits follows the composed time of the nested cross-validation: 5 fits on four folds and 10
+on three of them, networks in one lane and the other candidates in the other, whose threads share
+their work evenly. CPU seconds are used, because other work on the machine changes the wall time.
 """
 
 import argparse
@@ -183,7 +183,9 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     columns = {"cpu_s": "CPU seconds", "peak_gb": "peak memory, GB"}
     for panel, (column, title) in zip(figure.subplots(1, 2), columns.items(), strict=True):
-        for marker, (stage, rows) in zip("osDv^Px", table.groupby("stage", sort=False)):
+        for marker, (stage, rows) in zip(
+            "osDv^Px", table.groupby("stage", sort=False), strict=False
+        ):
             panel.loglog(rows["slices"], rows[column], marker=marker, label=stage)
         panel.set(xlabel="slices", title=title)
         panel.legend()
@@ -207,7 +209,9 @@ def main() -> None:
         cpu_s = {row["stage"]: row["cpu_s"] for row in rows if row["slices"] == slices}
         if {*LEARNERS, "decide"} <= cpu_s.keys():
             hours = ", ".join(f"{composed(cpu_s, n) / 60:.1f} min on {n}" for n in (2, 16))
-            print(f"composed, nested cross-validation of {slices} slices: {hours} cores", flush=True)
+            print(
+                f"composed, nested cross-validation of {slices} slices: {hours} cores", flush=True
+            )
     if options.figure:
         draw(pd.DataFrame(rows), options.figure)
 

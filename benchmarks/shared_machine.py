@@ -2,9 +2,9 @@
 
     python benchmarks/shared_machine.py --busy 0 2 --rounds 3
 
-Each way to wait runs in a separate process, one after the other, in several rounds: a few steps of a
-ResNet-18 on one thread per core, alone (``--busy 0``) and beside processes that only count. Other
-work on the machine changes the seconds of all ways, so compare them within a round.
+Each way to wait runs in a separate process, one after the other, in several rounds: a few steps of
+a ResNet-18 on one thread per core, alone (``--busy 0``) and beside processes that only count.
+Other work on the machine changes the seconds of all ways, so compare them within a round.
 
 - default: libgomp spins 300,000 times before a thread sleeps
 - passive: ``OMP_WAIT_POLICY=passive``, which ``kedro run`` sets unless the user chose otherwise
@@ -55,9 +55,7 @@ def measure(way: dict[str, str], steps: int) -> float:
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
     kept = {name: value for name, value in os.environ.items() if name not in names}
     command = [sys.executable, __file__, "--steps", str(steps), "--child"]
-    run = subprocess.run(
-        command, env={**kept, **way}, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run(command, env={**kept, **way}, capture_output=True, text=True, check=True)
     return float(run.stdout)
 
 

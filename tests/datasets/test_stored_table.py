@@ -23,7 +23,9 @@ def test_columns_are_read_on_access_and_attributes_without_rows(tmp_path, monkey
     pd.testing.assert_frame_equal(table.read(), TABLE)
     asked, read = [], pd.read_parquet
     monkeypatch.setattr(
-        pd, "read_parquet", lambda path, columns: asked.append(columns) or read(path, columns=columns)
+        pd,
+        "read_parquet",
+        lambda path, columns: asked.append(columns) or read(path, columns=columns),
     )
     assert table.attrs == {"made_from": {"weights": "1f"}}
     assert "b" in table
@@ -37,7 +39,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     dataset = stored(tmp_path)
     table, path = dataset.load(), tmp_path / "t.parquet"
     path.write_bytes(path.read_bytes()[:40] + path.read_bytes()[80:])
-    with pytest.raises(DamagedFileError, match="t.parquet cannot be read"):
+    with pytest.raises(DamagedFileError, match=r"t\.parquet cannot be read"):
         table.read()
     path.unlink()
     with pytest.raises(DatasetError):

@@ -127,6 +127,14 @@ def test_an_error_in_either_lane_ends_both(monkeypatch):
             views(candidates, given)
 
 
+def test_a_fit_that_was_stopped_is_not_kept(tmp_path):
+    given, candidates = data(), builders("mlp")
+    stopped = fits._Fits(candidates, given, tmp_path)
+    stopped._stop.set()
+    stopped._fit(fits.Fit("mlp", (0,)), 1)
+    assert list(tmp_path.rglob("without_*")) == []
+
+
 def test_a_killed_run_repeats_no_finished_fit(tmp_path, counted_fits):
     """Only the fits that were running when the process was killed, one per lane, start again."""
     given, candidates = data(), builders("catboost", "mlp", "sequence", "gaussian")

@@ -10,8 +10,7 @@ from first_level_factory import simulate
 from quick_candidates import SETTINGS, builders
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.ensemble import Candidate, FirstLevel, combine_oof
-from rsna19_kedro.ensemble.combination import MeanSettings
-from rsna19_kedro.ensemble.combination import SimplexCandidate, SimplexSettings
+from rsna19_kedro.ensemble.combination import MeanSettings, SimplexCandidate, SimplexSettings
 from rsna19_kedro.ensemble.leaks import suspicious_folds
 from rsna19_kedro.ensemble.nested import judge
 from rsna19_kedro.ensemble.registry import build
@@ -103,7 +102,7 @@ class Witness(Candidate):
 
 def test_a_candidate_that_memorises_its_training_slices_is_not_chosen(level1):
     """A model that memorises its training slices is perfect on them, but is never chosen."""
-    candidates = {**builders("mean"), "witness": lambda: Witness()}
+    candidates = {**builders("mean"), "witness": Witness}
     result = run_judge(level1, candidates)
     assert (result.predictions["witness"] == 0.5).all()
     assert {decision.candidate for decision in result.decisions.values()} == {"mean"}

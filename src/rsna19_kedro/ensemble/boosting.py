@@ -93,6 +93,7 @@ class CatBoostCandidate(Candidate):
         truth = np.asarray(labels).astype(np.int64)
         masks = held_out_parts(groups, self.settings.inner_folds, self.seed, "CatBoost")
         self.models = features.models
+        del features  # The windows hold what is needed: 0.2 GB at the size of the challenge.
         self.members = tuple(self._fit_member(windows, truth, mask) for mask in masks)
         fitted = Counter(k for member in self.members for _, ks in member.trees for k in ks)
         for index, name in enumerate(CLASSES):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from rsna19_kedro.stored_table import StoredTable
 
 logger = logging.getLogger(__name__)
 
-AnyTable = pd.DataFrame | StoredTable
+AnyTable: TypeAlias = pd.DataFrame | StoredTable
 
 
 def combine_oof(folds: pd.DataFrame, tables: Sequence[AnyTable]) -> pd.DataFrame:

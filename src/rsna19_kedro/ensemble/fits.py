@@ -61,7 +61,7 @@ class Data:
         arrays = (level.predictions, level.study, level.slice_num, areas, self.labels, self.folds)
         result = hashlib.sha256("|".join(level.models).encode())
         for array in arrays:
-            result.update(np.ascontiguousarray(array))
+            result.update(np.ascontiguousarray(array).tobytes())
         result.update("|".join(map(str, self.patients)).encode())
         return result.hexdigest()
 
@@ -129,9 +129,10 @@ class _Fits:
     def __init__(self, builders: Builders, data: Data, folder: Path) -> None:
         self._builders, self._data, self._folder = builders, data, folder
         self._stop = Event()
-        self._seconds: Counter[str] = Counter()
+        self._seconds = dict.fromkeys(builders, 0.0)
         numbers = data.numbers
-        left_out = [*combinations(numbers, 1), *combinations(numbers, 2)]
+        # The smaller fits first: the networks are finished before the largest fits of the others.
+        left_out = [*combinations(numbers, 2), *combinations(numbers, 1)]
         self._fits = [Fit(name, folds) for name in builders for folds in left_out]
 
     def run(self) -> dict[str, Predictions]:
@@ -206,6 +207,8 @@ class _Fits:
         candidate = self._builders[fit.name]()
         candidate.threads, candidate.stop = threads, self._stop
         candidate.fit(data.features.take(learned), data.labels[learned], data.patients[learned])
+        if self._stop.is_set():  # The fit may have ended early.
+            return
         values: dict[str, Any] = {}
         for fold in fit.left_out:
             predicted = candidate.predict(data.features.take(data.folds == fold))

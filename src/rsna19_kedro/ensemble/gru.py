@@ -27,18 +27,14 @@ def bidirectional_gru(units: nn.GRU, inputs: Tensor, lengths: Tensor) -> Tensor:
     turned = (lengths.to(inputs.device)[:, None] - 1 - steps) % inputs.shape[1]
     studies = torch.arange(len(inputs), device=inputs.device)[:, None]
     backward = inputs[studies, turned]
-    projected = [
-        nn.functional.linear(part, weight, bias).transpose(0, 1)
-        for part, weight, bias in (
-            (inputs, units.weight_ih_l0, units.bias_ih_l0),
-            (backward, units.weight_ih_l0_reverse, units.bias_ih_l0_reverse),
-        )
-    ]
-    states: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        torch.stack(projected, dim=1),
-        torch.stack([units.weight_hh_l0, units.weight_hh_l0_reverse]),
-        torch.stack([units.bias_hh_l0, units.bias_hh_l0_reverse]),
-    )
+    named = dict(units.named_parameters())
+    projected, hidden = [], []
+    for part, suffix in ((inputs, ""), (backward, "_reverse")):
+        weight, bias = named[f"weight_ih_l0{suffix}"], named[f"bias_ih_l0{suffix}"]
+        projected.append(nn.functional.linear(part, weight, bias).transpose(0, 1))
+        hidden.append((named[f"weight_hh_l0{suffix}"], named[f"bias_hh_l0{suffix}"]))
+    weights, biases = (torch.stack(tensors) for tensors in zip(*hidden, strict=True))
+    states: Tensor = _Recurrence.apply(torch.stack(projected, dim=1), weights, biases)
     forward, turned_back = states.permute(1, 2, 0, 3)
     return torch.cat([forward, turned_back[studies, turned]], dim=-1)
 
@@ -65,7 +61,11 @@ class _Recurrence(torch.autograd.Function):
         views = zip(
             states[:-1].unbind(),
             states[1:].unbind(),
-            *(hidden.unbind(), hidden[..., : 2 * width].unbind(), hidden[..., 2 * width :].unbind()),
+            *(
+                hidden.unbind(),
+                hidden[..., : 2 * width].unbind(),
+                hidden[..., 2 * width :].unbind(),
+            ),
             *(projected[..., : 2 * width].unbind(), projected[..., 2 * width :].unbind()),
             *(gates.unbind(), gates[..., :width].unbind(), gates[..., width:].unbind()),
             new.unbind(),

@@ -57,6 +57,7 @@ class NetworkCandidate(Candidate):
         self.models = features.models
         self.constants = constant_classes(labels, self.kind)
         items = self.items(features)
+        del features  # The items hold what is needed.
         parts = held_out_parts(groups, self.settings.inner_folds, self.seed, self.kind)
         networks = []
         for number, held_out in zip(range(self.settings.members), parts, strict=False):

@@ -134,7 +134,10 @@ def fit_classes(
     def solve(column: npt.NDArray[np.integer]) -> SimplexFit:
         return fit_simplex(features, column > 0, eps=eps, gap=gap)
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or available_cores()) as pool:
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(threads or available_cores()) as pool,
+    ):
         return list(pool.map(solve, labels.T))
 
 
