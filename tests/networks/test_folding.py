@@ -8,16 +8,21 @@ from torch import nn
 
 from rsna19_kedro.networks.encoders import ENCODERS, build_encoder
 from rsna19_kedro.networks.folding import fold_batch_norms
+from rsna19_kedro.networks.zoo import SIDE_MULTIPLES
 
 
 def _norms(module: nn.Module) -> int:
     return sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
 
 
-@pytest.mark.parametrize(("name", "channels"), [*((name, 1) for name in ENCODERS), ("resnet34", 3)])
+CASES = [(name, 3 if name in SIDE_MULTIPLES else 1) for name in ENCODERS]
+
+
+@pytest.mark.parametrize(("name", "channels"), [*CASES, ("resnet34", 3)])
 def test_features_are_unchanged(name: str, channels: int) -> None:
     torch.manual_seed(0)
-    encoder, _ = build_encoder(name, channels, new_stem=channels == 1)
+    side_px = 64 if name in SIDE_MULTIPLES else None
+    encoder, _ = build_encoder(name, channels, new_stem=channels == 1, side_px=side_px)
     with torch.no_grad():  # Batch norms with statistics and weights other than 0 and 1.
         for module in encoder.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -30,7 +35,7 @@ def test_features_are_unchanged(name: str, channels: int) -> None:
         count = fold_batch_norms(folded, channels, 64)
         assert _norms(folded) == _norms(encoder) - count
         assert count >= 0.3 * _norms(encoder)
-        slices = torch.randn(2, channels, 96, 96)
+        slices = torch.randn(2, channels, *((side_px or 96),) * 2)
         expected = encoder(slices)
         assert torch.allclose(folded(slices), expected, atol=1e-5 * expected.abs().max())
 
