@@ -16,7 +16,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 from training_flops import recipe_flops
-from training_step import DEVICE, step_seconds
+from training_step import DEVICE, read_ahead, step_seconds
 
 from rsna19_kedro.networks.build import build_network
 from rsna19_kedro.networks.zoo import ZOO
@@ -30,9 +30,9 @@ def short_recipe(name: str, options: argparse.Namespace) -> Recipe:
     given = OmegaConf.to_container(config)
     assert isinstance(given, dict)
     main = given["phases"]["main"]
-    main |= {"epochs": None, "steps": options.steps, "frozen_steps": 0}
+    main |= {"epochs": None, "steps": options.warm_up + options.steps + 2, "frozen_steps": 0}
     main |= {"single_slice_epochs": 0, "validations_per_epoch": 1}
-    main |= {"epochs_per_validation": options.steps}
+    main |= {"epochs_per_validation": 1}
     if options.batch:
         main["batch"] = options.batch
     if options.crop:
@@ -58,19 +58,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--volumes", type=Path, default=Path("data/03_primary/volumes"))
     parser.add_argument("--models", nargs="+", default=list(ZOO), choices=ZOO, metavar="NAME")
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=30, help="steps that count")
+    parser.add_argument("--warm-up", type=int, help="default: the batches read ahead")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--peak-tflops", type=float, help="dense peak of the device")
     parser.add_argument("--batch", type=int, help="override the batch size of the recipe")
     parser.add_argument("--crop", type=int, help="override the crop size of the recipe")
     options = parser.parse_args()
+    if options.warm_up is None:
+        options.warm_up = read_ahead(None)
     settings = TrainingSettings(precision=options.precision)
     print(f"Device: {torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'CPU'}")
     print("| model | batch | precision | steps per second | share of the peak | one fold |")
     print("|---|---|---|---|---|---|")
     for name in options.models:
         recipe = short_recipe(name, options)
-        seconds, precision = step_seconds(recipe, settings, options.volumes)
+        times, precision = step_seconds(recipe, settings, options.volumes, options.warm_up)
+        seconds = times.mean
         rate = step_flops(recipe) / seconds
         share = f"{rate / options.peak_tflops / 1e10:.1f} %" if options.peak_tflops else ""
         hours = recipe_flops(name) / rate / 3600
