@@ -139,7 +139,7 @@ def main() -> None:
     for short, seconds in whole.items():
         full = sum(s * variants(name) for s, name in zip(seconds, options.model, strict=True))
         print(
-            f"A study of {STUDY_SLICES} slices in {short}, from these times, on one core: the first "
+            f"{STUDY_SLICES} slices in {short}, from these times, on one core: the first "
             f"model without test-time augmentation {seconds[0]:.1f} s; all with it {full:.0f} s"
         )
 

@@ -84,7 +84,7 @@ class Engine:
         """Build the checkpoint's network on the device of the settings.
 
         Channels-last memory is at least as fast as PyTorch's default for every model of the zoo,
-        on GPUs and CPUs (docs/new_study.md#speed).
+        on GPUs and CPUs (docs/new_study.md#speed-and-memory).
 
         Raises:
             ParameterError: A GPU is required, but there is none.
