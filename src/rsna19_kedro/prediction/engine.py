@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from rsna19_kedro.errors import ParameterError
 from rsna19_kedro.networks.checkpoint import Checkpoint
+from rsna19_kedro.networks.encoders import ENCODERS
 from rsna19_kedro.networks.evidence import class_evidence
 from rsna19_kedro.networks.folding import fold_batch_norms
 from rsna19_kedro.networks.input_size import InputSize
@@ -86,19 +88,24 @@ class Engine:
         """Build the checkpoint's network on the device of the settings.
 
         Channels-last memory is at least as fast as PyTorch's default for every model of the zoo,
-        on GPUs and CPUs (docs/new_study.md#speed).
+        on GPUs and CPUs (docs/new_study.md#speed-and-memory).
 
         Raises:
             ParameterError: A GPU is required, but there is none.
         """
         device = find_device(settings)
         network, size = checkpoint.network(), checkpoint.input_size
+        precision = find_precision(settings)
         if device.type == "cpu":
             channels = network.spec.channels * len(size.windows or [None])
             fixed = network.spec.encoder in SIDE_MULTIPLES
             fold_batch_norms(network.encoder, channels, size.network_px if fixed else _SIDE_PX)
+            if precision in HALF:
+                first = ENCODERS[network.spec.encoder].first_conv
+                conv = network.encoder.get_submodule(first)
+                network.encoder.set_submodule(first, _SinglePrecision(conv))
         network.to(device).encoder.to(memory_format=torch.channels_last)
-        lut, precision = checkpoint.hu_lut.to(device), find_precision(settings)
+        lut = checkpoint.hu_lut.to(device)
         return cls(network, lut, size, tuple(variants), settings, precision)
 
     @property
@@ -187,6 +194,26 @@ class Engine:
                 group, windows = [], 0
         if group:
             yield group
+
+
+class _SinglePrecision(nn.Module):
+    """A layer that is always computed in fp32.
+
+    Rounding the network's input to bf16 is more than half of bf16's largest error on trained
+    networks, and the first convolution a small part of the work.
+
+    Args:
+        layer: The layer.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    @torch.autocast("cpu", enabled=False)
+    def forward(self, slices: Tensor) -> Tensor:
+        """Apply the layer."""
+        return self.layer(slices)
 
 
 def find_device(settings: PredictionSettings) -> torch.device:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,15 +118,17 @@ def predict_prepared(
     titles = tuple(member.title for member in members)
     precision = PRECISIONS[find_precision(settings)]
 
-    @lru_cache(maxsize=1)
-    def load(member: Member) -> Engine:
-        checkpoint, variants = member.load()
-        return Engine.of(checkpoint, ("normal",) if one_variant else variants, settings)
-
+    engine: Engine | None = None
+    loaded: Member | None = None
     limit = _GPU_GROUP if find_device(settings).type == "cuda" else _CPU_GROUP
     for group in _groups(volumes, names, limit):
         for member in members:
-            engine = load(member)
+            if member != loaded or engine is None:
+                engine = None  # Frees its memory before the next network is built.
+                checkpoint, variants = member.load()
+                variants = ("normal",) if one_variant else variants
+                engine, loaded = Engine.of(checkpoint, variants, settings), member
+                del checkpoint
             studies = (
                 Study(name, average_slabs(volumes.read(name), votes.slabs))
                 for name, votes in group.items()
