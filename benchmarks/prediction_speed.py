@@ -42,7 +42,7 @@ def random_checkpoint(name: str, study: Study) -> Checkpoint:
     """
     torch.manual_seed(0)
     network = build_network(ZOO[name])
-    window = ZOO[name].window
+    slices = torch.arange(ZOO[name].window) % len(study.hu)
     inputs = look_up(torch.from_numpy(study.hu), LUT, InputSize(crop_px=400, resize_px=None))
     for module in network.modules():
         if isinstance(module, Combiner):
@@ -50,7 +50,7 @@ def random_checkpoint(name: str, study: Study) -> Checkpoint:
     with torch.no_grad():
         for _ in range(8):
             places = torch.randint(0, 400 - 96, (4, 2)).tolist()
-            crops = [inputs[:window, row : row + 96, col : col + 96] for row, col in places]
+            crops = [inputs[slices, row : row + 96, col : col + 96] for row, col in places]
             network.train()(torch.stack(crops))
         (maps,) = whole_study_maps(network.eval(), [inputs[None, :, 8:-8, 8:-8]], float(LUT[0]))
         logits = network.classify(maps).logits
