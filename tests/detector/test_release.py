@@ -195,8 +195,8 @@ def test_release_is_downloaded_once_and_then_used_offline(
 def test_unknown_revision_and_a_missing_hub_are_explained(
     hub: ThreadingHTTPServer, tmp_path: Path, monkeypatch
 ) -> None:
-    with pytest.raises(ModelError, match=r"revision 1234567, could not be downloaded"):
-        find_release(NAME, "1234567", tmp_path)
+    with pytest.raises(ModelError, match=r"revision 1{40}, could not be downloaded"):
+        find_release(NAME, "1" * 40, tmp_path)
     hub.shutdown()
     hub.server_close()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT", 1)
@@ -208,6 +208,7 @@ def test_unknown_revision_and_a_missing_hub_are_explained(
     ("detector", "revision", "error", "sentence"),
     [
         (NAME, None, ParameterError, "needs detector_revision=COMMIT"),
+        (NAME, "COMMIT", ParameterError, "COMMIT is not a commit: expected 40 hexadecimal digits"),
         ("ct-head-hemorhage", None, ParameterError, "Did you mean 'ct-head-hemorrhage'"),
         ("no/such/folder", None, ModelError, "no/such/folder does not exist"),
         (".", REVISION, ParameterError, "detector_revision is only used with"),

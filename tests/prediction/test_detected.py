@@ -161,7 +161,7 @@ def test_all_results_name_the_detector_and_show_the_blood_in_the_images(
     assert as_json["summary"]["detector"]["name"] == REPOSITORY
     assert "slice AUC of any by its authors: 0.983" in json.dumps(as_json).replace("Slice", "slice")
     assert "661,118 slices" in page
-    assert "the probability of a study is the detector&#39;s prediction of the whole" in page
+    assert "the probability of a study is the detector&#39;s own prediction of the series" in page
     report, evidence = (
         pydicom.dcmread(tmp_path / "dicom" / "study_1" / name)
         for name in ("report.dcm", "evidence.dcm")
@@ -190,7 +190,7 @@ def test_all_results_name_the_detector_and_show_the_blood_in_the_images(
 def test_random_weights_are_named_in_the_results(release: Path) -> None:
     write_config(release, weights="random")
     result = predict_study(_head(512, 512)[0], detector=release)
-    assert result.band.warning.startswith(f"Random weights of {REPOSITORY}")
+    assert result.band.warning.startswith("Random weights, no meaning")
     assert result.method.endswith("weights random")
 
 

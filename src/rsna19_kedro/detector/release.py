@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ ABOUT: Final = (
 )
 """What its authors publish about it."""
 
-RANDOM: Final = f"Random weights of {REPOSITORY}: these results mean nothing"
+RANDOM: Final = f"Random weights, no meaning: {REPOSITORY}"
+"""At most 64 characters, so that it fits into the description of a DICOM series."""
 
 DOWNLOADS: Final = Path("data/06_models/detectors")
 """Folder of the downloaded detectors in a project."""
@@ -40,6 +42,7 @@ CLASSIFIER: Final = "classifier/model.safetensors"
 SEQUENCE: Final = "sequence/model.safetensors"
 _NEEDED: Final = (CONFIG, CHECKSUMS, CLASSIFIER, SEQUENCE)
 _MODEL_TYPE: Final = "ct_head_hemorrhage_detection"
+_COMMIT: Final = re.compile("[0-9a-f]{40}")
 _PICKLES: Final = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 
 
@@ -67,9 +70,14 @@ class Release:
         """Repository and version."""
         return f"{REPOSITORY}, weights {self.version}"
 
+    @property
+    def about(self) -> str:
+        """What is known about these weights."""
+        return RANDOM if self.random else ABOUT
+
     def facts(self) -> dict[str, str]:
         """``name``, ``version`` and ``about``, for results."""
-        return {"name": REPOSITORY, "version": self.version, "about": ABOUT}
+        return {"name": REPOSITORY, "version": self.version, "about": self.about}
 
     def tensors(self, name: str) -> "dict[str, Tensor]":
         """Read one file of weights.
@@ -130,7 +138,7 @@ def find_release(detector: str, revision: str | None, downloads: Path = DOWNLOAD
 
     Args:
         detector: Path of a folder, or ``NAME``.
-        revision: Commit or tag of the hub's repository; required for ``NAME``.
+        revision: Commit of the hub's repository; required for ``NAME``.
         downloads: Folder of the downloads.
 
     Raises:
@@ -150,6 +158,10 @@ def find_release(detector: str, revision: str | None, downloads: Path = DOWNLOAD
             f"detector={NAME} needs detector_revision=COMMIT, a commit of "
             f"https://huggingface.co/{REPOSITORY}/commits/main: no version of it has been "
             "verified here, so none is chosen for you."
+        )
+    if not _COMMIT.fullmatch(revision):
+        raise ParameterError(
+            f"detector_revision={revision} is not a commit: expected 40 hexadecimal digits."
         )
     folder = downloads / NAME / revision
     if not all((folder / name).is_file() for name in _NEEDED):

@@ -139,7 +139,7 @@ def structured_report(findings: StudyFindings) -> sr.EnhancedSR:
         title=codes.DCM.ImagingMeasurementReport,
     )
     about = findings.algorithm.about if findings.algorithm else ""
-    for text in filter(None, (findings.warning, about)):
+    for text in filter(None, dict.fromkeys((findings.warning, about))):
         comment = sr.TextContentItem(
             name=codes.DCM.Comment,
             value=text,

@@ -11,8 +11,8 @@ import pandas as pd
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.detector.detector import Detector
-from rsna19_kedro.detector.release import ABOUT, RANDOM, Release, find_release
 from rsna19_kedro.detector.release import NAME as DETECTOR
+from rsna19_kedro.detector.release import Release, find_release
 from rsna19_kedro.detector.slice_input import fit_of
 from rsna19_kedro.dicom.result_sources import HeatPlace
 from rsna19_kedro.networks.training_data import Band
@@ -65,9 +65,9 @@ def detect_prepared(
             heat.astype(np.float16),
             release.title,
             (release.title,),
-            Band("random weights", RANDOM) if release.random else Band("real", ABOUT),
+            Band("random weights" if release.random else "real", release.about),
             PRECISIONS[precision],
-            "the detector's prediction of the whole series",
+            "the detector's own prediction of the series, which can be lower than that of a slice",
         )
 
 
@@ -204,5 +204,5 @@ def average(own: StudyResult, detected: StudyResult) -> StudyResult:
         (*own.members, *detected.members),
         band,
         own.precision,
-        f"the mean of {own.study_rule} (trained models) and {detected.study_rule}",
+        f"the mean of {own.study_rule} by trained models and {detected.study_rule}",
     )

@@ -141,7 +141,11 @@ def _run_facts(summary: Mapping[str, Any], band: Band, files: int) -> list[tuple
     """Term and text about the run."""
     versions = package_versions("rsna19_kedro", "torch", "pydicom")
     return [
-        ("Combined by", summary["method"]),
+        *(
+            [("Combined by", summary["method"])]
+            if [summary["method"]] != summary["members"]
+            else []
+        ),
         ("Models", ", ".join(summary["members"])),
         ("Precision", summary["precision"]),
         *([] if band.warning else [("Training data", band.text)]),
