@@ -63,7 +63,10 @@ def _message(project: Path, *arguments: str) -> str:
             "--params fodl:2",
             "Unknown parameter 'fodl' in --params. Did you mean 'fold'? All parameters are",
         ),
-        ("--params xyzzy:2", "Unknown parameter 'xyzzy' in --params. Parameters: dicom_output,"),
+        (
+            "--params xyzzy:2",
+            "Unknown parameter 'xyzzy' in --params. Parameters: combine, detector, detector_revision, dicom_output,",
+        ),
         (
             "--params folds.sede:3",
             "folds.sede: unknown key. Did you mean 'seed'? (given: 3) All parameters are",

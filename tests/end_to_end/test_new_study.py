@@ -267,7 +267,7 @@ def test_without_trained_models_the_small_model_predicts(empty_project, tmp_path
     assert result.returncode == 0, output
     assert "using the small model of this package" in output
     assert "Study 1: any " in output
-    assert "Predicted by 1 checkpoint: small_400 alone" in output
+    assert "Predicted by 1 checkpoint in fp32: small_400 alone" in output
     data = empty_project / "data"
     page = (data / "08_reporting" / "new_study" / "small" / "report.html").read_text()
     assert f"{SYNTHETIC_ONLY}; AUC of any on " in page.split("Worklist")[0]

@@ -119,8 +119,8 @@ def predict_new(
     table = results_table(results, slices, findings)
     band = results[0].band
     members, precision = results[0].members, results[0].precision
-    models_used = counted(len(members), "model")
-    logger.info("Predicted by %s in %s: %s", models_used, precision, results[0].method)
+    checkpoints = counted(len(members), "checkpoint")
+    logger.info("Predicted by %s in %s: %s", checkpoints, precision, results[0].method)
     logger.log(logging.WARNING if band.warning else logging.INFO, "%s", band.text)
     summary = {
         "method": results[0].method,
