@@ -65,7 +65,7 @@ def _message(project: Path, *arguments: str) -> str:
         ),
         (
             "--params xyzzy:2",
-            "Unknown parameter 'xyzzy' in --params. Parameters: combine, detector, detector_revision, dicom_output,",
+            "Unknown parameter 'xyzzy' in --params. Parameters: combine, detector,",
         ),
         (
             "--params folds.sede:3",
