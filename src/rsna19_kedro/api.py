@@ -86,7 +86,8 @@ def predict_study(
         if isinstance(source, np.ndarray):
             hu, record = _prepare_array(source)
             store.write("study", hu, {"record": record})
-            native.write("study", np.clip(source, PADDING_HU, 32767).astype(np.int16), {})
+            if predictors.release is not None:
+                native.write("study", np.clip(source, PADDING_HU, 32767).astype(np.int16), {})
             study_id = "study"
         else:
             findings = prepare_new_studies(

@@ -138,32 +138,19 @@ def _nifti(source: Source, to: _Preparation) -> NewStudies:
     if to.native is not None:
         to.native.write(volume_name(1), head.native, {})
     remarks = head.remarks + unlike_training(record, per_slab)
-    slices = pd.DataFrame(
-        {
-            **{"study_number": 1, "study_id": "nifti", "slice_num": np.arange(len(volume))},
-            **{"sop_instance_uid": "", "instance_number": np.nan, "position_mm": np.nan},
-        }
-    ).astype({"instance_number": "Int64"})
-    series = pd.DataFrame(
-        [
-            {
-                **{"study_number": 1, "series_instance_uid": "nifti", "stack": 1},
-                **{"slices": len(volume)},
-                **{
-                    "distance_mm": record.slice_distance_mm,
-                    "description": NIFTI_SERIES,
-                    "kernel": "",
-                },
-                **{"picked": True, "reason": "used, the only series of a NIfTI file"},
-            }
-        ]
-    )
+    numbers = {"study_number": 1, "study_id": "nifti", "slice_num": np.arange(len(volume))}
+    unknown = {"sop_instance_uid": "", "instance_number": np.nan, "position_mm": np.nan}
+    slices = pd.DataFrame(numbers | unknown).astype({"instance_number": "Int64"})
+    used: dict[str, Any] = {"study_number": 1, "series_instance_uid": "nifti", "stack": 1}
+    used |= {"slices": len(volume)}
+    used |= {"distance_mm": record.slice_distance_mm, "description": NIFTI_SERIES, "kernel": ""}
+    used |= {"picked": True, "reason": "used, the only series of a NIfTI file"}
     study = {"number": 1, "study_id": "nifti", "study_date": "", "failed": None}
     study |= {"series_description": NIFTI_SERIES, "remarks": remarks}
     findings = {"files": 1, "problems": {}, "refused": {}, "studies": [study]}
     file = {"study_number": 1, "slice_num": None, "path": name, "frame": None}
     file |= {"sha256": "", "problem": ""}
-    return NewStudies(slices, series, pd.DataFrame([file]), findings)
+    return NewStudies(slices, pd.DataFrame([used]), pd.DataFrame([file]), findings)
 
 
 @dataclass(frozen=True)
