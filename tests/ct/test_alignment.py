@@ -27,6 +27,8 @@ from rsna19_kedro.dicom.pixels import read_hu
 from rsna19_kedro.dicom.slice_index import headers_table, number_slices
 from rsna19_kedro.phantoms import Acquisition, Scan, acquire, make_head
 
+pytestmark = pytest.mark.slow
+
 
 def placed(hu: np.ndarray, shift: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
     """Shift a slice, in a window at its original position."""

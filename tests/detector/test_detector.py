@@ -15,6 +15,8 @@ from rsna19_kedro.detector.networks import SequenceNetwork, SliceClassifier
 from rsna19_kedro.detector.release import Release
 from rsna19_kedro.detector.slice_input import SIDE_PX, WINDOWS_HU, fit_of, slice_input
 
+pytestmark = pytest.mark.slow
+
 SHARED = Path(os.environ.get("RSNA19_SHARED", Path(__file__).parents[3] / "shared"))
 ORACLE = SHARED / "detector" / "oracle.py"
 RELEASE = Release(Path(), "0" * 64, random=True)

@@ -10,7 +10,7 @@ from rsna19_kedro.cli_results import rsna19
 
 from .conftest import run_here
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 _LINES = 4
 
@@ -119,7 +119,6 @@ def test_mistake_about_stored_results(
     assert len(result.output.splitlines()) <= _LINES
 
 
-@pytest.mark.slow
 def test_parameter_of_earlier_results(
     finished_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +131,6 @@ def test_parameter_of_earlier_results(
     assert text in " ".join(result.output.split())
 
 
-@pytest.mark.slow
 def test_missing_raw_data_do_not_remove_the_phantoms(project_copy: Path) -> None:
     report = project_copy / "data" / "08_reporting" / "report.html"
     message = _message(project_copy, "--params", "raw_dir=nowhere")
@@ -140,7 +138,6 @@ def test_missing_raw_data_do_not_remove_the_phantoms(project_copy: Path) -> None
     assert report.is_file()
 
 
-@pytest.mark.slow
 def test_commands_name_environment_model_and_fold(project_copy: Path) -> None:
     models = project_copy / "data" / "06_models"
     (models / "resnet18_400" / "fold_3" / "checkpoint.safetensors").unlink()
@@ -153,7 +150,6 @@ def test_commands_name_environment_model_and_fold(project_copy: Path) -> None:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "message"),
     [

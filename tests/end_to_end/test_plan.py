@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from rsna19_kedro import version
 from rsna19_kedro.pipelines.folds.nodes import split_patients
@@ -48,56 +49,74 @@ def _out_of_date(project: Path, params: dict[str, Any] | None = None) -> dict[st
     return {node.node: node.causes for node in plan.of(State.OUT_OF_DATE)}
 
 
-@pytest.mark.parametrize(
-    ("params", "nodes", "cause"),
-    [
-        (RATE, TRAIN, "learning_rate 0.001 -> 0.01"),
-        ({"resnet18_400": {"dropout": 0.25}}, TRAIN, "dropout"),
-        ({"resnet18_400": {"variants": ["normal"]}}, PREDICT, "variants"),
-        ({"folds": {"seed": 7}}, {"split_patients"}, "folds.seed 2019 -> 7"),
-        (
-            {"volume_prep": {"hu_lut": {"kind": "equalise"}}},
-            {"fit_hu_lut", "plot_hu_lut"},
-            '"knots" -> "equalise"',
-        ),
-        ({"volume_prep": {"crop_size_px": 100}}, {"prepare_volumes", "label_masks"}, "108 -> 100"),
-        ({"volume_prep": {"previews": {"studies": 2}}}, {"draw_previews"}, "previews.studies"),
-        ({"volume_prep": {"masks": {"min_voxels": 8}}}, {"label_masks"}, "min_voxels 4 -> 8"),
-        ({"training": {"precision": "bf16-mixed"}}, TRAIN_ALL, "training.precision"),
-        ({"prediction": {"precision": "bf16-mixed"}}, PREDICT_ALL, "prediction.precision"),
-        ({"stacking": {"clip_stacked": 1e-4}}, {"stacking.stacked_submission"}, "clip_stacked"),
-        ({"stacking": {"clip_average": 1e-4}}, {"stacking.average_submission"}, "clip_average"),
-        ({"stacking": {"resamples": 150}}, {"stacking.score_candidates"}, "100 -> 150"),
-        ({"stacking": {"corrections": ["any"]}}, {"stacking.judge_candidates"}, "corrections"),
-        (
-            {"stacking": {"candidates": {"mlp": {"width": 9}}}},
-            {
-                *("stacking.judge_candidates", "stacking.score_candidates"),
-                *("stacking.fit_final", "stacking.simplex_weights"),
-            },
-            "mlp.width 8 -> 9",
-        ),
-        ({"reporting": {"calibration_bins": 5}}, {"reporting.plot_calibration"}, "10 -> 5"),
-        ({"reporting": {"worst_slices": 3}}, {"reporting.find_worst"}, "worst_slices 4 -> 3"),
-        ({"reporting": {"studies_by_class": 2}}, {"reporting.rank_studies"}, "3 -> 2"),
-        ({"phantoms": {"train_studies": 16}}, {"generate_phantoms"}, "15 -> 16"),
-        (
-            {"models": "resnet18_400"},
-            {"reporting.collect_histories", "stacking.collect_oof", "stacking.collect_test"},
-            "is no longer an input",
-        ),
-        # Parameters that change no result.
-        ({"volume_prep": {"workers": 1}, "stacking": {"workers": 1}}, set(), ""),
-        ({"ingestion": {"workers": 1, "chunk_files": 7}}, set(), ""),
-        ({"training": {"readers": 1, "accelerator": "cpu"}}, set(), ""),
-        ({"prediction": {"batch_slices": 3, "part_studies": 5}}, set(), ""),
-        ({"fold": 2}, set(), ""),
-    ],
-)
-def test_parameters(finished_project: Path, params: Any, nodes: set[str], cause: str) -> None:
+CHANGES: list[tuple[dict[str, Any], set[str], str]] = [
+    (RATE, TRAIN, "learning_rate 0.001 -> 0.01"),
+    ({"resnet18_400": {"dropout": 0.25}}, TRAIN, "dropout"),
+    ({"resnet18_400": {"variants": ["normal"]}}, PREDICT, "variants"),
+    ({"folds": {"seed": 7}}, {"split_patients"}, "folds.seed 2019 -> 7"),
+    (
+        {"volume_prep": {"hu_lut": {"kind": "equalise"}}},
+        {"fit_hu_lut", "plot_hu_lut"},
+        '"knots" -> "equalise"',
+    ),
+    ({"volume_prep": {"crop_size_px": 100}}, {"prepare_volumes", "label_masks"}, "108 -> 100"),
+    ({"volume_prep": {"previews": {"studies": 2}}}, {"draw_previews"}, "previews.studies"),
+    ({"volume_prep": {"masks": {"min_voxels": 8}}}, {"label_masks"}, "min_voxels 4 -> 8"),
+    ({"training": {"precision": "bf16-mixed"}}, TRAIN_ALL, "training.precision"),
+    ({"prediction": {"precision": "bf16-mixed"}}, PREDICT_ALL, "prediction.precision"),
+    ({"stacking": {"clip_stacked": 1e-4}}, {"stacking.stacked_submission"}, "clip_stacked"),
+    ({"stacking": {"clip_average": 1e-4}}, {"stacking.average_submission"}, "clip_average"),
+    ({"stacking": {"resamples": 150}}, {"stacking.score_candidates"}, "100 -> 150"),
+    ({"stacking": {"corrections": ["any"]}}, {"stacking.judge_candidates"}, "corrections"),
+    (
+        {"stacking": {"candidates": {"mlp": {"width": 9}}}},
+        {
+            *("stacking.judge_candidates", "stacking.score_candidates"),
+            *("stacking.fit_final", "stacking.simplex_weights"),
+        },
+        "mlp.width 8 -> 9",
+    ),
+    ({"reporting": {"calibration_bins": 5}}, {"reporting.plot_calibration"}, "10 -> 5"),
+    ({"reporting": {"worst_slices": 3}}, {"reporting.find_worst"}, "worst_slices 4 -> 3"),
+    ({"reporting": {"studies_by_class": 2}}, {"reporting.rank_studies"}, "3 -> 2"),
+    ({"phantoms": {"train_studies": 16}}, {"generate_phantoms"}, "15 -> 16"),
+]
+
+
+def test_parameters(finished_project: Path) -> None:
+    """All changes at once: each node states its own changes and no others."""
+    params = OmegaConf.to_container(OmegaConf.merge(*(change for change, _, _ in CHANGES)))
     outdated = _out_of_date(finished_project, params)
-    assert set(outdated) == nodes
-    assert all(any(cause in text for text in causes) for causes in outdated.values())
+    assert set(outdated) == set().union(*(nodes for _, nodes, _ in CHANGES))
+    for node, causes in outdated.items():
+        expected = [cause for _, nodes, cause in CHANGES if node in nodes]
+        assert len(causes) == len(expected), (node, causes)
+        for cause in expected:
+            assert any(cause in text for text in causes), (node, causes)
+
+
+def test_models_that_are_no_longer_in_scope(finished_project: Path) -> None:
+    outdated = _out_of_date(finished_project, {"models": "resnet18_400"})
+    assert set(outdated) == {
+        *("reporting.collect_histories", "stacking.collect_oof", "stacking.collect_test")
+    }
+    assert all("is no longer an input" in causes[0] for causes in outdated.values())
+
+
+def test_parameters_and_verbosity_that_change_no_result(
+    finished_project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    params = {
+        "volume_prep": {"workers": 1},
+        "stacking": {"workers": 1},
+        "ingestion": {"workers": 1, "chunk_files": 7},
+        "training": {"readers": 1, "accelerator": "cpu"},
+        "prediction": {"batch_slices": 3, "part_studies": 5},
+        "runner": {"gpus_per_node": {"*.train": 0.5}},
+    }
+    with caplog.at_level(logging.DEBUG, "rsna19_kedro"):  # Restores the level.
+        assert _out_of_date(finished_project, params) == {}
+    assert _out_of_date(finished_project, {"fold": 2}) == {}
 
 
 def test_touched_and_moved_files_are_up_to_date(project_copy: Path, tmp_path: Path) -> None:
@@ -164,13 +183,6 @@ def test_only_the_declared_version_of_the_code_puts_results_out_of_date(
     monkeypatch.setattr(split_patients, "result_of", newer)
     causes = _out_of_date(finished_project)
     assert causes == {"split_patients": ("version of the code 1 -> 2",)}
-
-
-def test_verbosity_and_runner_change_nothing(
-    finished_project: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.DEBUG, "rsna19_kedro"):  # Restores the level.
-        assert _out_of_date(finished_project, {"runner": {"gpus_per_node": {"*.train": 0.5}}}) == {}
 
 
 def test_stored_results_that_were_changed(project_copy: Path) -> None:

@@ -11,29 +11,37 @@ from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.provenance.plan import Plan, State
 from rsna19_kedro.status import project_plan
 
+from .conftest import run_here
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 ONE_FOLD = "fold:0,models:resnet18_400"
 TRAIN = "resnet18_400.fold_0.train"
 
 
-def _start(project: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "kedro", "run", "--env", "test", *arguments],
+def _at_once(project: Path, first: tuple[str, ...], second: tuple[str, ...]) -> list[str]:
+    """Run two commands in parallel; return their output, which must contain no traceback.
+
+    The second one begins in this process as soon as the first one runs its nodes.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kedro", "run", "--env", "test", *first],
         cwd=project,
         env={**os.environ, "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def _at_once(project: Path, *commands: tuple[str, ...]) -> list[str]:
-    """Run commands in parallel; return their output, which must contain no traceback."""
-    processes = [_start(project, *command) for command in commands]
-    texts = [process.communicate(timeout=400)[0] for process in processes]
-    for process, text in zip(processes, texts, strict=True):
-        assert process.returncode == 0, text
+    assert process.stdout is not None
+    begun = ""
+    while "Running in" not in begun:
+        line = process.stdout.readline()
+        assert line, begun
+        begun += line
+    other = run_here(project, *second)
+    texts = [begun + process.communicate(timeout=400)[0], other.stdout]
+    for code, text in zip((process.returncode, other.returncode), texts, strict=True):
+        assert code == 0, text
         assert "Traceback" not in text
     return texts
 

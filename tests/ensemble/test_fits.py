@@ -17,6 +17,8 @@ from rsna19_kedro.ensemble.fits import Data, fitted
 from rsna19_kedro.ensemble.registry import build
 from rsna19_kedro.ensemble.stack import labels_of
 
+pytestmark = pytest.mark.slow
+
 FITS = 15
 """Fits per candidate: without each of five folds, and without each pair of them."""
 

@@ -17,6 +17,8 @@ from rsna19_kedro.networks.encoders import (
 from rsna19_kedro.networks.weights import WeightSource, imagenet_weights
 from rsna19_kedro.networks.zoo import SIDE_MULTIPLES
 
+pytestmark = pytest.mark.slow
+
 MAXVIT = "maxvit_tiny_tf_384"
 
 

@@ -11,6 +11,8 @@ from rsna19_kedro.networks.slice_network import Combiner, SliceNetwork
 from rsna19_kedro.networks.whole_study import whole_study_maps
 from rsna19_kedro.networks.zoo import ZOO, ModelSpec
 
+pytestmark = pytest.mark.slow
+
 AIR = -1.0
 SIDE_PX = 64  # The last maps are 2 x 2, the minimum for AirNet.
 

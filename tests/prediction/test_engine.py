@@ -13,6 +13,8 @@ from rsna19_kedro.prediction import engine
 from rsna19_kedro.prediction.engine import Engine, Study, find_precision
 from rsna19_kedro.prediction.settings import PredictionSettings
 
+pytestmark = pytest.mark.slow
+
 CPU = PredictionSettings(accelerator="cpu")
 
 

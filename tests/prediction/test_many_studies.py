@@ -21,6 +21,8 @@ from rsna19_kedro.prediction.new_study import SPREAD, predict_prepared
 from rsna19_kedro.prediction.new_study_page import new_study_page
 from rsna19_kedro.prediction.settings import PredictionSettings
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("resnet18_400", "clf2Dc_resnet34_3c")
 NAMES = ("study_1", "study_2", "study_3", "study_4")
 

@@ -36,6 +36,8 @@ from rsna19_kedro.prediction.new_study import predict_prepared
 from rsna19_kedro.prediction.new_study_page import new_study_page
 from rsna19_kedro.prediction.settings import PredictionSettings
 
+pytestmark = pytest.mark.slow
+
 LUT = ((torch.arange(-400, 1001) - 50) / 30).clamp(-1, 1)
 MODELS = ("resnet18_400", "clf2Dc_resnet34_3x3")
 DECODER = "resnet18_384_5_planes_bn_f8"

@@ -70,6 +70,7 @@ def _recipe(model: str, **changes) -> Recipe:
         base["phases"]["main"]["mask_repeats"] = {"times": 3, "epochs": 1}
     if model == MAXVIT:
         base["input"]["windows"] = [[40, 80], [80, 200], [600, 2800]]
+        base["phases"]["main"] |= {"epochs": 1, "single_slice_epochs": 0}
     if model == RUNS:
         base["run_slices"] = 8
         base["phases"]["prefit"] |= {"single_slice_epochs": 0, "batch": 1}
@@ -126,7 +127,7 @@ def uninterrupted(tmp_path_factory) -> Callable[[str, str], Trained]:
         ("clf2Dc_resnet34_3x3_5_slices", "best", (1, 3)),
         (SEGMENTATION, "last", (1, 2)),
         (RUNS, "last", (1, 2)),
-        (MAXVIT, "best", (1, 2)),
+        (MAXVIT, "best", (1, 1)),
     ],
 )
 def test_interrupted_and_resumed_training_gives_the_same_weights(
@@ -146,7 +147,7 @@ def test_interrupted_and_resumed_training_gives_the_same_weights(
         with pytest.raises(KeyboardInterrupt):
             _train(recipe, tmp_path)
     resumed = _train(recipe, tmp_path)
-    assert [row["phase"] for row in expected.history] == ["prefit"] + ["main"] * 4
+    assert len(expected.history) == (3 if model == MAXVIT else 5)
     for row, again in zip(expected.history, resumed.history, strict=True):
         assert row["val_loss"] == again["val_loss"]
     assert expected.weights.keys() == resumed.weights.keys()

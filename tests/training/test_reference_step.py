@@ -18,6 +18,8 @@ from rsna19_kedro.training.loop import PhaseLoop
 from rsna19_kedro.training.plan import plan_phase
 from rsna19_kedro.training.samples import Batch
 
+pytestmark = pytest.mark.slow
+
 SIDE_PX = 64
 SAMPLES = 3
 WEIGHTS = (1, 1, 1, 1, 1, 2)

@@ -162,6 +162,6 @@ def _parameter(catalog: CatalogProtocol, name: str, default: Any) -> Any:
 
 def call_project_hook(hooks: Any, name: str, **arguments: Any) -> None:
     """Call a hook that Kedro does not define, if any plugin implements it."""
-    caller = getattr(hooks.hook, name, None)
+    caller = getattr(getattr(hooks, "hook", None), name, None)
     if caller is not None:
         caller(**arguments)
