@@ -65,7 +65,7 @@ def _screens(
 
 def _progress(screens: list[list[str]]) -> list[str]:
     """What follows the remaining time in the progress lines of the training."""
-    line = re.compile(r"^1/1 resnet18_400 fold 2 main\s+━\S*\s+\d+ %\s+\d+ s left(.*)$")
+    line = re.compile(r"^1/1 resnet18_400 fold 2 \w+\s+━\S*\s+\d+ %\s+\d+ s left(.*)$")
     return [found[1] for screen in screens for text in screen if (found := line.match(text))]
 
 
