@@ -86,10 +86,10 @@ def test_after_ctrl_c_the_last_lines_are_the_command_that_resumes(project_copy: 
     lines = [text.strip() for text in screens[-1] if text.strip()]
     start = next(number for number, text in enumerate(lines) if "Stopped: " in text)
     assert "Stopped: 0 of 1 nodes done. Resume with:" in lines[start]
-    command = "".join(lines[start + 1 :])  # Wrapped.
-    assert command.endswith("models:resnet18_400 --from-nodesresnet18_400.fold_2.train") or (
-        command.endswith("models:resnet18_400 --from-nodes resnet18_400.fold_2.train")
-    )
+    words = " ".join(lines[start + 1 :]).split()  # The command may be wrapped.
+    assert words[-3:] == [
+        *("fold:2,models:resnet18_400", "--from-nodes", "resnet18_400.fold_2.train")
+    ]
 
 
 @pytest.mark.slow
