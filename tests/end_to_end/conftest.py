@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -118,6 +119,33 @@ def run_command(project: Path, *arguments: str) -> subprocess.CompletedProcess[s
         check=False,
         env={**os.environ, "COLUMNS": "200"},
     )
+
+
+def run_at_once(
+    project: Path, first: tuple[str, ...], second: tuple[str, ...]
+) -> list[subprocess.CompletedProcess[str]]:
+    """Run ``kedro run`` twice in parallel.
+
+    The first run has a process of its own; the second one begins in this process as soon as the
+    first one runs its nodes.
+    """
+    log = project.parent / "first_run.txt"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kedro", "run", "--env", "test", *first],
+            cwd=project,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        deadline = time.monotonic() + 120
+        while "Running in" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        other = run_here(project, *second)
+        code = process.wait(timeout=400)
+    return [subprocess.CompletedProcess(first, code, log.read_text(), ""), other]
 
 
 class RecordingRunner(GPURunner):

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from dicom_factory import AXIAL, write_slice, write_study
 from rsna19_kedro.contracts import CLASSES
 from rsna19_kedro.networks.training_data import SYNTHETIC_ONLY
 
-from .conftest import run_command, run_here
+from .conftest import run_at_once, run_command, run_here
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
@@ -227,14 +225,14 @@ def test_each_run_has_its_own_folder_and_a_reused_name_starts_empty(project_copy
     for name in ("one", "two"):
         _study(tmp_path / name, f"ID_{name}")
     results = project_copy / "data/07_model_output/new_study"
-    options = "fast=true,dicom_output=true"
-    command = [sys.executable, "-m", "kedro", "run", "--env", "test", "--pipelines", "new_study"]
-    command += ["--params", f"source={tmp_path / 'one'},{options},output=first"]
-    first = subprocess.Popen(
-        command, cwd=project_copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    assert _run(project_copy, tmp_path / "two", options).returncode == 0
-    assert first.wait(timeout=300) == 0
+    commands = [
+        ("--pipelines", "new_study", "--params", f"source={tmp_path / name},{options}")
+        for name, options in (
+            ("one", "fast=true,dicom_output=true,output=first"),
+            ("two", "fast=true,dicom_output=true"),
+        )
+    ]
+    assert [run.returncode for run in run_at_once(project_copy, *commands)] == [0, 0]
     folders = [path for path in results.iterdir() if not path.is_symlink()]
     assert len(folders) == 2
     for folder in folders:

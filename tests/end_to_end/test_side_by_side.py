@@ -1,8 +1,6 @@
 """Two concurrent runs in one project."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ from rsna19_kedro.networks.checkpoint import Checkpoint
 from rsna19_kedro.provenance.plan import Plan, State
 from rsna19_kedro.status import project_plan
 
-from .conftest import run_here
+from .conftest import run_at_once
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
@@ -20,30 +18,12 @@ TRAIN = "resnet18_400.fold_0.train"
 
 
 def _at_once(project: Path, first: tuple[str, ...], second: tuple[str, ...]) -> list[str]:
-    """Run two commands in parallel; return their output, which must contain no traceback.
-
-    The second one begins in this process as soon as the first one runs its nodes.
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kedro", "run", "--env", "test", *first],
-        cwd=project,
-        env={**os.environ, "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    begun = ""
-    while "Running in" not in begun:
-        line = process.stdout.readline()
-        assert line, begun
-        begun += line
-    other = run_here(project, *second)
-    texts = [begun + process.communicate(timeout=400)[0], other.stdout]
-    for code, text in zip((process.returncode, other.returncode), texts, strict=True):
-        assert code == 0, text
-        assert "Traceback" not in text
-    return texts
+    """Run two commands in parallel; return their output, which must contain no traceback."""
+    runs = run_at_once(project, first, second)
+    for run in runs:
+        assert run.returncode == 0, run.stdout
+        assert "Traceback" not in run.stdout
+    return [run.stdout for run in runs]
 
 
 def _weights(project: Path) -> dict[str, bytes]:
