@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.evaluation.curves import reliability
-from rsna19_kedro.evaluation.metrics import roc_auc
-from rsna19_kedro.evaluation.scores import bootstrap_auc, metrics_table
+from rsna19_kedro.evaluation.scores import metrics_table
 from rsna19_kedro.evaluation.summary import candidate_tables, gain_percent, main_numbers
 
 
@@ -29,28 +28,6 @@ def test_metrics_by_hand() -> None:
         assert table.loc["any", metric] == pytest.approx(0.5)
     assert math.isnan(table.loc["epidural", "roc_auc"])
     assert math.isnan(table.loc["epidural", "sensitivity"])
-
-
-def test_auc_interval_contains_the_value_and_is_reproducible() -> None:
-    rng = np.random.default_rng(0)
-    labels = (rng.random(600) < 0.3).astype(float)
-    scores = labels + rng.normal(0, 1, 600)
-    patients = np.repeat(np.arange(60), 10)
-    first = bootstrap_auc(labels, scores, patients, resamples=300)
-    assert first.value == pytest.approx(roc_auc(labels, scores))
-    assert first.low < first.value < first.high
-    assert first == bootstrap_auc(labels, scores, patients, resamples=300)
-    # Hanley and McNeil's standard error of this area is 0.022 with independent slices.
-    assert first.high - first.low == pytest.approx(2 * 1.96 * 0.022, rel=0.35)
-
-
-def test_interval_of_a_single_patient_has_no_width() -> None:
-    interval = bootstrap_auc([0, 1, 1], [0.2, 0.9, 0.1], ["p"] * 3, resamples=100)
-    assert interval == pytest.approx((0.5, 0.5, 0.5))
-
-
-def test_auc_without_positives_is_nan() -> None:
-    assert all(math.isnan(end) for end in bootstrap_auc([0, 0], [0.1, 0.2], ["a", "b"]))
 
 
 def test_reliability_of_two_bins_by_hand() -> None:

@@ -11,10 +11,9 @@ from rsna19_kedro.contracts import CLASSES, KEYS, PREDICTIONS
 from rsna19_kedro.ensemble.candidate import Floats
 from rsna19_kedro.ensemble.nested import Judgement
 from rsna19_kedro.evaluation.baselines import INNER_CHOICE, MEAN
+from rsna19_kedro.evaluation.bootstrap import bootstrap_difference, bootstrap_loss
 from rsna19_kedro.evaluation.formatting import words
 from rsna19_kedro.evaluation.metrics import (
-    bootstrap_difference,
-    bootstrap_loss,
     class_log_losses,
     roc_auc,
 )

@@ -1,9 +1,7 @@
-"""The competition's weighted log loss, metrics per class, and intervals by patient.
+"""The competition's weighted log loss, and metrics per class.
 
 Labels and predictions are ``(N, 6)`` with the classes in the order of ``contracts.CLASSES``.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,22 +13,6 @@ Floats = npt.NDArray[np.float64]
 
 CLASS_WEIGHT_SHARES: Floats = np.asarray(CLASS_WEIGHTS) / sum(CLASS_WEIGHTS)
 """Class weights of the competition's score, normalised to sum 1."""
-_GATHER_LIMIT = 4_000_000
-"""Maximum patients times resamples per batch; keeps memory below 100 MB."""
-
-
-class Interval(NamedTuple):
-    """An estimate and the ends of its bootstrap interval.
-
-    Attributes:
-        value: The estimate on all the data.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 def slice_log_losses(
@@ -124,81 +106,6 @@ def class_metrics(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> dict[str
         "log_loss": class_log_losses(truth, probability),
         "prevalence": positive.mean(axis=0),
     }
-
-
-def bootstrap_loss(
-    labels: npt.ArrayLike,
-    predictions: npt.ArrayLike,
-    patients: npt.ArrayLike,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Weighted log loss with a 95 % percentile interval from a bootstrap over patients.
-
-    Slices of one patient are strongly correlated; resampling slices would make the interval
-    several times too narrow.
-
-    Args:
-        labels: ``(N, 6)`` zeros and ones.
-        predictions: ``(N, 6)`` probabilities.
-        patients: ``(N,)`` patient of each slice.
-        resamples: Number of bootstrap samples.
-        seed: Seed of the resampling.
-    """
-    loss = slice_log_losses(labels, predictions) @ CLASS_WEIGHT_SHARES
-    return _bootstrap_mean(loss, patients, resamples, seed)
-
-
-def bootstrap_difference(
-    labels: npt.ArrayLike,
-    predictions: npt.ArrayLike,
-    reference: npt.ArrayLike,
-    patients: npt.ArrayLike,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Paired difference of two weighted log losses, with a 95 % interval by patient.
-
-    Both are scored on the same resampled patients. Negative values mean that ``predictions``
-    is better than ``reference``.
-
-    Args:
-        labels: ``(N, 6)`` zeros and ones.
-        predictions: ``(N, 6)`` probabilities.
-        reference: ``(N, 6)`` probabilities to compare with.
-        patients: ``(N,)`` patient of each slice.
-        resamples: Number of bootstrap samples.
-        seed: Seed of the resampling.
-    """
-    change = slice_log_losses(labels, predictions) - slice_log_losses(labels, reference)
-    return _bootstrap_mean(change @ CLASS_WEIGHT_SHARES, patients, resamples, seed)
-
-
-def _bootstrap_mean(values: Floats, patients: npt.ArrayLike, resamples: int, seed: int) -> Interval:
-    from scipy.stats import bootstrap  # Imported here because it is slow.
-
-    names, codes = np.unique(np.asarray(patients), return_inverse=True)
-    if codes.shape != values.shape:
-        raise InputError(
-            f"The bootstrap got {codes.size} patient ids for {values.size} slices; "
-            "expected one id per slice."
-        )
-    value = float(values.mean())
-    if len(names) == 1:
-        return Interval(value, value, value)
-    result = bootstrap(
-        (np.bincount(codes, weights=values), np.bincount(codes)),
-        lambda sums, counts, axis: sums.sum(axis=axis) / counts.sum(axis=axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=resamples,
-        batch=max(1, _GATHER_LIMIT // len(names)),
-        rng=np.random.default_rng(seed),
-    )
-    return Interval(value, *(float(end) for end in result.confidence_interval))
 
 
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Floats:

@@ -1,4 +1,4 @@
-"""Tables of numbers for the report: metrics of every model, and an interval for the AUC."""
+"""Tables of numbers for the report: metrics of every model."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rsna19_kedro.contracts import CLASS_WEIGHTS, CLASSES
-from rsna19_kedro.evaluation.metrics import (
-    Interval,
-    bootstrap_loss,
-    class_metrics,
-    roc_auc,
-    weighted_log_loss,
-)
+from rsna19_kedro.evaluation.bootstrap import bootstrap_loss
+from rsna19_kedro.evaluation.metrics import class_metrics, weighted_log_loss
 
 SHOWN_METRICS = ("log_loss", "roc_auc", "sensitivity", "specificity", "f1", "accuracy")
 """Metrics of the report's tables, in the order of their columns."""
@@ -77,53 +72,3 @@ def fold_losses(
             row[f"fold_{fold}"] = weighted_log_loss(labels[in_fold], probability[in_fold])
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def bootstrap_auc(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    patients: ArrayLike,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Area under the ROC curve of one class with a 95 % interval from a bootstrap over patients.
-
-    A resample only changes the weight of each slice, so slices are sorted once and the area
-    of a resample is a weighted Mann-Whitney statistic (ties count half).
-
-    Args:
-        labels: Zeros and ones, ``(n,)``.
-        scores: Predictions of any scale, ``(n,)``.
-        patients: Patient of each slice, ``(n,)``.
-        resamples: Bootstrap samples; those with a single label are ignored.
-        seed: Seed of the resampling.
-
-    Returns:
-        Value and percentile interval; nan if all labels are equal.
-    """
-    truth = np.asarray(labels, dtype=float)
-    value = roc_auc(truth, scores)
-    if np.isnan(value):
-        return Interval(value, value, value)
-    names, owner = np.unique(np.asarray(patients), return_inverse=True)
-    _, rank = np.unique(np.asarray(scores), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    areas = []
-    for _ in range(resamples):
-        draws = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        areas.append(_weighted_auc(truth, rank, draws[owner].astype(float)))
-    low, high = np.nanquantile(areas, (0.025, 0.975))
-    return Interval(value, float(low), float(high))
-
-
-def _weighted_auc(
-    truth: NDArray[np.float64], rank: NDArray[np.intp], weight: NDArray[np.float64]
-) -> float:
-    positives = np.bincount(rank, weight * truth)
-    negatives = np.bincount(rank, weight * (1 - truth))
-    pairs = positives.sum() * negatives.sum()
-    if pairs == 0:
-        return float("nan")
-    below = np.cumsum(negatives) - negatives
-    return float(positives @ (below + negatives / 2) / pairs)

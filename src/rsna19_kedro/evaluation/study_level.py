@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
+from rsna19_kedro.evaluation.bootstrap import bootstrap_auc
 from rsna19_kedro.evaluation.metrics import roc_auc
-from rsna19_kedro.evaluation.scores import bootstrap_auc
 
 OPERATING_POINTS = (0.90, 0.95)
 """Specificities at which the sensitivity is reported, and sensitivities for the specificity."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.evaluation.baselines import HISTOGRAM, MEAN, PREVALENCE, REFERENCES
+from rsna19_kedro.evaluation.bootstrap import bootstrap_auc
 from rsna19_kedro.evaluation.metrics import prevalence_loss
-from rsna19_kedro.evaluation.scores import bootstrap_auc
 
 _NONE: dict[str, float | None] = {"value": None, "low": None, "high": None}
 

@@ -1,4 +1,4 @@
-"""The plan of a run: which results are up to date, and the reasons if not."""
+"""The plan of a run as it is shown; ``runners/reuse.py`` decides which results are up to date."""
 
 import re
 from collections.abc import Iterator
