@@ -6,6 +6,7 @@ from typing import Final
 from rsna19_kedro.parallel import available_cores
 
 _WAITING: Final = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_SHORT_WAIT: Final = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
 _COUNT: Final = "OMP_NUM_THREADS"
 
 _chosen: set[str] = set()
@@ -15,13 +16,17 @@ _chosen: set[str] = set()
 def share_cores() -> None:
     """Choose settings of OpenMP for cores that other processes use too.
 
-    Threads sleep while they wait, because a waiting thread that spins takes its core from the
-    thread that it waits for. Their number respects the CPU quota of a container, which OpenMP does
-    not read. Variables that the user has set stay. OpenMP reads them when it is loaded, so this is
-    called before PyTorch is imported: by the command line, and at the start of workers.
+    A waiting thread that spins takes its core from the thread that it waits for; one that sleeps
+    at once takes long to wake up between the short steps of a network. So threads of GNU's
+    OpenMP, which PyTorch uses on Linux, spin for about 0.1 ms before they sleep, and those of
+    other OpenMP libraries sleep at once. The number of threads respects the CPU quota of a
+    container, which OpenMP does not read. Variables that the user has set stay. OpenMP reads them
+    when it is loaded, so this is called before PyTorch is imported: by the command line, and at
+    the start of workers.
     """
     if not any(name in os.environ for name in _WAITING):
-        _choose("OMP_WAIT_POLICY", "passive")
+        for name, value in _SHORT_WAIT.items():
+            _choose(name, value)
     if _COUNT not in os.environ and available_cores() < _cores_without_quota():
         _choose(_COUNT, str(available_cores()))
 
