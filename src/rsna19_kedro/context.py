@@ -45,8 +45,7 @@ class ScopedContext(KedroContext):
             default = _default_outputs.setdefault(self._hook_manager, default_output(runtime))
             runtime["output"] = check_output(runtime.get("output", default))
             self.config_loader.runtime_params = runtime
-        if runtime:
-            check_runtime_params(runtime, _parameter_keys(self.config_loader))
+        check_runtime_params(runtime, _parameter_keys(self.config_loader))
         _session_scope = resolve_scope(_globals(self.config_loader), runtime)
         kept = {key: value for key, value in runtime.items() if key not in NEW_STUDY_KEYS}
         note_session(SessionOptions.of(self.env, kept))
