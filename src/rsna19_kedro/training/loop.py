@@ -108,7 +108,7 @@ class PhaseLoop:
         """Train one unit and return its mean loss.
 
         The loss of a batch is read while the next batch is computed, so that the device does not
-        wait for the CPU.
+        wait until it is read.
         """
         phase, losses, pending = self.phase, list[Tensor](), list[_Step]()
         total_steps = self.units[-1].first_step + self.units[-1].batches
