@@ -11,6 +11,8 @@ from rsna19_kedro.networks.input_size import InputSize
 from rsna19_kedro.networks.slice_network import Combiner, SliceNetwork
 from rsna19_kedro.networks.zoo import ZOO
 
+pytestmark = pytest.mark.slow
+
 # docs/reference.md#networks: parameters that take part in the computation.
 PARAMETERS = {
     "resnet18_400": 11_828_934,

@@ -38,7 +38,9 @@ def _on_ray() -> GPURunner:
     return GPURunner(cpus=2)
 
 
-@pytest.mark.parametrize("runner", [lambda: GPURunner(cpus=1), _on_ray])
+@pytest.mark.parametrize(
+    "runner", [lambda: GPURunner(cpus=1), pytest.param(_on_ray, marks=pytest.mark.slow)]
+)
 def test_a_resumed_run_counts_only_the_nodes_that_it_executes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, runner: Callable[[], GPURunner]
 ) -> None:
