@@ -16,13 +16,14 @@ _chosen: set[str] = set()
 def share_cores() -> None:
     """Choose settings of OpenMP for cores that other processes use too.
 
-    A waiting thread that spins takes its core from the thread that it waits for; one that sleeps
-    at once takes long to wake up between the short steps of a network. So threads of GNU's
-    OpenMP, which PyTorch uses on Linux, spin for about 0.1 ms before they sleep, and those of
-    other OpenMP libraries sleep at once. The number of threads respects the CPU quota of a
-    container, which OpenMP does not read. Variables that the user has set stay. OpenMP reads them
-    when it is loaded, so this is called before PyTorch is imported: by the command line, and at
-    the start of workers.
+    On busy cores, a waiting thread that spins can take the core from the thread that it waits
+    for; one that sleeps at once wakes up slowly compared with the short operations of a network.
+    So threads of GNU's OpenMP, which PyTorch uses on Linux, spin for about 0.1 ms before they
+    sleep (they sleep at once if a process has more of them than cores), and those of other OpenMP
+    libraries sleep at once. The number of threads respects the CPU quota of a container, which
+    OpenMP does not read. Variables that the user has set stay. OpenMP reads them when it is
+    loaded, so this is called before PyTorch is imported: by the command line, and at the start of
+    workers.
     """
     if not any(name in os.environ for name in _WAITING):
         for name, value in _SHORT_WAIT.items():

@@ -13,10 +13,7 @@ from rsna19_kedro.ensemble.nested import Judgement
 from rsna19_kedro.evaluation.baselines import INNER_CHOICE, MEAN
 from rsna19_kedro.evaluation.bootstrap import bootstrap_difference, bootstrap_loss
 from rsna19_kedro.evaluation.formatting import words
-from rsna19_kedro.evaluation.metrics import (
-    class_log_losses,
-    roc_auc,
-)
+from rsna19_kedro.evaluation.metrics import class_log_losses, roc_auc
 
 
 def prediction_table(level1: pd.DataFrame, predictions: Mapping[str, Floats]) -> pd.DataFrame:

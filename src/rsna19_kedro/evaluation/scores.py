@@ -1,4 +1,4 @@
-"""Tables of numbers for the report: metrics of every model."""
+"""Tables for the report: metrics of every model, and losses per fold."""
 
 from collections.abc import Mapping
 

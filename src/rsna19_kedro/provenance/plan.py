@@ -1,4 +1,4 @@
-"""The plan of a run as it is shown; ``runners/reuse.py`` decides which results are up to date."""
+"""State of each node's results, and how it is shown; ``runners/reuse.py`` determines it."""
 
 import re
 from collections.abc import Iterator

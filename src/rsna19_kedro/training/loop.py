@@ -107,8 +107,8 @@ class PhaseLoop:
     def _train_unit(self, unit: Unit, model: Any, optimizer: Any) -> float:
         """Train one unit and return its mean loss.
 
-        The loss of a batch is read while the next batch is computed, so that the device does not
-        wait until it is read.
+        The loss of a batch is read while the next batch is computed, so that the device has work
+        while the CPU waits for the loss.
         """
         phase, losses, pending = self.phase, list[Tensor](), list[_Step]()
         total_steps = self.units[-1].first_step + self.units[-1].batches
