@@ -40,7 +40,11 @@ def test_a_quota_limits_the_threads(monkeypatch):
     monkeypatch.setattr(threads, "available_cores", lambda: 3)
     monkeypatch.setattr(threads, "_cores_without_quota", lambda: 64)
     threads.share_cores()
-    assert settings()["OMP_NUM_THREADS"] == "3"
+    assert settings() == {
+        "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": "10000",
+        "OMP_NUM_THREADS": "3",
+    }
     assert threads.threads_of_user() is None
 
 

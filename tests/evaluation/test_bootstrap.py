@@ -5,14 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from random_predictions import random_case
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.evaluation.bootstrap import bootstrap_auc, bootstrap_difference, bootstrap_loss
 from rsna19_kedro.evaluation.metrics import roc_auc, weighted_log_loss
-
-
-def random_case(seed=0, count=200):
-    rng = np.random.default_rng(seed)
-    return (rng.random((count, 6)) < 0.3).astype(np.uint8), rng.random((count, 6))
 
 
 def test_interval_with_one_slice_per_patient_matches_the_standard_error():

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, log_loss
 
+from random_predictions import random_case
 from rsna19_kedro.errors import InputError
 from rsna19_kedro.evaluation.metrics import (
     class_log_losses,
@@ -14,11 +15,6 @@ from rsna19_kedro.evaluation.metrics import (
     roc_auc,
     weighted_log_loss,
 )
-
-
-def random_case(seed=0, count=200):
-    rng = np.random.default_rng(seed)
-    return (rng.random((count, 6)) < 0.3).astype(np.uint8), rng.random((count, 6))
 
 
 def test_loss_of_one_half_is_log_two():

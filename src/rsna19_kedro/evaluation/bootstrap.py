@@ -6,12 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsna19_kedro.errors import InputError
-from rsna19_kedro.evaluation.metrics import (
-    CLASS_WEIGHT_SHARES,
-    Floats,
-    roc_auc,
-    slice_log_losses,
-)
+from rsna19_kedro.evaluation.metrics import CLASS_WEIGHT_SHARES, Floats, roc_auc, slice_log_losses
 
 _GATHER_LIMIT = 4_000_000
 """Maximum patients times resamples per batch; keeps memory below 100 MB."""
@@ -67,15 +62,7 @@ def bootstrap_difference(
     """Paired difference of two weighted log losses, with a 95 % interval by patient.
 
     Both are scored on the same resampled patients. Negative values mean that ``predictions``
-    is better than ``reference``.
-
-    Args:
-        labels: ``(N, 6)`` zeros and ones.
-        predictions: ``(N, 6)`` probabilities.
-        reference: ``(N, 6)`` probabilities to compare with.
-        patients: ``(N,)`` patient of each slice.
-        resamples: Number of bootstrap samples.
-        seed: Seed of the resampling.
+    is better than ``reference``, which has the same shape. Arguments as for ``bootstrap_loss``.
     """
     change = slice_log_losses(labels, predictions) - slice_log_losses(labels, reference)
     return _bootstrap_mean(change @ CLASS_WEIGHT_SHARES, patients, resamples, seed)
