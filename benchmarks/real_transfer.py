@@ -3,13 +3,15 @@
 Usage:  python benchmarks/real_transfer.py REAL --folder FOLDER
             --configuration demo demo models:resnet18_400
             --configuration larger demo "models:resnet18_400,phantoms.train_studies:300"
-            [--fold 0] [--seeds 0 1 2] [--patients ID ...]
+            [--models NAME FOLDER ...] [--fold 0] [--seeds 0 1 2] [--patients ID ...]
 
 REAL is a folder in Kaggle's layout with labelled studies. A configuration is a name, an environment
 of ``conf`` and parameters as for ``kedro run --params``. For each one and each seed, phantoms are
 made, the models are trained on one fold, and REAL is predicted by the mean of the models. FOLDER
-keeps these projects: finished work is not repeated. ``--patients`` restricts the scores, so that
-phantoms can be matched to other patients than those that score them.
+keeps these projects: finished work is not repeated. ``--models`` scores models that are already
+trained: folders such as ``data/06_models``, one per seed, with their second level if they have one.
+``--patients`` restricts the scores, so that phantoms can be matched to other patients than those
+that score them.
 
 Prints the AUC over slices of every class (mean over the seeds) with a 95 % interval from a
 bootstrap over patients, and the paired difference of each configuration from the first one. Writes
@@ -31,7 +33,7 @@ import pandas as pd
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.evaluation.metrics import roc_auc
-from rsna19_kedro.prediction.members import find_members
+from rsna19_kedro.prediction.members import LEVEL2, find_members
 from rsna19_kedro.prediction.new_study import predict_prepared
 from rsna19_kedro.prediction.settings import PredictionSettings
 
@@ -88,11 +90,11 @@ def labelled_slices(project: Path) -> pd.DataFrame:
 
 
 def predict(models: Path, real: Path, slices: pd.DataFrame) -> pd.DataFrame:
-    """Predict the studies of some slices with the models in a folder."""
+    """Predict the studies of some slices with the models in a folder, and its second level."""
     members = find_members(models)
     store = VolumeStore(real / "data" / "03_primary" / "volumes")
     names = sorted(slices["study_id"].unique())
-    results = predict_prepared(store, names, members, None, PredictionSettings())
+    results = predict_prepared(store, names, members, models / LEVEL2, PredictionSettings())
     tables = [result.slices.assign(study_id=result.study_id) for result in results]
     keys = ["study_id", "slice_num"]
     predicted = pd.concat(tables)[[*keys, *PREDICTIONS]]
@@ -166,8 +168,11 @@ def main() -> None:
         "--configuration",
         nargs=3,
         action="append",
-        required=True,
+        default=[],
         metavar=("NAME", "ENV", "PARAMS"),
+    )
+    parser.add_argument(
+        "--models", nargs="+", action="append", default=[], metavar=("NAME", "FOLDER")
     )
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -187,6 +192,8 @@ def main() -> None:
             table = predict(project / "data" / "06_models", real, slices)
             table.to_parquet(folder / f"predictions_{name}_{seed}.parquet")
             tables.setdefault(name, []).append(table)
+    for name, *folders in options.models:
+        tables[name] = [predict(Path(models), real, slices) for models in folders]
     positive = ", ".join(f"{name} {int(slices[name].sum())}" for name in CLASSES)
     print(
         f"{len(slices)} slices of {slices['patient_id'].nunique()} patients; positive: {positive}"

@@ -25,8 +25,8 @@ class PredictionSettings(Strict):
 
     Attributes:
         precision: Precision on the device; ``auto`` is bf16 where the GPU or CPU has instructions
-            for it, else fp32. bf16 changes probabilities by up to about 0.004
-            (docs/full_job.md#4-how-long-it-takes).
+            for it, else fp32. How much bf16 changes probabilities:
+            docs/new_study.md#speed-and-memory.
         accelerator: ``auto`` uses a GPU if there is one.
         batch_slices: Slices per batch of the encoder, which limits memory; ``None`` for 32 on a
             CPU and 64 on a GPU.
