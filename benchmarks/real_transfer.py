@@ -14,7 +14,8 @@ trained: folders such as ``data/06_models``, one per seed, with their second lev
 that score them.
 
 Prints the AUC over slices of every class (mean over the seeds) with a 95 % interval from a
-bootstrap over patients, and the paired difference of each configuration from the first one. Writes
+bootstrap over patients, and the paired difference of each configuration from the first one. The
+interval of a class with only one or two positive patients says little about others. Writes
 ``predictions_<name>_<seed>.parquet``.
 """
 
@@ -194,10 +195,10 @@ def main() -> None:
             tables.setdefault(name, []).append(table)
     for name, *folders in options.models:
         tables[name] = [predict(Path(models), real, slices) for models in folders]
-    positive = ", ".join(f"{name} {int(slices[name].sum())}" for name in CLASSES)
-    print(
-        f"{len(slices)} slices of {slices['patient_id'].nunique()} patients; positive: {positive}"
-    )
+    print(f"{len(slices)} slices of {slices['patient_id'].nunique()} patients; positive:")
+    for name in CLASSES:
+        positive = slices[slices[name] == 1]
+        print(f"  {name}: {len(positive)} slices of {positive['patient_id'].nunique()} patients")
     print("\n".join(score_lines(tables)))
 
 

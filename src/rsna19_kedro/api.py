@@ -16,7 +16,7 @@ from rsna19_kedro.ct.volume_store import VolumeStore
 from rsna19_kedro.dicom.new_source import CROP_PX, prepare_new_studies
 from rsna19_kedro.errors import SourceError, counted
 from rsna19_kedro.prediction.detected import Predictors
-from rsna19_kedro.prediction.members import LEVEL2
+from rsna19_kedro.prediction.members import LEVEL2, warn_of_small_model
 from rsna19_kedro.prediction.new_study import StudyResult
 from rsna19_kedro.prediction.settings import PredictionSettings
 
@@ -81,6 +81,7 @@ def predict_study(
         detector_revision=detector_revision,
         combine=combine,
     )
+    warn_of_small_model(predictors.members, Path(checkpoints), models)
     with tempfile.TemporaryDirectory(prefix="rsna19-") as folder:
         store, native = VolumeStore(Path(folder)), VolumeStore(Path(folder) / "native")
         if isinstance(source, np.ndarray):

@@ -260,7 +260,7 @@ def test_without_trained_models_the_small_model_predicts(empty_project, tmp_path
     result = _run(empty_project, tmp_path / "in", "output=small")
     output = " ".join(result.stdout.split())
     assert result.returncode == 0, output
-    assert "using the small model of this package" in output
+    assert output.count("using the small model of this package") == 1
     assert "Study 1: any " in output
     assert "Predicted by 1 checkpoint in fp32: small_400 alone" in output
     data = empty_project / "data"

@@ -93,8 +93,11 @@ class NewStudyRun:
         source = params.source_path() if from_source else None
         if "predict_new" in makers:
             from rsna19_kedro.prediction.detected import Predictors
+            from rsna19_kedro.prediction.members import warn_of_small_model
 
-            Predictors.find(catalog.load("models_folder"), **params.predictors())
+            folder = catalog.load("models_folder")
+            members = Predictors.find(folder, **params.predictors()).members
+            warn_of_small_model(members, folder, params.models)
         if run_params["only_missing_outputs"]:
             return
         stale = pipelines["new_study"].from_nodes(*makers)

@@ -18,7 +18,7 @@ from rsna19_kedro.dicom.result_sources import HeatPlace
 from rsna19_kedro.networks.training_data import Band
 from rsna19_kedro.prediction.engine import HALF, find_device, find_precision
 from rsna19_kedro.prediction.heat import heat_of_native
-from rsna19_kedro.prediction.members import Member, find_members, warn_of_small_model
+from rsna19_kedro.prediction.members import Member, find_members
 from rsna19_kedro.prediction.new_study import SPREAD, StudyResult, predict_prepared
 from rsna19_kedro.prediction.settings import PRECISIONS, PredictionSettings
 
@@ -113,9 +113,7 @@ class Predictors:
             ParameterError: As above.
         """
         if detector is None:
-            members = find_members(folder, models, folds, fast, packaged=packaged)
-            warn_of_small_model(members, folder, models)
-            return cls(tuple(members))
+            return cls(tuple(find_members(folder, models, folds, fast, packaged=packaged)))
         release = find_release(str(detector), detector_revision, folder / "detectors")
         if combine is None:
             return cls((), release)
