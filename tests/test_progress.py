@@ -106,3 +106,9 @@ def test_other_models_of_the_kind_are_estimated_by_their_cost() -> None:
     left.measured(FOLDS[2], 60)
     assert left.seconds({"b.fold_0.train": 0.0}) == pytest.approx(240)
     assert left.seconds({"b.fold_0.train": 0.0, "report": 0.0}) is None
+
+
+def test_one_slow_node_does_not_make_the_others_seem_slow() -> None:
+    figures = _needs("phantoms", "index", "lut", "labels", "table", "plot", kind="other", cost=1)
+    left = TimeLeft(figures, {"phantoms": 100, "index": 2, "lut": 0.5, "labels": 0.1})
+    assert left.seconds({"table": 0.0, "plot": 0.0}) == pytest.approx(2 * 1.25)

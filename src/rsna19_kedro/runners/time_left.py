@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from statistics import mean
+from statistics import mean, median
 from typing import Final, Self
 
 from kedro.io import CatalogProtocol
@@ -19,8 +19,9 @@ class TimeLeft:
     """Durations of the nodes of a run: measured, recorded earlier, or estimated.
 
     A node without a known duration takes the mean of its group (the same step of the same model
-    in other folds), or else its cost times the mean seconds per unit of cost of its kind, if at
-    least three nodes of that kind have known durations.
+    in other folds), or else its cost times the median seconds per unit of cost of its kind, if at
+    least three nodes of that kind have known durations. A few nodes take much longer than all
+    others, so a mean would be far too high.
 
     Args:
         needs: Kind and cost of every node.
@@ -70,7 +71,7 @@ class TimeLeft:
         return max(total / max(1, self._slots[slot]) for slot, total in totals.items())
 
     def _means(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Mean duration by group, and seconds per unit of cost by kind."""
+        """Mean duration by group, and median seconds per unit of cost by kind."""
         durations = dict(self._durations)  # The display reads it in a thread of its own.
         groups, kinds = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
         for name in durations:
@@ -80,8 +81,7 @@ class TimeLeft:
         return (
             {group: mean(durations[name] for name in names) for group, names in groups.items()},
             {
-                kind: sum(durations[name] for name in names)
-                / sum(needs[name].cost for name in names)
+                kind: median(durations[name] / needs[name].cost for name in names)
                 for kind, names in kinds.items()
                 if len(names) >= _MIN_KNOWN_NODES
             },
