@@ -33,6 +33,7 @@ import pandas as pd
 
 from rsna19_kedro.contracts import CLASSES, PREDICTIONS
 from rsna19_kedro.ct.volume_store import VolumeStore
+from rsna19_kedro.errors import counted
 from rsna19_kedro.evaluation.metrics import roc_auc
 from rsna19_kedro.prediction.members import LEVEL2, find_members
 from rsna19_kedro.prediction.new_study import predict_prepared
@@ -198,7 +199,8 @@ def main() -> None:
     print(f"{len(slices)} slices of {slices['patient_id'].nunique()} patients; positive:")
     for name in CLASSES:
         positive = slices[slices[name] == 1]
-        print(f"  {name}: {len(positive)} slices of {positive['patient_id'].nunique()} patients")
+        patients = counted(positive["patient_id"].nunique(), "patient")
+        print(f"  {name}: {counted(len(positive), 'slice')} of {patients}")
     print("\n".join(score_lines(tables)))
 
 
