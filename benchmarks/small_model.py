@@ -4,9 +4,9 @@ Usage:  python benchmarks/small_model.py REAL --folder FOLDER [--seed 1]
 
 REAL is a folder in Kaggle's layout with labelled studies, used only to score. Phantoms and training
 are those of ``conf/pretrain``; FOLDER keeps them, so that an interrupted run can resume. The
-weights of the convolutions and linear layers are stored as fp16 in ``networks/pretrained``. On a
-CPU with one thread (``OMP_NUM_THREADS=1``) the same seed gives the same model; with several, or on
-a GPU, predictions differ slightly. The model in the package was trained on an H100.
+result replaces the model in ``networks/pretrained``, with weights of convolutions and linear layers
+as fp16. On a CPU with one thread (``OMP_NUM_THREADS=1``) the same seed gives the same file; with
+several, or on a GPU, predictions differ. The model in the package was trained on an H100.
 """
 
 import argparse

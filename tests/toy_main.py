@@ -1,6 +1,6 @@
 """A run in a separate process, for tests that kill it: ``python toy_main.py FOLDER [--missing]``.
 
-Two nodes of one second, two of four seconds that each start a child process, and one downstream
+Two nodes of one second, two of a minute that each start a child process, and one downstream
 of them all; two nodes run in parallel.
 """
 
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = Path(sys.argv[1])
     again = "--missing" in sys.argv
-    long = 0.1 if again else 4.0
+    long = 0.1 if again else 60.0
     pipeline = Pipeline(
         [
             toy("a", seconds=1),
