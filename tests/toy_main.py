@@ -1,7 +1,7 @@
 """A run in a separate process, for tests that kill it: ``python toy_main.py FOLDER [--missing]``.
 
-Two nodes of one second, two of a minute that each start a child process, and one downstream
-of them all; two nodes run in parallel.
+Two nodes of one second, downstream of each a node of a minute that starts a child process, and one
+downstream of them all; two nodes run in parallel.
 """
 
 import logging
@@ -32,8 +32,8 @@ if __name__ == "__main__":
         [
             toy("a", seconds=1),
             toy("b", seconds=1),
-            toy("c", seconds=long, act=start_helper),
-            toy("d", seconds=long, act=start_helper),
+            toy("c", "a", seconds=long, act=start_helper),
+            toy("d", "b", seconds=long, act=start_helper),
             toy("end", "a", "b", "c", "d"),
         ]
     )

@@ -161,7 +161,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[str], str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + 180  # Ray starts slowly on a busy machine.
+    deadline = time.monotonic() + 60
     # The next two nodes, which the main process starts after the first two, start helpers.
     while len(notes_written(folder)) < 2 or sum("sleep" in line for line in _alive(mark, "")) < 2:
         assert process.poll() is None, process.communicate()[0]
