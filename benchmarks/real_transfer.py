@@ -15,7 +15,7 @@ that score them.
 
 Prints the AUC over slices of every class (mean over the seeds) with a 95 % interval from a
 bootstrap over patients, and the paired difference of each configuration from the first one. The
-interval of a class with only one or two positive patients says little about others. Writes
+interval of a class with only one or two positive patients says little about other patients. Writes
 ``predictions_<name>_<seed>.parquet``.
 """
 
@@ -180,6 +180,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--patients", nargs="+", help="only these; default: all labelled ones")
     options = parser.parse_args()
+    if not options.configuration and not options.models:
+        parser.error("name at least one --configuration or --models")
     folder, real = options.folder.resolve(), options.folder.resolve() / "real"
     kedro_run(real, "base", "ingestion,volume_prep", f"raw_dir:{options.real.resolve()}")
     slices = labelled_slices(real)

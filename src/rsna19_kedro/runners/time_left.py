@@ -56,7 +56,7 @@ class TimeLeft:
             left: Nodes that are not done, with the seconds since their start; 0 for nodes that
                 have not started.
         """
-        of_group, of_kind = self._means()
+        of_group, of_kind = self._expected()
         totals = {"gpu": 0.0, "cpu": 0.0}
         for name, elapsed in left.items():
             expected, need = self._durations.get(name), self._needs.get(name)
@@ -70,7 +70,7 @@ class TimeLeft:
             totals[slot] += max(0.0, expected - elapsed)
         return max(total / max(1, self._slots[slot]) for slot, total in totals.items())
 
-    def _means(self) -> tuple[dict[str, float], dict[str, float]]:
+    def _expected(self) -> tuple[dict[str, float], dict[str, float]]:
         """Mean duration by group, and median seconds per unit of cost by kind."""
         durations = dict(self._durations)  # The display reads it in a thread of its own.
         groups, kinds = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
